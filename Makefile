@@ -1,0 +1,63 @@
+# WS402: `make` lists what can be made. Everything runs in a virtual environment that it makes itself.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+SUITES := not anvil and not postgres and not browser and not slow
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-slow lint format types bench lock clean
+
+help: ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
+
+$(STAMP): requirements/dev.txt pyproject.toml
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing the locked requirements into $(VENV) …"
+	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
+	@touch $@
+
+venv: $(STAMP) ## make the virtual environment
+
+demo: $(STAMP) ## pay, stream and get a refund on an embedded chain
+	$(BIN)/ws402 demo
+
+test: $(STAMP) ## the tests that need nothing but Python
+	$(BIN)/pytest -m "$(SUITES)"
+
+test-anvil: $(STAMP) ## tests on anvil (RPC_URL_BASE_SEPOLIA)
+	$(BIN)/pytest -m "anvil and not slow"
+
+test-postgres: $(STAMP) ## tests on PostgreSQL (DATABASE_URL)
+	$(BIN)/pytest -m "postgres and not slow"
+
+test-browser: $(STAMP) ## the checkout page in headless Chromium
+	$(BIN)/pytest -m "browser and not slow"
+
+test-slow: $(STAMP) ## crash sweeps and races (each skips loudly without its services)
+	$(BIN)/pytest -m slow
+
+test-all: $(STAMP) ## every suite
+	$(BIN)/pytest
+
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+format: $(STAMP) ## let ruff rewrite the layout
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+types: $(STAMP) ## mypy, strict
+	$(BIN)/mypy
+
+bench: $(STAMP) ## measure CPU per operation and memory per session
+	$(BIN)/python -m bench
+
+lock: $(STAMP) ## resolve the requirements anew, with hashes
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/server.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra gateway pyproject.toml -o requirements/gateway.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --prerelease=if-necessary --generate-hashes --no-header --no-annotate --all-extras --group dev pyproject.toml -o requirements/dev.txt
+
+clean: ## remove what was made
+	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis

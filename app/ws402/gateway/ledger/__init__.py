@@ -1,0 +1,1 @@
+"""The ledger: tables, constraints and the batched transactions that move money."""

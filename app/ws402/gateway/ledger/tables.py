@@ -1,0 +1,303 @@
+"""The ledger's tables. What must never happen is forbidden here, by constraints, not by callers.
+
+Ids are text with a prefix (`inv_`, `pay_`, `ses_`, `ref_`, `del_`). Times are milliseconds since the epoch.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+from ws402.gateway.ledger.types import Amount
+
+metadata: Final = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+BIG = BigInteger().with_variant(Integer(), "sqlite")
+
+ACCOUNTS: Final = (
+    "chain",  # what our addresses hold; every other account says whose it is
+    "unclaimed",  # arrived, tied to no invoice yet
+    "session_escrow",  # paid for a session that has not ended
+    "revenue",  # consumed
+    "payer_due",  # owed to payers
+    "credit",  # owed, but too small to send yet
+    "refund_in_flight",  # in a signed transaction
+    "gas",  # spent on fees
+    "capital",  # what the operator put in or took out
+)
+
+api_keys = Table(
+    "api_keys",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("key_hash", Text, nullable=False, unique=True),
+    Column("scopes", Text, nullable=False),
+    Column("created_at", BIG, nullable=False),
+    Column("revoked_at", BIG),
+)
+
+invoices = Table(
+    "invoices",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("tag", Text, nullable=False, unique=True),  # hash of the secret reference; the reference is not kept
+    Column("claim_hash", Text),  # hash of the claim token, where the reference is public on chain
+    Column("network", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Column("resource_id", Text, nullable=False),
+    Column("price_per_second", Amount),  # unset by stock servers, which meter themselves
+    Column("estimated_duration", Integer, nullable=False),
+    Column("session_id", Text),  # a top-up of this session
+    Column("created_at", BIG, nullable=False),
+    Column("expires_at", BIG, nullable=False),
+    CheckConstraint("expires_at > created_at", name="expires_later"),
+    Index(None, "network", "expires_at"),
+)
+
+blocks = Table(
+    "blocks",  # the newest blocks that the watcher saw, to notice a reorg
+    metadata,
+    Column("network", Text, primary_key=True),
+    Column("block", BIG, primary_key=True),
+    Column("block_hash", Text, nullable=False),
+)
+
+transfers = Table(
+    "transfers",
+    metadata,
+    Column("network", Text, primary_key=True),
+    Column("tx", Text, primary_key=True),
+    Column("idx", Integer, primary_key=True),
+    Column("block", BIG, nullable=False),
+    Column("block_hash", Text, nullable=False),
+    Column("block_time", BIG, nullable=False),
+    Column("sender", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Column("tags", Text, nullable=False),  # space-separated
+    Column("state", Text, nullable=False),
+    Column("seen_at", BIG, nullable=False),
+    CheckConstraint("state IN ('seen', 'orphaned')", name="state"),
+    Index(None, "network", "block"),
+)
+
+sessions = Table(
+    "sessions",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("tenant", Text, nullable=False),
+    Column("network", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("resource_id", Text, nullable=False),
+    Column("price_per_second", Amount),
+    Column("paid", Amount, nullable=False),
+    Column("consumed", Amount, nullable=False),
+    Column("refunded", Amount, nullable=False),  # the debt that the settlement made
+    Column("state", Text, nullable=False),
+    Column("metered", Boolean, nullable=False),  # by our checkpoints; False: by a stock server, on its own
+    Column("server_id", Text),
+    Column("epoch", Integer, nullable=False),
+    Column("resume_hash", Text, unique=True),
+    Column("answered", Boolean, nullable=False),  # the answer that opened it reached the stock server
+    Column("opened_at", BIG, nullable=False),
+    Column("ended_at", BIG),
+    Column("end_reason", Text),
+    CheckConstraint("state IN ('live', 'released', 'ended', 'reversed')", name="state"),
+    CheckConstraint("(state IN ('ended', 'reversed')) = (ended_at IS NOT NULL)", name="ended_at"),
+    Index(None, "state", "opened_at"),
+)
+
+checkpoints = Table(
+    "checkpoints",
+    metadata,
+    Column("session_id", ForeignKey("sessions.id"), primary_key=True),
+    Column("elapsed_ms", BIG, nullable=False),
+    Column("bytes_transferred", BIG, nullable=False),
+    Column("message_count", BIG, nullable=False),
+    Column("reported_at", BIG, nullable=False),
+    CheckConstraint("elapsed_ms >= 0", name="elapsed"),
+    Index(None, "reported_at"),
+)
+
+payments = Table(
+    "payments",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("network", Text, nullable=False),
+    Column("tx", Text, nullable=False),
+    Column("idx", Integer, nullable=False),
+    Column("invoice_id", ForeignKey("invoices.id"), nullable=False, unique=True),
+    Column("session_id", ForeignKey("sessions.id"), nullable=False, index=True),
+    Column("payer", Text, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Column("binding", Text, nullable=False),
+    Column("created_at", BIG, nullable=False),
+    UniqueConstraint("network", "tx", "idx"),  # a transfer pays once
+    ForeignKeyConstraint(["network", "tx", "idx"], ["transfers.network", "transfers.tx", "transfers.idx"]),
+    CheckConstraint("binding IN ('tag', 'signature', 'claim_token', 'legacy')", name="binding"),
+)
+
+refunds = Table(
+    "refunds",  # the outbox: debts to payers
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("session_id", ForeignKey("sessions.id"), unique=True),  # one refund a session
+    Column("network", Text, nullable=False),
+    Column("tx", Text),  # or: the transfer that pays no session (late, short, unreferenced)
+    Column("idx", Integer),
+    Column("asset", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("source_block", BIG, nullable=False),  # waits until this block is final
+    Column("delivery_id", ForeignKey("deliveries.id"), index=True),
+    Column("reason", Text),  # why it is held, for the operator
+    Column("created_at", BIG, nullable=False),
+    Column("updated_at", BIG, nullable=False),
+    UniqueConstraint("network", "tx", "idx"),  # one refund a transfer
+    ForeignKeyConstraint(["network", "tx", "idx"], ["transfers.network", "transfers.tx", "transfers.idx"]),
+    CheckConstraint("(session_id IS NULL) <> (tx IS NULL)", name="one_source"),
+    CheckConstraint(
+        "state IN ('waiting', 'due', 'credit', 'in_flight', 'confirmed', 'final', 'held', 'void')", name="state"
+    ),
+    CheckConstraint("(state IN ('in_flight', 'confirmed', 'final')) = (delivery_id IS NOT NULL)", name="delivery"),
+    Index(None, "network", "state", "source_block"),
+)
+
+deliveries = Table(
+    "deliveries",  # one refund transaction and its fee bumps; pays one recipient one or more refunds of one asset
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("network", Text, nullable=False),
+    Column("signer", Text, nullable=False),  # address
+    Column("nonce", BIG),
+    Column("kind", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Column("state", Text, nullable=False),
+    Column("tx", Text),  # the attempt that is in a block
+    Column("block", BIG),
+    Column("fee", Amount),
+    Column("created_at", BIG, nullable=False),
+    Column("updated_at", BIG, nullable=False),
+    UniqueConstraint("network", "signer", "nonce"),
+    CheckConstraint("kind IN ('refund', 'cancel')", name="kind"),
+    CheckConstraint("state IN ('signed', 'included', 'final', 'failed')", name="state"),
+    Index(None, "network", "state"),
+)
+
+attempts = Table(
+    "attempts",  # signed bytes, stored before they are first sent
+    metadata,
+    Column("delivery_id", ForeignKey("deliveries.id"), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("tx", Text, nullable=False, unique=True),
+    Column("raw", LargeBinary, nullable=False),
+    Column("valid_until", BIG),
+    Column("max_fee", Amount, nullable=False),
+    Column("fee_params", Text, nullable=False),  # JSON
+    Column("created_at", BIG, nullable=False),
+    Column("sent_at", BIG),
+)
+
+signers = Table(
+    "signers",
+    metadata,
+    Column("network", Text, primary_key=True),
+    Column("address", Text, primary_key=True),
+    Column("next_nonce", BIG),
+    Column("lease_holder", Text),
+    Column("lease_epoch", BIG, nullable=False),
+    Column("lease_until", BIG, nullable=False),
+    Column("paused", Boolean, nullable=False),
+    Column("pause_reason", Text),
+)
+
+entries = Table(
+    "entries",
+    metadata,
+    # A row moves one amount from one account to another, so the books balance by construction.
+    Column("id", BIG, primary_key=True, autoincrement=True),
+    Column("debit", Text, nullable=False),
+    Column("credit", Text, nullable=False),
+    Column("network", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Column("kind", Text, nullable=False),
+    Column("subject", Text, nullable=False),  # id of the session, refund, delivery or 'tx/idx' of the transfer
+    Column("created_at", BIG, nullable=False),
+    UniqueConstraint("kind", "subject", "debit", "credit", "network", "asset"),
+    CheckConstraint(f"debit IN {ACCOUNTS}", name="debit"),
+    CheckConstraint(f"credit IN {ACCOUNTS}", name="credit"),
+    CheckConstraint("debit <> credit", name="moves"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("tenant", Text, primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("request_hash", Text, nullable=False),
+    Column("response", LargeBinary, nullable=False),
+    Column("created_at", BIG, nullable=False, index=True),
+)
+
+
+def _amount_checks() -> None:
+    """Bounds on amounts, spelled for each database."""
+    positive = {
+        invoices: ["amount"],
+        transfers: ["amount"],
+        payments: ["amount"],
+        refunds: ["amount"],
+        entries: ["amount"],
+    }
+    for table, columns in positive.items():
+        for column in columns:
+            _dialect_check(table, f"{column}_positive", f"{column} > 0", f"decimal_cmp({column}, '0') > 0")
+    _dialect_check(
+        sessions,
+        "consumed_and_refunded_within_paid",
+        "consumed >= 0 AND refunded >= 0 AND consumed + refunded <= paid",
+        "decimal_cmp(consumed, '0') >= 0 AND decimal_cmp(refunded, '0') >= 0"
+        " AND decimal_cmp(decimal_add(consumed, refunded), paid) <= 0",
+    )
+
+
+def _dialect_check(table: Table, name: str, postgresql: str, sqlite: str) -> None:
+    for dialect, text in (("postgresql", postgresql), ("sqlite", sqlite)):
+        table.append_constraint(CheckConstraint(text, name=name).ddl_if(dialect=dialect))
+
+
+_amount_checks()

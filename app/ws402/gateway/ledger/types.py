@@ -1,0 +1,43 @@
+"""Column types that PostgreSQL and SQLite share."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+from sqlalchemy import ColumnElement, Numeric, Text, func
+from sqlalchemy.engine import Dialect
+from sqlalchemy.types import TypeDecorator, TypeEngine
+
+
+class Amount(TypeDecorator[int]):
+    """A whole number of smallest units up to 2^256-1: NUMERIC(78, 0) in PostgreSQL, decimal text in SQLite.
+
+    SQLite's integers end at 2^63-1, about 9.2 ether. Arithmetic in its constraints uses `decimal_add` and
+    `decimal_cmp`, functions of SQLite's own decimal extension (its shell has them; `ledger.database` registers them).
+    """
+
+    impl = Numeric(78, 0)
+    cache_ok = True
+
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        """Text in SQLite."""
+        return dialect.type_descriptor(Text() if dialect.name == "sqlite" else Numeric(78, 0))
+
+    def process_bind_param(self, value: int | None, dialect: Dialect) -> Any:
+        """Integers only: a float here is a bug, and is refused."""
+        if value is None:
+            return None
+        if type(value) is not int:
+            msg = f"an amount must be int, not {type(value).__name__}"
+            raise TypeError(msg)
+        return str(value) if dialect.name == "sqlite" else Decimal(value)
+
+    def process_result_value(self, value: Any, dialect: Dialect) -> int | None:  # noqa: ARG002
+        """Back to int."""
+        return None if value is None else int(value)
+
+
+def amount_sum(column: ColumnElement[int]) -> ColumnElement[int]:
+    """SUM of an Amount column, exact in both databases (`decimal_sum` in SQLite)."""
+    return func.ws402_sum(column, type_=Amount())

@@ -1,0 +1,1 @@
+"""Payment providers: how a WS402 server reaches the gateway."""
