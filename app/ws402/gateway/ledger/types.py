@@ -1,20 +1,24 @@
-"""Column types that PostgreSQL and SQLite share."""
+"""Column types and functions that PostgreSQL and SQLite share."""
 
 from __future__ import annotations
 
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Numeric, Text, func
+from sqlalchemy import ColumnElement, Numeric, Text
 from sqlalchemy.engine import Dialect
+from sqlalchemy.ext.compiler import compiles
+from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
 
 
 class Amount(TypeDecorator[int]):
     """A whole number of smallest units up to 2^256-1: NUMERIC(78, 0) in PostgreSQL, decimal text in SQLite.
 
-    SQLite's integers end at 2^63-1, about 9.2 ether. Arithmetic in its constraints uses `decimal_add` and
-    `decimal_cmp`, functions of SQLite's own decimal extension (its shell has them; `ledger.database` registers them).
+    SQLite's integers end at 2^63-1, about 9.2 ether. Arithmetic in its constraints uses `decimal_add`, `decimal_cmp`
+    and `decimal_sum`, functions of SQLite's own decimal extension: its shell has them, and
+    `ledger.database` registers them.
     """
 
     impl = Numeric(78, 0)
@@ -38,6 +42,21 @@ class Amount(TypeDecorator[int]):
         return None if value is None else int(value)
 
 
-def amount_sum(column: ColumnElement[int]) -> ColumnElement[int]:
-    """SUM of an Amount column, exact in both databases (`decimal_sum` in SQLite)."""
-    return func.ws402_sum(column, type_=Amount())
+class amount_sum(FunctionElement[int]):  # noqa: N801
+    """SUM of an Amount column, exact in both databases; NULL for no rows."""
+
+    type = Amount()
+    inherit_cache = True
+
+    def __init__(self, column: ColumnElement[Any]) -> None:
+        super().__init__(column)
+
+
+@compiles(amount_sum)
+def _sum(element: amount_sum, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"sum({compiler.process(element.clauses, **kw)})"
+
+
+@compiles(amount_sum, "sqlite")
+def _decimal_sum(element: amount_sum, compiler: SQLCompiler, **kw: Any) -> str:
+    return f"decimal_sum({compiler.process(element.clauses, **kw)})"

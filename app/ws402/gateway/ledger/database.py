@@ -1,0 +1,197 @@
+"""The ledger's database: SQLite (one gateway) or PostgreSQL 15+ (several), behind one small class.
+
+SQLite runs in WAL mode with `synchronous=FULL`: a commit that returned survives a power cut. Its writers queue in this
+process, and wait for other processes by its own lock. PostgreSQL runs at READ COMMITTED; whatever must not race locks
+its rows in a fixed order or leaves the decision to a UNIQUE constraint.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sqlite3
+import ssl
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
+from typing import Any, Final
+
+import aiosqlite
+from sqlalchemy import event, make_url, text
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from ws402.errors import ConfigurationError, UnavailableError
+from ws402.gateway.ledger.tables import metadata
+
+BUSY_SECONDS: Final = 15
+"""How long to wait for another process that writes to the same SQLite file."""
+
+
+class DatabaseUnavailableError(UnavailableError):
+    """The database does not answer; nothing was changed."""
+
+    code = "database_unavailable"
+
+
+def now_ms() -> int:
+    """Now, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+class Database:
+    """One ledger. `url` is `sqlite:///path` or `postgresql://user:password@host:port/name`."""
+
+    def __init__(self, url: str) -> None:
+        try:
+            parsed = make_url(url)
+        except Exception as error:
+            raise ConfigurationError(
+                "DATABASE_URL is not a URL.", remedy="Write sqlite:///path or postgresql://user:password@host/name."
+            ) from error
+        self.dialect: str = parsed.get_backend_name()
+        self.name: str = parsed.render_as_string(hide_password=True)
+        self._writer = asyncio.Lock()
+        if self.dialect == "sqlite":
+            if not parsed.database or parsed.database == ":memory:":
+                raise ConfigurationError(
+                    "DATABASE_URL names no file.", remedy="Write sqlite:///path: a ledger in memory would lose money."
+                )
+            self._path = Path(parsed.database)
+            self._engine = create_async_engine(
+                f"sqlite+aiosqlite:///{self._path}", async_creator=self._connect_sqlite, pool_size=5, max_overflow=0
+            )
+            event.listen(self._engine.sync_engine, "begin", _begin_immediate)
+        elif self.dialect == "postgresql":
+            options: dict[str, Any] = {}
+            query = dict(parsed.query)
+            if sslmode := query.pop("sslmode", None):
+                options["ssl"] = sslmode
+            if root := query.pop("sslrootcert", None):
+                options["ssl"] = _ssl_context(str(root), str(sslmode or "verify-full"))
+            self._engine = create_async_engine(
+                parsed.set(drivername="postgresql+asyncpg", query=query),
+                connect_args=options,
+                pool_size=10,
+                max_overflow=10,
+                pool_pre_ping=True,
+            )
+        else:
+            raise ConfigurationError(
+                f"DATABASE_URL names '{self.dialect}'.", remedy="Use sqlite:///path or postgresql://…"
+            )
+
+    @property
+    def engine(self) -> AsyncEngine:
+        """The engine, for migrations."""
+        return self._engine
+
+    async def _connect_sqlite(self) -> aiosqlite.Connection:
+        return await aiosqlite.Connection(lambda: _open_sqlite(self._path), iter_chunk_size=256)
+
+    async def check(self) -> None:
+        """Open a connection and write nothing; raises ConfigurationError with a remedy when that fails."""
+        if self.dialect == "sqlite":
+            try:
+                self._path.parent.mkdir(parents=True, exist_ok=True)
+                with self._path.open("ab"):
+                    pass
+            except OSError as error:
+                raise ConfigurationError(
+                    f"The ledger {self._path} cannot be written: {error.strerror}.",
+                    remedy="Give the process a folder that it may write to, or set DATABASE_URL.",
+                ) from error
+        try:
+            async with self._engine.connect() as connection:
+                await connection.execute(text("SELECT 1"))
+        except (DBAPIError, OSError, TimeoutError, sqlite3.Error) as error:
+            cause = getattr(error, "orig", None) or error
+            raise ConfigurationError(
+                f"The database {self.name} refuses: {_first_line(cause)}.",
+                remedy="Check DATABASE_URL, and that the server runs and lets this user in.",
+            ) from error
+
+    async def create(self) -> None:
+        """Make the schema where it is missing; several gateways may do so at once."""
+        async with self.begin() as connection:
+            if self.dialect == "postgresql":
+                await connection.execute(text("SELECT pg_advisory_xact_lock(402)"))
+            await connection.run_sync(metadata.create_all)
+
+    def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction that may write: committed at the end of the block, rolled back by an exception."""
+        return self._begin_sqlite() if self.dialect == "sqlite" else self._begin()
+
+    @asynccontextmanager
+    async def _begin_sqlite(self) -> AsyncIterator[AsyncConnection]:
+        async with self._writer, self._begin() as connection:
+            yield connection
+
+    @asynccontextmanager
+    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+        try:
+            async with self._engine.begin() as connection:
+                yield connection
+        except DBAPIError as error:
+            if error.connection_invalidated or _is_outage(error):
+                raise DatabaseUnavailableError(f"The database does not answer: {_first_line(error.orig)}.") from error
+            raise
+        except (ConnectionError, TimeoutError) as error:
+            raise DatabaseUnavailableError(f"The database does not answer: {_first_line(error)}.") from error
+
+    async def close(self) -> None:
+        """Close all connections."""
+        await self._engine.dispose()
+
+
+def _open_sqlite(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
+    connection.create_function("decimal_add", 2, _decimal_add, deterministic=True)
+    connection.create_function("decimal_cmp", 2, _decimal_cmp, deterministic=True)
+    connection.create_aggregate("decimal_sum", 1, _DecimalSum)  # type: ignore[arg-type]  # typeshed knows int only
+    connection.execute("PRAGMA journal_mode=WAL")
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute("PRAGMA foreign_keys=ON")
+    return connection
+
+
+def _begin_immediate(connection: Any) -> None:
+    # A deferred transaction that turns into a writer can fail with SQLITE_BUSY at once; this one waits its turn.
+    connection.exec_driver_sql("BEGIN IMMEDIATE")
+
+
+def _decimal_add(left: str, right: str) -> str:
+    return str(int(left) + int(right))
+
+
+def _decimal_cmp(left: str, right: str) -> int:
+    a, b = int(left), int(right)
+    return (a > b) - (a < b)
+
+
+class _DecimalSum:
+    def __init__(self) -> None:
+        self.total: int | None = None
+
+    def step(self, value: str | None, /) -> None:
+        if value is not None:
+            self.total = (self.total or 0) + int(value)
+
+    def finalize(self) -> str | None:
+        return None if self.total is None else str(self.total)
+
+
+def _ssl_context(root: str, mode: str) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=root)
+    context.check_hostname = mode == "verify-full"
+    return context
+
+
+def _is_outage(error: DBAPIError) -> bool:
+    state = getattr(error.orig, "sqlstate", None) or ""
+    # Class 08: connection; 57P: shutdown; 53: out of resources; 25006: a standby after a failover (PostgreSQL App. A).
+    return state.startswith(("08", "57P", "53", "25006")) or "database is locked" in str(error.orig)
+
+
+def _first_line(error: BaseException | None) -> str:
+    return str(error).strip().splitlines()[0].rstrip(".") if error and str(error).strip() else type(error).__name__
