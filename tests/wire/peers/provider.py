@@ -86,9 +86,8 @@ class StockProvider:
             except httpx.TransportError as error:
                 failure = ProviderError(f"{path}: {error!r}")
                 continue
-            content = answer.json()
+            content = _json(answer)
             if answer.is_success:
-                assert isinstance(content, dict)
                 return content
             failure = ProviderError(f"{path}: {answer.status_code} {content}", answer.status_code, content)
             if answer.status_code < 500:
@@ -98,3 +97,11 @@ class StockProvider:
 
 def _now() -> int:
     return int(time.time() * 1000)
+
+
+def _json(answer: httpx.Response) -> dict[str, Any]:
+    try:
+        content = answer.json()
+    except ValueError:
+        return {}
+    return content if isinstance(content, dict) else {}

@@ -11,6 +11,7 @@ from typing import Any, Self
 import httpx
 from eth_account import Account
 from eth_account.signers.local import LocalAccount
+from eth_utils.address import to_checksum_address
 
 
 class RpcError(Exception):
@@ -66,7 +67,7 @@ class Wallet:
             "type": 2,
             "chainId": int(await self.rpc("eth_chainId"), 16),
             "nonce": int(await self.rpc("eth_getTransactionCount", self.address, "pending"), 16),
-            "to": to,
+            "to": to_checksum_address(to),
             "value": value,
             "data": data or "0x",
             "gas": int(await self.rpc("eth_estimateGas", call), 16),
