@@ -1,0 +1,310 @@
+"""What the mock remembers: invoices, the transfers of a pretended chain, sessions and refunds."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, field
+from hashlib import sha256
+from typing import Final, Literal
+
+from ws402.errors import InvalidRequestError, NotFoundError
+from ws402.money import Asset, parse_amount, to_decimal, wire_amount
+from ws402.protocol import EndReason, EvmPaymentDetails, GenerateRequest, RejectCode
+
+CHAIN_IDS: Final = {"base-sepolia": 84532, "base": 8453}
+RECIPIENT: Final = "0x00000000000000000000000000000000000402aa"
+PAYER: Final = "0x00000000000000000000000000000000000402bb"
+INVOICE_MS: Final = 900_000
+
+REASONS: Final = {
+    RejectCode.MALFORMED_PROOF: "The proof needs a reference, a transaction and a sender.",
+    RejectCode.UNKNOWN_INVOICE: "No invoice has this reference.",
+    RejectCode.INVOICE_EXPIRED: "The invoice has expired.",
+    RejectCode.RESOURCE_MISMATCH: "The invoice is for another resource.",
+    RejectCode.TRANSFER_NOT_FOUND: "The transaction is not known yet.",
+    RejectCode.TRANSFER_UNCONFIRMED: "The transaction has too few confirmations.",
+    RejectCode.TRANSFER_FAILED: "The transaction failed on chain.",
+    RejectCode.TRANSFER_TOO_OLD: "The transaction is older than its invoice.",
+    RejectCode.TRANSFER_TOO_LATE: "The payment came after the invoice expired; it will be refunded.",
+    RejectCode.WRONG_RECIPIENT: "The transaction pays somebody else.",
+    RejectCode.WRONG_ASSET: "The transaction pays in another asset.",
+    RejectCode.AMOUNT_SHORT: "The payment is less than the invoice asks for.",
+    RejectCode.SENDER_MISMATCH: "The transaction was sent by another address.",
+    RejectCode.ALREADY_CLAIMED: "This payment was already used.",
+    RejectCode.SESSION_ENDED: "The session has ended.",
+}
+
+TransferState = Literal["included", "pending", "failed"]
+
+
+def now_ms() -> int:
+    """Now, in milliseconds since the epoch."""
+    return time.time_ns() // 1_000_000
+
+
+@dataclass(slots=True)
+class MockInvoice:
+    """What to pay."""
+
+    tenant: str
+    reference: str
+    network: str
+    asset: Asset
+    amount: int
+    resource_id: str
+    price_per_second: int | None
+    session_id: str | None
+    created_at: int
+    expires_at: int
+    paid_by: str | None = None
+    """The session that its payment opened or topped up."""
+
+
+@dataclass(slots=True)
+class MockTransfer:
+    """A pretended payment on chain."""
+
+    tx: str
+    sender: str
+    recipient: str
+    asset: str
+    amount: int
+    time: int
+    state: TransferState
+
+
+@dataclass(slots=True)
+class MockRefund:
+    """A debt to a payer and whether it was delivered."""
+
+    id: str
+    tenant: str
+    session_id: str
+    recipient: str
+    amount: int
+    state: str = "due"
+    tx: str | None = None
+
+
+@dataclass(slots=True)
+class MockSession:
+    """Metered use of a resource; paid = consumed + refunded once it has ended."""
+
+    id: str
+    tenant: str
+    network: str
+    asset: str
+    payer: str
+    resource_id: str
+    price_per_second: int | None
+    server_id: str | None
+    paid: int = 0
+    answered: bool = True
+    state: Literal["live", "released", "ended", "reversed"] = "live"
+    reason: EndReason | None = None
+    epoch: int = 1
+    resume_token: str = ""
+    elapsed_ms: int = 0
+    bytes_transferred: int = 0
+    message_count: int = 0
+    consumed: int = 0
+    refunded: int = 0
+    refund: MockRefund | None = None
+    txs: list[str] = field(default_factory=list)
+
+
+class MockRefusal(Exception):  # noqa: N818 - an answer, not an error
+    """A payment proof is refused."""
+
+    def __init__(self, code: RejectCode) -> None:
+        super().__init__(code)
+        self.code = code
+
+
+def check_transfer(invoice: MockInvoice, transfer: MockTransfer, sender: str) -> None:
+    """Compare a transfer with what the invoice asks for. Raises MockRefusal."""
+    checks = {
+        RejectCode.TRANSFER_UNCONFIRMED: transfer.state == "pending",
+        RejectCode.TRANSFER_FAILED: transfer.state == "failed",
+        RejectCode.WRONG_RECIPIENT: transfer.recipient != RECIPIENT,
+        RejectCode.WRONG_ASSET: transfer.asset != invoice.asset.symbol,
+        RejectCode.SENDER_MISMATCH: transfer.sender != sender.lower(),
+        RejectCode.TRANSFER_TOO_OLD: transfer.time < invoice.created_at,
+        RejectCode.TRANSFER_TOO_LATE: transfer.time > invoice.expires_at,
+        RejectCode.AMOUNT_SHORT: transfer.amount < invoice.amount,
+    }
+    for code, wrong in checks.items():
+        if wrong:
+            raise MockRefusal(code)
+
+
+class MockBook:
+    """In-memory records and the pretended chain."""
+
+    def __init__(self, network: str) -> None:
+        self.network = network
+        self.chain_id = CHAIN_IDS.get(network, 31337)
+        self.assets = {
+            "ETH": Asset(network, "ETH", 18),
+            "USDC": Asset(network, "USDC", 6, "0x00000000000000000000000000000000000402cc"),
+        }
+        self.invoices: dict[str, MockInvoice] = {}
+        self.transfers: dict[str, MockTransfer] = {}
+        self.claims: dict[str, str] = {}
+        """By transaction: the session that it paid."""
+        self.sessions: dict[str, MockSession] = {}
+        self.tokens: dict[str, str] = {}
+        """By resume token: its session."""
+        self.refunds: dict[str, MockRefund] = {}
+
+    def invoice(self, tenant: str, request: GenerateRequest) -> EvmPaymentDetails:
+        """Check a request and make its invoice."""
+        if (request.network or self.network) != self.network:
+            raise InvalidRequestError(
+                f"Network '{request.network}' is not configured.", remedy=f"Use '{self.network}'."
+            )
+        asset = self.assets.get(request.asset or "ETH")
+        if asset is None:
+            raise InvalidRequestError(
+                f"Asset '{request.asset}' is not accepted.", remedy=f"Use one of: {', '.join(self.assets)}."
+            )
+        if not request.resource_id:
+            raise InvalidRequestError("'resourceId' must have 1 to 256 characters.")
+        if request.estimated_duration <= 0:
+            raise InvalidRequestError("'estimatedDuration' must be at least 1 second.")
+        if request.session_id:
+            session = self.sessions.get(request.session_id)
+            if session is None or session.tenant != tenant:
+                raise NotFoundError(f"There is no session '{request.session_id}'.")
+        rate = request.price_per_second
+        now = now_ms()
+        invoice = MockInvoice(
+            tenant=tenant,
+            reference=secrets.token_urlsafe(24),
+            network=self.network,
+            asset=asset,
+            amount=parse_amount(request.amount),
+            resource_id=request.resource_id,
+            price_per_second=None if rate is None else parse_amount(rate, field="pricePerSecond"),
+            session_id=request.session_id,
+            created_at=now,
+            expires_at=now + INVOICE_MS,
+        )
+        self.invoices[invoice.reference] = invoice
+        return self._details(invoice, request)
+
+    def _details(self, invoice: MockInvoice, request: GenerateRequest) -> EvmPaymentDetails:
+        asset = invoice.asset
+        data = "0x" + sha256(invoice.reference.encode()).hexdigest()
+        coins = to_decimal(invoice.amount, asset.decimals)
+        return EvmPaymentDetails(
+            network=self.network,
+            chain_id=self.chain_id,
+            recipient=RECIPIENT,
+            amount=wire_amount(invoice.amount),
+            amount_wei=wire_amount(invoice.amount),
+            amount_eth=coins,
+            currency="ERC20" if asset.contract else "ETH",
+            token_address=asset.contract,
+            asset=asset.symbol,
+            decimals=asset.decimals,
+            reference=invoice.reference,
+            data=data,
+            eip681=f"ethereum:{RECIPIENT}@{self.chain_id}?value={invoice.amount}&data={data}",
+            binding=["tag", "legacy"],
+            expires_at=invoice.expires_at,
+            instructions={
+                "step1": f"Send {coins} {asset.symbol} to {RECIPIENT} (mock: no real money moves).",
+                "step2": "Show the transaction hash as payment proof.",
+            },
+            resource_id=invoice.resource_id,
+            estimated_duration=request.estimated_duration,
+            price_per_second=request.price_per_second,
+            gateway="ws402-mock",
+            timestamp=invoice.created_at,
+        )
+
+    def pay(
+        self,
+        invoice: MockInvoice,
+        *,
+        sender: str = PAYER,
+        amount: int | None = None,
+        asset: str | None = None,
+        recipient: str = RECIPIENT,
+        state: TransferState = "included",
+        at: int | None = None,
+        tx: str | None = None,
+    ) -> MockTransfer:
+        """Move pretended money; what is not said is as the invoice asks."""
+        transfer = MockTransfer(
+            tx=(tx or "0x" + secrets.token_hex(32)).lower(),
+            sender=sender.lower(),
+            recipient=recipient.lower(),
+            asset=asset or invoice.asset.symbol,
+            amount=invoice.amount if amount is None else amount,
+            time=now_ms() if at is None else at,
+            state=state,
+        )
+        self.transfers[transfer.tx] = transfer
+        return transfer
+
+    def claim(
+        self, invoice: MockInvoice, transfer: MockTransfer, server_id: str | None, session: MockSession | None
+    ) -> MockSession:
+        """Use a transfer up: for a new session, or to top this one up."""
+        if session is None:
+            session = MockSession(
+                id="ses_" + secrets.token_hex(12),
+                tenant=invoice.tenant,
+                network=invoice.network,
+                asset=invoice.asset.symbol,
+                payer=transfer.sender,
+                resource_id=invoice.resource_id,
+                price_per_second=invoice.price_per_second,
+                server_id=server_id,
+            )
+            self.sessions[session.id] = session
+            self.new_token(session)
+        session.paid += transfer.amount
+        session.txs.append(transfer.tx)
+        self.claims[transfer.tx] = invoice.paid_by = session.id
+        return session
+
+    def new_token(self, session: MockSession) -> None:
+        """Give the session its next one-time resume token; the one before stays known as used."""
+        session.resume_token = secrets.token_urlsafe(32)
+        self.tokens[session.resume_token] = session.id
+
+    def end(self, session: MockSession, consumed: int, reason: EndReason) -> None:
+        """Make usage final and the rest a debt."""
+        session.consumed = min(consumed, session.paid)
+        session.refunded = session.paid - session.consumed
+        session.state, session.reason = "ended", reason
+        if session.refunded:
+            session.refund = MockRefund(
+                id="ref_" + secrets.token_hex(12),
+                tenant=session.tenant,
+                session_id=session.id,
+                recipient=session.payer,
+                amount=session.refunded,
+            )
+            self.refunds[session.refund.id] = session.refund
+
+    def reverse(self, session: MockSession) -> None:
+        """A reorg removed the payment: there was no money, so nothing is consumed or owed."""
+        session.state, session.reason = "reversed", EndReason.REORGED
+        session.paid = session.consumed = session.refunded = 0
+
+    def audit(self) -> int:
+        """Units that are not accounted for; 0 is right."""
+        wrong = 0
+        for session in self.sessions.values():
+            if session.state in ("ended", "reversed"):
+                wrong += abs(session.paid - session.consumed - session.refunded)
+            debt = session.refund.amount if session.refund else 0
+            wrong += abs(session.refunded - debt)
+            if session.state != "reversed":
+                wrong += abs(session.paid - sum(self.transfers[tx].amount for tx in session.txs))
+        return wrong
