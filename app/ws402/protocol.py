@@ -597,6 +597,14 @@ class StatusResponse(Message, kw_only=True):
     sessions: list[SessionStatus]
 
 
+def payer_message(*, reference: str, network: str, tx: str, recipient: str) -> str:
+    """The text that a payer signs (EIP-191 personal_sign, ed25519) to tie a transfer to an invoice.
+
+    `recipient` is the realm: a signature given to one merchant is worth nothing to another.
+    """
+    return f"WS402 payment\nrecipient: {recipient}\nnetwork: {network}\ntransaction: {tx}\nreference: {reference}"
+
+
 def encode(message: Any) -> bytes:
     """Any message as JSON."""
     return msgspec.json.encode(message)

@@ -82,6 +82,14 @@ invoices = Table(
     Index(None, "network", "expires_at"),
 )
 
+networks = Table(
+    "networks",  # how far the watcher has come
+    metadata,
+    Column("network", Text, primary_key=True),
+    Column("first_block", BIG, nullable=False),  # the opening balance was read here; older transfers are not ours
+    Column("block", BIG, nullable=False),
+)
+
 blocks = Table(
     "blocks",  # the newest blocks that the watcher saw, to notice a reorg
     metadata,
@@ -106,8 +114,10 @@ transfers = Table(
     Column("tags", Text, nullable=False),  # space-separated
     Column("state", Text, nullable=False),
     Column("seen_at", BIG, nullable=False),
+    Column("refund_at", BIG),  # a proof named it, but it pays no session: refund it if it is still unclaimed then
     CheckConstraint("state IN ('seen', 'orphaned')", name="state"),
     Index(None, "network", "block"),
+    Index(None, "refund_at"),
 )
 
 sessions = Table(
@@ -129,6 +139,7 @@ sessions = Table(
     Column("epoch", Integer, nullable=False),
     Column("resume_hash", Text, unique=True),
     Column("answered", Boolean, nullable=False),  # the answer that opened it reached the stock server
+    Column("source_block", BIG, nullable=False),  # newest block that holds one of its payments
     Column("opened_at", BIG, nullable=False),
     Column("ended_at", BIG),
     Column("end_reason", Text),
@@ -157,7 +168,8 @@ payments = Table(
     Column("tx", Text, nullable=False),
     Column("idx", Integer, nullable=False),
     Column("invoice_id", ForeignKey("invoices.id"), nullable=False, unique=True),
-    Column("session_id", ForeignKey("sessions.id"), nullable=False, index=True),
+    # Deferred: the payment row decides a race before its session is inserted.
+    Column("session_id", ForeignKey("sessions.id", deferrable=True, initially="DEFERRED"), nullable=False, index=True),
     Column("payer", Text, nullable=False),
     Column("amount", Amount, nullable=False),
     Column("binding", Text, nullable=False),

@@ -1,0 +1,95 @@
+"""The audit: do the books agree with themselves, and with what the chain shows at our addresses?"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import msgspec
+from sqlalchemy import Table, select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ws402.chains.base import Chain
+from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.entries import balances
+from ws402.gateway.ledger.tables import deliveries, networks, refunds, sessions
+from ws402.gateway.ledger.types import amount_sum
+
+Key = tuple[str, str]
+"""(network, asset)."""
+
+UNFINISHED: Final = ("waiting", "due", "credit", "held", "in_flight", "confirmed")
+"""States of refunds that are still owed."""
+
+
+class AuditLine(msgspec.Struct, frozen=True, kw_only=True):
+    """One asset of one network, in smallest units. All differences must be 0."""
+
+    network: str
+    asset: str
+    block: int
+    """The block at which the chain was read: as far as the watcher has come."""
+    accounts: dict[str, int]
+    booked: int
+    """What our addresses should hold at that block."""
+    on_chain: int
+    difference: int
+    """on_chain - booked."""
+    escrow_difference: int
+    """The account session_escrow against the sum over live sessions."""
+    owed_difference: int
+    """The accounts payer_due, credit and refund_in_flight against the sum over unfinished refunds."""
+
+    @property
+    def clean(self) -> bool:
+        """Nothing differs."""
+        return not (self.difference or self.escrow_difference or self.owed_difference)
+
+
+async def audit(database: Database, chains: Mapping[str, Chain], addresses: Mapping[str, set[str]]) -> list[AuditLine]:
+    """Compare the ledger with itself and with every chain. Raises ChainUnavailableError."""
+    async with database.begin() as connection:
+        books = await balances(connection)
+        cursors = {row.network: row.block for row in await connection.execute(select(networks))}
+        escrow = await _sums(connection, sessions, "paid", ("live", "released"))
+        owed = await _sums(connection, refunds, "amount", UNFINISHED)
+        query = select(deliveries).where(deliveries.c.state == "included")
+        unbooked = (await connection.execute(query)).all()
+    lines = []
+    for network, chain in chains.items():
+        block = cursors.get(network, 0)
+        for asset in chain.assets:
+            booked = books.get(("chain", network, asset), 0)
+            # Refunds in a block leave the books when they are final; the chain shows them at once.
+            for row in unbooked:
+                if row.network == network and row.block is not None and row.block <= block:
+                    booked -= row.amount if row.asset == asset and row.kind == "refund" else 0
+                    booked -= row.fee or 0 if asset == chain.native else 0
+            on_chain = 0
+            for address in sorted(addresses[network]):
+                on_chain += await chain.balance(address, asset, block)
+            due = sum(books.get((each, network, asset), 0) for each in ("payer_due", "credit", "refund_in_flight"))
+            lines.append(
+                AuditLine(
+                    network=network,
+                    asset=asset,
+                    block=block,
+                    accounts={
+                        name: value for (name, n, a), value in sorted(books.items()) if (n, a) == (network, asset)
+                    },
+                    booked=booked,
+                    on_chain=on_chain,
+                    difference=on_chain - booked,
+                    escrow_difference=books.get(("session_escrow", network, asset), 0)
+                    - escrow.get((network, asset), 0),
+                    owed_difference=due - owed.get((network, asset), 0),
+                )
+            )
+    return lines
+
+
+async def _sums(connection: AsyncConnection, table: Table, column: str, states: Sequence[str]) -> dict[Key, int]:
+    """Sums of one column by network and asset, over the rows in these states."""
+    keys = (table.c.network, table.c.asset)
+    query = select(*keys, amount_sum(table.c[column])).where(table.c.state.in_(states)).group_by(*keys)
+    return {(network, asset): total or 0 for network, asset, total in await connection.execute(query)}

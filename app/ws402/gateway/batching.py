@@ -1,0 +1,84 @@
+"""Micro-batches: operations that arrive while a commit is under way share the next one. Nothing waits on a timer."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable
+from typing import Generic, TypeVar
+
+from sqlalchemy.exc import DBAPIError
+
+from ws402.errors import WS402Error
+
+log = logging.getLogger(__name__)
+
+Op = TypeVar("Op")
+Result = TypeVar("Result")
+
+
+class Batcher(Generic[Op, Result]):
+    """Runs lists of operations, one list at a time.
+
+    `run` answers each operation of a list on its own, in order: with a result or an error. When the list as a whole
+    fails in the database (a deadlock, a constraint that one operation hit), its operations run again one by one, so
+    that a bad one never fails its neighbours.
+    """
+
+    def __init__(
+        self, name: str, run: Callable[[list[Op]], Awaitable[list[Result | WS402Error]]], *, limit: int = 256
+    ) -> None:
+        self._name = name
+        self._run = run
+        self._limit = limit
+        self._queue: deque[tuple[Op, asyncio.Future[Result]]] = deque()
+        self._task: asyncio.Task[None] | None = None
+
+    def submit(self, op: Op) -> asyncio.Future[Result]:
+        """Queue an operation; its future gets the result, or the error."""
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        self._queue.append((op, future))
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._drain(), name=f"batch {self._name}")
+        return future
+
+    async def close(self) -> None:
+        """Wait until the queue is empty."""
+        while self._task is not None:
+            await asyncio.wait([self._task])
+
+    async def _drain(self) -> None:
+        try:
+            while self._queue:
+                batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._limit))]
+                await self._answer(batch)
+        finally:
+            self._task = None
+
+    async def _answer(self, batch: list[tuple[Op, asyncio.Future[Result]]]) -> None:
+        try:
+            results: list[Result | WS402Error] = await self._run([op for op, _ in batch])
+        except DBAPIError as error:
+            if len(batch) > 1:
+                log.warning("batch of %d %s operations runs again one by one: %s", len(batch), self._name, error.orig)
+                for each in batch:
+                    await self._answer([each])
+                return
+            _fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - every caller gets it; the queue must go on
+            _fail(batch, error)
+        else:
+            for (_, future), result in zip(batch, results, strict=True):
+                if future.done():
+                    continue
+                if isinstance(result, WS402Error):
+                    future.set_exception(result)
+                else:
+                    future.set_result(result)
+
+
+def _fail(batch: list[tuple[Op, asyncio.Future[Result]]], error: Exception) -> None:
+    for _, future in batch:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,384 @@
+"""Claims: a transfer becomes the payment of an invoice and opens (or tops up) a session, in one transaction.
+
+The UNIQUE constraints on `payments` decide every race; what is checked before only says why a proof is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from sqlalchemy import Row, bindparam, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ws402.chains.base import Chain
+from ws402.errors import InvalidRequestError, WS402Error
+from ws402.gateway.binding import Binding, Terms, bind
+from ws402.gateway.idempotency import Keyed, Replays
+from ws402.gateway.ids import digest, new_id, new_token
+from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.entries import Row as Entry
+from ws402.gateway.ledger.entries import insert_ignore, move, post
+from ws402.gateway.ledger.tables import checkpoints, invoices, payments, refunds, sessions, transfers
+from ws402.gateway.settlement import lock_sessions
+from ws402.gateway.transfers import TransferKey, lock_transfers, refund_transfer
+from ws402.money import MAX_AMOUNT, wire_amount
+from ws402.protocol import RejectCode, VerifyRequest, VerifyResponse
+from ws402.settings import GatewaySettings
+
+RETRY_AFTER_MS: Final = 1000
+"""A stock server's repeated call is answered like the first one from this age on, if the first answer never left."""
+
+
+@dataclass(slots=True)
+class Claim(Keyed):
+    """A proof to check. `signer`: whose signature over it was found good; `agreed`: endpoints agree on its transfer."""
+
+    request: VerifyRequest
+    signer: str | None = None
+    agreed: bool = False
+
+
+@dataclass(slots=True, frozen=True)
+class Missing:
+    """The claim needs the chain first: to look `tx` up, to wait, to agree, or (`sender` set) to check a signature."""
+
+    network: str
+    tx: str
+    recipient: str
+    amount: int
+    pending: bool = False
+    """The transfer is known and needs more confirmations."""
+    agree: bool = False
+    """The transfer is known and large: a second endpoint must show it too."""
+    sender: str | None = None
+
+    @property
+    def plain(self) -> bool:
+        """The ledger knows no transfer of this transaction."""
+        return not (self.pending or self.agree or self.sender)
+
+
+Outcome = VerifyResponse | Missing
+
+
+def rejected(code: RejectCode, reason: str) -> VerifyResponse:
+    """A refused proof."""
+    return VerifyResponse(valid=False, amount=0, reason=reason, code=code)
+
+
+@dataclass(slots=True)
+class _Batch:
+    """What one transaction read and will write."""
+
+    now: int
+    invoices: dict[str, Row[Any]] = field(default_factory=dict)
+    transfers: dict[TransferKey, Row[Any]] = field(default_factory=dict)
+    taken: dict[TransferKey, str] = field(default_factory=dict)
+    paid: dict[str, Row[Any]] = field(default_factory=dict)
+    sessions: dict[str, Row[Any]] = field(default_factory=dict)
+    payments: list[dict[str, Any]] = field(default_factory=list)
+    opened: dict[str, dict[str, Any]] = field(default_factory=dict)
+    refunds: list[Row[Any]] = field(default_factory=list)
+    refund_at: list[dict[str, Any]] = field(default_factory=list)
+
+
+class Claims:
+    """Checks proofs against the ledger; `heads` gives the newest block by network (kept by the watcher)."""
+
+    def __init__(
+        self, settings: GatewaySettings, database: Database, chains: Mapping[str, Chain], heads: Mapping[str, int]
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._chains = chains
+        self._heads = heads
+        self._agree_above = {
+            (each.network, asset): amount for each in settings.networks() for asset, amount in each.agree_above.items()
+        }
+
+    async def claim(self, ops: Sequence[Claim]) -> list[Outcome | WS402Error]:
+        """Check and book claims in one transaction; a refusal books nothing, but may make its transfer refundable."""
+        batch = _Batch(now_ms())
+        replays: Replays[VerifyResponse] = Replays(VerifyResponse, batch.now)
+        async with self._database.begin() as connection:
+            await replays.load(connection, ops)
+            outcomes: list[Outcome | WS402Error | None] = [replays.get(op) for op in ops]
+            await self._read(connection, ops, batch)
+            for position, op in enumerate(ops):
+                if outcomes[position] is None:
+                    outcomes[position] = self._judge(op, batch)
+            lost = await _write(connection, batch)
+            results: list[Outcome | WS402Error] = []
+            for op, outcome in zip(ops, outcomes, strict=True):
+                assert outcome is not None  # noqa: S101 - every operation was judged
+                if not isinstance(outcome, VerifyResponse) or not outcome.valid:
+                    results.append(outcome)
+                elif outcome.session_id in lost:
+                    results.append(rejected(RejectCode.ALREADY_CLAIMED, "The transfer was claimed by another call."))
+                else:
+                    results.append(replays.keep(op, outcome))
+            await replays.save(connection)
+        return results
+
+    async def _read(self, connection: AsyncConnection, ops: Sequence[Claim], batch: _Batch) -> None:
+        tags = {digest(op.request.proof.reference) for op in ops if op.request.proof.reference}
+        query = select(invoices).where(invoices.c.tag.in_(tags))
+        batch.invoices = {row.tag: row for row in await connection.execute(query)} if tags else {}
+        wanted = self._transactions(ops, batch)
+        if not wanted:
+            return
+        pair = tuple_(transfers.c.network, transfers.c.tx)
+        columns = transfers.c["network", "tx", "idx"]
+        keys = [tuple(row) for row in await connection.execute(select(*columns).where(pair.in_(wanted)))]
+        batch.transfers = await lock_transfers(connection, [(str(n), str(t), int(i)) for n, t, i in keys])
+        ids = [row.id for row in batch.invoices.values()]
+        claims = select(payments).where(
+            tuple_(payments.c.network, payments.c.tx).in_(wanted) | payments.c.invoice_id.in_(ids)
+        )
+        for row in await connection.execute(claims):
+            batch.taken[row.network, row.tx, row.idx] = row.session_id
+            batch.paid[row.invoice_id] = row
+        owed = select(*refunds.c["network", "tx", "idx"]).where(tuple_(refunds.c.network, refunds.c.tx).in_(wanted))
+        for network, tx, idx in await connection.execute(owed):
+            batch.taken.setdefault((network, tx, idx), "")
+        sought = {row.session_id for row in batch.invoices.values() if row.session_id}
+        sought |= {row.session_id for row in batch.paid.values()}
+        if sought:
+            batch.sessions = await lock_sessions(connection, sought)
+
+    def _transactions(self, ops: Sequence[Claim], batch: _Batch) -> set[tuple[str, str]]:
+        wanted = set()
+        for op in ops:
+            proof = op.request.proof
+            invoice = batch.invoices.get(digest(proof.reference)) if proof.reference else None
+            if invoice is not None and proof.tx:
+                try:
+                    wanted.add((invoice.network, self._chains[invoice.network].normalize_tx(proof.tx)))
+                except InvalidRequestError:
+                    continue  # refused when it is judged
+        return wanted
+
+    def _judge(self, op: Claim, batch: _Batch) -> Outcome:
+        request, proof = op.request, op.request.proof
+        if not proof.reference or not proof.tx:
+            return rejected(RejectCode.MALFORMED_PROOF, "The proof needs a reference and a transaction id.")
+        invoice = batch.invoices.get(digest(proof.reference))
+        if invoice is None or invoice.tenant != op.tenant or invoice.network not in self._chains:
+            return rejected(RejectCode.UNKNOWN_INVOICE, "No invoice has this reference.")
+        if request.resource_id is not None and request.resource_id != invoice.resource_id:
+            return rejected(RejectCode.RESOURCE_MISMATCH, f"The invoice is for the resource '{invoice.resource_id}'.")
+        if request.session_id is not None and request.session_id != invoice.session_id:
+            return rejected(RejectCode.RESOURCE_MISMATCH, "The invoice is not a top-up of this session.")
+        chain = self._chains[invoice.network]
+        try:
+            tx = chain.normalize_tx(proof.tx)
+            claimed_sender = chain.normalize_address(proof.sender) if proof.sender else None
+        except InvalidRequestError as error:
+            return rejected(RejectCode.MALFORMED_PROOF, error.message)
+        if (paid := batch.paid.get(invoice.id)) is not None:
+            return self._repeat(op, paid, tx, invoice, batch)
+        if any(payment["invoice_id"] == invoice.id for payment in batch.payments):
+            return rejected(RejectCode.ALREADY_CLAIMED, "The invoice is paid by another call.")
+        return self._bind(op, invoice, chain, tx, claimed_sender, batch)
+
+    def _repeat(self, op: Claim, paid: Row[Any], tx: str, invoice: Row[Any], batch: _Batch) -> VerifyResponse:
+        """A proof for a paid invoice: a replay, unless a stock server repeats a call whose answer it never got."""
+        session = batch.sessions.get(paid.session_id)
+        if (
+            session is not None
+            and paid.tx == tx
+            and op.request.server_id is None
+            and not session.answered
+            and session.state == "live"
+            and batch.now - session.opened_at >= RETRY_AFTER_MS
+        ):
+            return _accepted(session.id, paid.amount, paid.payer, invoice)
+        return rejected(RejectCode.ALREADY_CLAIMED, "The invoice is paid, and its session was opened.")
+
+    def _bind(self, op: Claim, invoice: Row[Any], chain: Chain, tx: str, sender: str | None, batch: _Batch) -> Outcome:
+        found = [
+            row for key, row in batch.transfers.items() if key[:2] == (invoice.network, tx) and row.state == "seen"
+        ]
+        missing = Missing(invoice.network, tx, invoice.recipient, invoice.amount)
+        if not found:
+            return missing
+        usable = [row for row in found if row.asset == invoice.asset and row.recipient == invoice.recipient]
+        if not usable:
+            return rejected(RejectCode.WRONG_ASSET, f"The transaction does not pay in {invoice.asset}.")
+        free = [row for row in usable if (row.network, row.tx, row.idx) not in batch.taken]
+        if not free:
+            return rejected(RejectCode.ALREADY_CLAIMED, "The transfer has paid for something already.")
+        claim_token = op.request.claim_token
+        terms = Terms(
+            kinds=self._settings.bindings,
+            tag=invoice.tag,
+            amount=invoice.amount,
+            created_at=invoice.created_at,
+            expires_at=invoice.expires_at,
+            claimed=claim_token is not None and invoice.claim_hash == digest(claim_token),
+            sender=sender,
+            signer=op.signer,
+        )
+        judged = [(row, bind(terms, row)) for row in free]
+        row, verdict = next((each for each in judged if isinstance(each[1], Binding)), judged[0])
+        if not isinstance(verdict, Binding):
+            if op.request.payer_signature and op.signer is None and "signature" in self._settings.bindings:
+                return Missing(invoice.network, tx, invoice.recipient, row.amount, sender=row.sender)
+            self._make_refundable(verdict.bound, row, batch, wanted=verdict.stray)
+            return rejected(verdict.code, verdict.reason)
+        head = self._heads.get(invoice.network, 0)
+        if head - row.block + 1 < chain.confirmations(row.asset, row.amount):
+            return Missing(invoice.network, tx, invoice.recipient, row.amount, pending=True)
+        if not op.agreed and row.amount > self._agree_above.get((row.network, row.asset), MAX_AMOUNT):
+            return Missing(invoice.network, tx, invoice.recipient, row.amount, agree=True)
+        return self._open(op, invoice, row, verdict, batch)
+
+    def _make_refundable(self, bound: bool, row: Row[Any], batch: _Batch, *, wanted: bool) -> None:
+        """Money that opens no session goes back: at once if it names this invoice, else when nobody can claim it."""
+        if bound:
+            batch.refunds.append(row)
+            batch.taken[row.network, row.tx, row.idx] = ""
+        elif wanted:
+            at = row.block_time + 2 * self._settings.invoice_seconds * 1000
+            batch.refund_at.append({"b_network": row.network, "b_tx": row.tx, "b_idx": row.idx, "refund_at": at})
+
+    def _open(self, op: Claim, invoice: Row[Any], row: Row[Any], binding: Binding, batch: _Batch) -> VerifyResponse:
+        key = (row.network, row.tx, row.idx)
+        if invoice.session_id is not None:
+            session = batch.sessions.get(invoice.session_id)
+            if session is None or session.state not in ("live", "released"):
+                self._make_refundable(True, row, batch, wanted=True)
+                return rejected(RejectCode.SESSION_ENDED, "The session has ended; the payment is refunded.")
+            if session.payer != row.sender:
+                self._make_refundable(True, row, batch, wanted=True)
+                return rejected(
+                    RejectCode.SENDER_MISMATCH, "Another account pays for this session; the payment is refunded."
+                )
+            session_id, token = session.id, None
+        else:
+            session_id, token = new_id("ses"), new_token() if op.request.server_id is not None else None
+            batch.opened[session_id] = {
+                "id": session_id,
+                "tenant": op.tenant,
+                "network": row.network,
+                "asset": row.asset,
+                "payer": row.sender,
+                "resource_id": invoice.resource_id,
+                "price_per_second": invoice.price_per_second,
+                "paid": row.amount,
+                "consumed": 0,
+                "refunded": 0,
+                "state": "live",
+                "metered": op.request.server_id is not None,
+                "server_id": op.request.server_id,
+                "epoch": 0,
+                "resume_hash": digest(token) if token else None,
+                "answered": op.request.server_id is not None,
+                "source_block": row.block,
+                "opened_at": batch.now,
+            }
+        batch.taken[key] = session_id
+        batch.payments.append(
+            {
+                "id": new_id("pay"),
+                "network": row.network,
+                "tx": row.tx,
+                "idx": row.idx,
+                "invoice_id": invoice.id,
+                "session_id": session_id,
+                "payer": row.sender,
+                "amount": row.amount,
+                "binding": binding.value,
+                "created_at": batch.now,
+            }
+        )
+        return _accepted(session_id, row.amount, row.sender, invoice, token)
+
+
+def _accepted(session_id: str, amount: int, payer: str, invoice: Row[Any], token: str | None = None) -> VerifyResponse:
+    rate = invoice.price_per_second
+    return VerifyResponse(
+        valid=True,
+        amount=wire_amount(amount),
+        session_id=session_id,
+        payer=payer,
+        network=invoice.network,
+        asset=invoice.asset,
+        resource_id=invoice.resource_id,
+        price_per_second=None if rate is None else wire_amount(rate),
+        resume_token=token,
+        epoch=0 if token else None,
+    )
+
+
+async def _write(connection: AsyncConnection, batch: _Batch) -> set[str]:
+    """Write what was judged; returns the sessions that lost a race to another gateway."""
+    lost: set[str] = set()
+    if batch.payments:
+        rows = sorted(batch.payments, key=lambda each: (each["network"], each["tx"], each["idx"]))
+        inserted = await connection.execute(insert_ignore(connection, payments).returning(payments.c.id), rows)
+        won = {row.id for row in inserted}
+        lost = {each["session_id"] for each in rows if each["id"] not in won}
+        rows = [each for each in rows if each["id"] in won]
+        opened = [each for session_id, each in batch.opened.items() if session_id not in lost]
+        if opened:
+            await connection.execute(sessions.insert(), opened)
+            await connection.execute(
+                checkpoints.insert(),
+                [
+                    {
+                        "session_id": each["id"],
+                        "elapsed_ms": 0,
+                        "bytes_transferred": 0,
+                        "message_count": 0,
+                        "reported_at": batch.now,
+                    }
+                    for each in opened
+                ],
+            )
+        await _top_up(connection, batch, [each for each in rows if each["session_id"] not in batch.opened])
+        await post(connection, [_claimed(batch, each) for each in rows])
+    for row in batch.refunds:
+        await refund_transfer(
+            connection, (row.network, row.tx, row.idx), row.asset, row.sender, row.amount, row.block, batch.now
+        )
+    if batch.refund_at:
+        await connection.execute(_REFUND_LATER, batch.refund_at)
+    return lost
+
+
+def _claimed(batch: _Batch, payment: dict[str, Any]) -> Entry:
+    asset = batch.transfers[payment["network"], payment["tx"], payment["idx"]].asset
+    return move(
+        "unclaimed", "session_escrow", payment["network"], asset, payment["amount"], "claim", payment["id"], batch.now
+    )
+
+
+async def _top_up(connection: AsyncConnection, batch: _Batch, rows: list[dict[str, Any]]) -> None:
+    added: dict[str, int] = {}
+    block: dict[str, int] = {}
+    for each in rows:
+        session_id = each["session_id"]
+        added[session_id] = added.get(session_id, 0) + each["amount"]
+        transfer = batch.transfers[each["network"], each["tx"], each["idx"]]
+        block[session_id] = max(block.get(session_id, batch.sessions[session_id].source_block), transfer.block)
+    for session_id, amount in added.items():
+        await connection.execute(
+            update(sessions)
+            .where(sessions.c.id == session_id)
+            .values(paid=batch.sessions[session_id].paid + amount, source_block=block[session_id])
+        )
+
+
+_REFUND_LATER = (
+    update(transfers)
+    .where(
+        transfers.c.network == bindparam("b_network"),
+        transfers.c.tx == bindparam("b_tx"),
+        transfers.c.idx == bindparam("b_idx"),
+        transfers.c.refund_at.is_(None),
+    )
+    .values(refund_at=bindparam("refund_at"))
+)

@@ -1,0 +1,177 @@
+"""Invoices: what to pay, to whom, until when, for which resource at which price."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import select
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ws402.chains.base import Chain, InvoiceTerms
+from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError, WS402Error
+from ws402.gateway.ids import digest, new_id, new_token
+from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.tables import invoices, sessions
+from ws402.money import parse_amount
+from ws402.protocol import GenerateRequest, PaymentDetails, SolanaPaymentDetails
+from ws402.settings import GatewaySettings
+
+
+@dataclass(slots=True)
+class Draft:
+    """A checked request for an invoice."""
+
+    tenant: str
+    chain: Chain
+    asset: str
+    amount: int
+    price_per_second: int | None
+    request: GenerateRequest
+
+
+class Invoices:
+    """Makes invoices. Amounts, assets and recipients come from settings and the server, never from a payer."""
+
+    def __init__(self, settings: GatewaySettings, database: Database, chains: Mapping[str, Chain]) -> None:
+        self._settings = settings
+        self._database = database
+        self._chains = chains
+        self._default_network = settings.default_network or next(iter(chains))
+
+    def draft(self, tenant: str, request: GenerateRequest) -> Draft:
+        """Check a request. Raises InvalidRequestError."""
+        network = request.network or self._default_network
+        chain = self._chains.get(network)
+        if chain is None:
+            raise InvalidRequestError(
+                f"Network '{network}' is not configured.", remedy=f"Use one of: {', '.join(self._chains)}."
+            )
+        symbol = request.asset or (self._settings.default_asset if not request.network else None) or chain.native
+        if symbol not in chain.assets:
+            raise InvalidRequestError(
+                f"Asset '{symbol}' is not accepted on {network}.", remedy=f"Use one of: {', '.join(chain.assets)}."
+            )
+        if not request.resource_id or len(request.resource_id) > 256:
+            raise InvalidRequestError("'resourceId' must have 1 to 256 characters.")
+        if not 0 < request.estimated_duration <= 31_536_000:
+            raise InvalidRequestError("'estimatedDuration' must be between 1 second and a year.")
+        rate = request.price_per_second
+        return Draft(
+            tenant=tenant,
+            chain=chain,
+            asset=symbol,
+            amount=parse_amount(request.amount),
+            price_per_second=None if rate is None else parse_amount(rate, field="pricePerSecond"),
+            request=request,
+        )
+
+    async def create(self, drafts: Sequence[Draft]) -> list[PaymentDetails | WS402Error]:
+        """Record invoices in one transaction and answer each with its payment details."""
+        results: list[PaymentDetails | WS402Error] = []
+        rows: list[dict[str, Any]] = []
+        now = now_ms()
+        async with self._database.begin() as connection:
+            refused = await self._refused_top_ups(connection, drafts)
+            if self._settings.amount_salt:
+                refused |= await self._salt(connection, drafts, now)
+            for position, draft in enumerate(drafts):
+                if error := refused.get(position):
+                    results.append(error)
+                    continue
+                row, details = self._invoice(draft, now)
+                rows.append(row)
+                results.append(details)
+            if rows:
+                await connection.execute(invoices.insert(), rows)
+        return results
+
+    def _invoice(self, draft: Draft, now: int) -> tuple[dict[str, Any], PaymentDetails]:
+        chain, request = draft.chain, draft.request
+        reference = chain.new_reference()
+        tag = digest(reference)
+        expires_at = now + self._settings.invoice_seconds * 1000
+        details = chain.details(
+            InvoiceTerms(
+                asset=draft.asset,
+                amount=draft.amount,
+                reference=reference,
+                tag=tag,
+                expires_at=expires_at,
+                label=request.resource_id,
+            )
+        )
+        claim_hash = None
+        if isinstance(details, SolanaPaymentDetails):  # its reference is public once it is on chain
+            details.claim_token = new_token()
+            claim_hash = digest(details.claim_token)
+        details.binding = [
+            kind for kind in self._settings.bindings if kind in (details.binding or ())
+        ] or details.binding
+        details.resource_id = request.resource_id
+        details.estimated_duration = request.estimated_duration
+        details.price_per_second = request.price_per_second
+        details.gateway = "ws402"
+        details.timestamp = now
+        row = {
+            "id": new_id("inv"),
+            "tenant": draft.tenant,
+            "tag": tag,
+            "claim_hash": claim_hash,
+            "network": chain.network,
+            "asset": draft.asset,
+            "recipient": chain.recipient,
+            "amount": draft.amount,
+            "resource_id": request.resource_id,
+            "price_per_second": draft.price_per_second,
+            "estimated_duration": request.estimated_duration,
+            "session_id": request.session_id,
+            "created_at": now,
+            "expires_at": expires_at,
+        }
+        return row, details
+
+    async def _refused_top_ups(self, connection: AsyncConnection, drafts: Sequence[Draft]) -> dict[int, WS402Error]:
+        """By position: drafts for sessions that cannot be topped up as asked, with the error that says why."""
+        wanted = {draft.request.session_id for draft in drafts if draft.request.session_id}
+        if not wanted:
+            return {}
+        columns = sessions.c["id", "tenant", "state", "network", "asset"]
+        found = {row.id: row for row in await connection.execute(select(*columns).where(sessions.c.id.in_(wanted)))}
+        refused: dict[int, WS402Error] = {}
+        for position, draft in enumerate(drafts):
+            if not (session_id := draft.request.session_id):
+                continue
+            row = found.get(session_id)
+            if row is None or row.tenant != draft.tenant:
+                refused[position] = NotFoundError(f"There is no session '{session_id}'.")
+            elif row.state not in ("live", "released"):
+                refused[position] = ConflictError("The session has ended.", remedy="Open a new one.")
+            elif (row.network, row.asset) != (draft.chain.network, draft.asset):
+                refused[position] = ConflictError(
+                    f"The session is paid in {row.asset} on {row.network}.", remedy="Top it up in the same asset."
+                )
+        return refused
+
+    async def _salt(self, connection: AsyncConnection, drafts: Sequence[Draft], now: int) -> dict[int, WS402Error]:
+        """Make each amount unique among the open invoices of its asset, so that it names its invoice."""
+        open_amounts: dict[tuple[str, str], set[int]] = {}
+        query = select(*invoices.c["network", "asset", "amount"]).where(
+            invoices.c.network.in_({draft.chain.network for draft in drafts}), invoices.c.expires_at > now
+        )
+        for row in await connection.execute(query):
+            open_amounts.setdefault((row.network, row.asset), set()).add(row.amount)
+        refused: dict[int, WS402Error] = {}
+        for position, draft in enumerate(drafts):
+            taken = open_amounts.setdefault((draft.chain.network, draft.asset), set())
+            free = [each for each in range(1, self._settings.amount_salt + 1) if draft.amount + each not in taken]
+            if free:
+                draft.amount += secrets.choice(free)
+                taken.add(draft.amount)
+            else:
+                refused[position] = UnavailableError(
+                    "All salted amounts are in use.", remedy="Raise AMOUNT_SALT, or shorten INVOICE_SECONDS."
+                )
+        return refused

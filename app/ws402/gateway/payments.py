@@ -1,0 +1,127 @@
+"""Verification: a proof is checked against the ledger; the chain is asked only for what the ledger does not know."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Mapping
+from typing import Final
+
+from ws402.chains.base import Chain, ChainUnavailableError, TxState
+from ws402.gateway.batching import Batcher
+from ws402.gateway.claims import Claim, Claims, Missing, Outcome, rejected
+from ws402.gateway.ledger.database import Database
+from ws402.gateway.watcher import Watcher
+from ws402.protocol import TRANSIENT_REJECTS, RejectCode, VerifyResponse, payer_message
+from ws402.settings import GatewaySettings
+
+log = logging.getLogger(__name__)
+
+LOOKUP_SECONDS: Final = 2.0
+"""How often one waiting proof may ask the chain directly; the watcher looks for all of them more often."""
+
+
+class Payments:
+    """Verifies proofs, waiting for their transfers to show and confirm."""
+
+    def __init__(
+        self, settings: GatewaySettings, database: Database, chains: Mapping[str, Chain], watcher: Watcher
+    ) -> None:
+        self._settings = settings
+        self._chains = chains
+        self._watcher = watcher
+        self._claims: Batcher[Claim, Outcome] = Batcher(
+            "claim", Claims(settings, database, chains, watcher.heads).claim
+        )
+        self.verified = 0
+        self.rejected: Counter[str] = Counter()
+        self.volume: Counter[tuple[str, str]] = Counter()
+
+    async def close(self) -> None:
+        """Finish the claims that are queued."""
+        await self._claims.close()
+
+    def submit(self, claim: Claim) -> asyncio.Future[Outcome]:
+        """Check a proof against the ledger as it is, without asking the chain."""
+        return self._claims.submit(claim)
+
+    async def verify(self, claim: Claim, first: Outcome | None = None) -> VerifyResponse:
+        """Check a proof, waiting `verify_wait_seconds` for its transfer. `first`: what the ledger said already."""
+        async with asyncio.timeout(self._settings.verify_wait_seconds + 4 * LOOKUP_SECONDS):
+            response = await self._verify(claim, first)
+        self.count(response)
+        return response
+
+    def count(self, response: VerifyResponse) -> None:
+        """Count an answer."""
+        if response.valid:
+            self.verified += 1
+            self.volume[response.network or "", response.asset or ""] += int(response.amount)
+        else:
+            self.rejected[response.code or ""] += 1
+
+    async def _verify(self, claim: Claim, first: Outcome | None) -> VerifyResponse:
+        loop = asyncio.get_running_loop()
+        deadline = loop.time() + self._settings.verify_wait_seconds
+        outcome = first or await self.submit(claim)
+        last = rejected(RejectCode.TRANSFER_NOT_FOUND, "The transaction is not on the chain yet; send the proof again.")
+        next_lookup = 0.0
+        recorded = False
+        while isinstance(outcome, Missing):
+            if recorded and outcome.plain:
+                return rejected(RejectCode.TRANSFER_TOO_OLD, "The transfer is older than this gateway's ledger.")
+            left = max(deadline - loop.time(), 0.0)
+            try:
+                if outcome.sender is not None:
+                    refusal = await self._check_signature(claim, outcome)
+                elif outcome.pending:
+                    last = rejected(
+                        RejectCode.TRANSFER_UNCONFIRMED, "The transfer needs more confirmations; send the proof again."
+                    )
+                    refusal = None if await self._watcher.next_pass(outcome.network, left) else last
+                elif outcome.agree or loop.time() >= next_lookup:
+                    refusal, recorded = await self._look_up(claim, outcome)
+                    next_lookup = loop.time() + LOOKUP_SECONDS
+                else:
+                    await self._watcher.seen(outcome.network, outcome.tx, min(LOOKUP_SECONDS, left))
+                    refusal = None
+            except ChainUnavailableError as error:
+                last = rejected(RejectCode.CHAIN_UNAVAILABLE, "The chain cannot be asked now; send the proof again.")
+                log.warning("verify cannot ask %s: %s", outcome.network, error)
+                await asyncio.sleep(min(1.0, left))
+                refusal = None
+            if refusal is not None and refusal.code not in TRANSIENT_REJECTS:
+                return refusal
+            last = refusal or last
+            if loop.time() >= deadline:
+                return last
+            outcome = await self.submit(claim)
+        return outcome
+
+    async def _check_signature(self, claim: Claim, need: Missing) -> VerifyResponse | None:
+        request = claim.request
+        assert need.sender and request.proof.reference and request.payer_signature  # noqa: S101,PT018 - the ledger asked
+        message = payer_message(
+            reference=request.proof.reference, network=need.network, tx=need.tx, recipient=need.recipient
+        )
+        chain = self._chains[need.network]
+        if await chain.check_signature(need.sender, message, request.payer_signature):
+            claim.signer = need.sender
+            return None
+        return rejected(RejectCode.BINDING_INVALID, "The signature is not the payer's over this proof.")
+
+    async def _look_up(self, claim: Claim, need: Missing) -> tuple[VerifyResponse | None, bool]:
+        """Ask the chain for one transaction; a refusal when it is hopeless, and whether a transfer was recorded."""
+        found = await self._chains[need.network].lookup(need.tx, amount=need.amount)
+        if found.state is TxState.FAILED:
+            return rejected(RejectCode.TRANSFER_FAILED, "The transaction failed on the chain and moved nothing."), False
+        if found.state in (TxState.UNKNOWN, TxState.PENDING):
+            return None, False
+        if found.transfers:
+            await self._watcher.record(found.transfers)
+            claim.agreed = claim.agreed or need.agree
+            return None, True
+        if "asset" in found.other:
+            return rejected(RejectCode.WRONG_ASSET, "The transaction pays in something that is not accepted."), False
+        return rejected(RejectCode.WRONG_RECIPIENT, f"The transaction pays nothing to {need.recipient}."), False

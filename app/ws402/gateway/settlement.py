@@ -1,0 +1,301 @@
+"""Settlement: a session's end. What was consumed is final, the rest becomes a debt to the payer, both in one commit."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, WS402Error
+from ws402.gateway.ids import new_id
+from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.entries import Row as Entry
+from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions
+from ws402.money import parse_amount, price, wire_amount
+from ws402.protocol import EndReason, RefundRequest, RefundResponse, SettleRequest, SettleResponse
+
+CLOCK_TOLERANCE_MS = 2_000
+"""A server may report this much more usage than has passed by the ledger's clock; above, the ledger's clock counts."""
+
+
+class NotRefundableError(ConflictError):
+    """The refund asked for is above what is left, or differs from the one that is recorded."""
+
+    code = "not_refundable"
+
+    def __init__(self, message: str, *, refundable: int) -> None:
+        super().__init__(message, remedy="Ask for at most what is refundable.")
+        self.refundable = refundable
+
+
+@dataclass(slots=True)
+class Settle:
+    """A settlement to make. `tenant` None: the gateway itself, for a server that vanished."""
+
+    tenant: str | None
+    request: SettleRequest
+
+
+@dataclass(slots=True)
+class StockRefund:
+    """A stock server's refund: it ends the session by the amount to give back. `tx` is normalised."""
+
+    tenant: str
+    tx: str
+    amount: int
+    request: RefundRequest
+
+
+async def lock_sessions(connection: AsyncConnection, ids: set[str]) -> dict[str, Row[Any]]:
+    """Sessions with their checkpoints, locked in one order."""
+    query = (
+        select(sessions, *checkpoints.c["elapsed_ms", "bytes_transferred", "message_count"])
+        .join(checkpoints, checkpoints.c.session_id == sessions.c.id)
+        .where(sessions.c.id.in_(ids))
+        .order_by(sessions.c.id)
+        .with_for_update(of=sessions)
+    )
+    return {row.id: row for row in await connection.execute(query)}
+
+
+def refund_row(row: Row[Any], refund: int, now: int) -> dict[str, Any]:
+    """The outbox row of a session's refund; it waits until the session's payments are final."""
+    return {
+        "id": new_id("ref"),
+        "session_id": row.id,
+        "network": row.network,
+        "asset": row.asset,
+        "recipient": row.payer,
+        "amount": refund,
+        "state": "waiting",
+        "source_block": row.source_block,
+        "created_at": now,
+        "updated_at": now,
+    }
+
+
+async def owe_session(connection: AsyncConnection, row: Row[Any], refund: int, now: int) -> None:
+    """Owe a reversed session's rest, in place of a refund that was voided."""
+    changed = await connection.execute(
+        update(refunds)
+        .where(refunds.c.session_id == row.id)
+        .values(amount=refund, state="waiting", updated_at=now)
+        .returning(refunds.c.id)
+    )
+    if changed.first() is None:
+        await connection.execute(refunds.insert(), [refund_row(row, refund, now)])
+
+
+class Settlement:
+    """Ends sessions. Every repetition of a settlement gets the answer of the first."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def settle(self, ops: Sequence[Settle]) -> list[SettleResponse | WS402Error]:
+        """Settle sessions in one transaction."""
+        now = now_ms()
+        async with self._database.begin() as connection:
+            found = await lock_sessions(connection, {op.request.session_id for op in ops})
+            plan = _Plan(now)
+            results: list[SettleResponse | WS402Error] = []
+            for op in ops:
+                row = found.get(op.request.session_id)
+                if row is None or (op.tenant is not None and row.tenant != op.tenant):
+                    results.append(NotFoundError(f"There is no session '{op.request.session_id}'."))
+                elif row.state in ("ended", "reversed") or row.id in plan.ended:
+                    results.append(_SettledBeforeError(row))  # answered below, with its refund
+                elif row.epoch != op.request.epoch:
+                    results.append(ConflictError("The session was resumed by another server.", code="superseded"))
+                elif row.price_per_second is None:
+                    results.append(
+                        InvalidRequestError(
+                            "The session has no price: its invoice was made without pricePerSecond.",
+                            remedy="End it with /api/payment/refund.",
+                        )
+                    )
+                else:
+                    results.append(plan.end(row, self._consumed(row, op, now), op))
+            await plan.execute(connection)
+            await _fill_known(connection, results)
+        return results
+
+    def _consumed(self, row: Row[Any], op: Settle, now: int) -> int:
+        reported = min(op.request.elapsed_ms, now - row.opened_at + CLOCK_TOLERANCE_MS)
+        consumed: int = min(row.paid, price(max(row.elapsed_ms, reported), row.price_per_second))
+        return consumed
+
+    async def refund(self, ops: Sequence[StockRefund]) -> list[RefundResponse | WS402Error]:
+        """End sessions as stock servers do: by the amount that goes back."""
+        now = now_ms()
+        async with self._database.begin() as connection:
+            by_tx = await self._sessions_of(connection, ops)
+            found = await lock_sessions(connection, set(by_tx.values()))
+            plan = _Plan(now)
+            outcomes: list[tuple[Row[Any], int] | WS402Error] = []
+            for op in ops:
+                row = found.get(by_tx.get((op.tenant, op.tx), ""))
+                if row is None:
+                    outcomes.append(NotFoundError("No session of yours was paid by this transaction."))
+                    continue
+                ended = plan.ended.get(row.id)
+                refunded = ended[1] if ended else row.refunded if row.state in ("ended", "reversed") else None
+                if refunded is not None:
+                    outcomes.append((row, refunded) if refunded == op.amount else _not_refundable(refunded))
+                elif op.amount > row.paid:
+                    outcomes.append(NotRefundableError("More than was paid.", refundable=row.paid))
+                else:
+                    plan.end_by(row, row.paid - op.amount, EndReason.REFUND_REQUESTED)
+                    outcomes.append((row, op.amount))
+            await plan.execute(connection)
+            debts = await _debts(connection, {each[0].id for each in outcomes if not isinstance(each, WS402Error)})
+            return [
+                each if isinstance(each, WS402Error) else _stock_answer(each[0], each[1], debts[each[0].id], now)
+                for each in outcomes
+            ]
+
+    async def _sessions_of(self, connection: AsyncConnection, ops: Sequence[StockRefund]) -> dict[tuple[str, str], str]:
+        query = (
+            select(payments.c.tx, sessions.c.tenant, sessions.c.id)
+            .join(sessions, payments.c.session_id == sessions.c.id)
+            .where(payments.c.tx.in_({op.tx for op in ops}))
+        )
+        return {(row.tenant, row.tx): row.id for row in await connection.execute(query)}
+
+
+class _SettledBeforeError(WS402Error):
+    """Stands for the answer of a session that is settled already, until its refund was read."""
+
+    def __init__(self, row: Row[Any]) -> None:
+        super().__init__("")
+        self.row = row
+
+
+class _Plan:
+    """What one transaction will write."""
+
+    def __init__(self, now: int) -> None:
+        self.now = now
+        self.ended: dict[str, tuple[int, int]] = {}
+        self._sessions: list[dict[str, Any]] = []
+        self._refunds: list[dict[str, Any]] = []
+        self._entries: list[Entry] = []
+        self._usage: list[dict[str, Any]] = []
+
+    def end(self, row: Row[Any], consumed: int, op: Settle) -> SettleResponse:
+        refund_id = self.end_by(row, consumed, op.request.reason)
+        self._usage.append(
+            {
+                "b_id": row.id,
+                "elapsed_ms": max(row.elapsed_ms, op.request.elapsed_ms),
+                "bytes_transferred": max(row.bytes_transferred, op.request.bytes_transferred),
+                "message_count": max(row.message_count, op.request.message_count),
+                "reported_at": self.now,
+            }
+        )
+        return SettleResponse(
+            session_id=row.id,
+            paid=wire_amount(row.paid),
+            consumed=wire_amount(consumed),
+            refund=wire_amount(row.paid - consumed),
+            refund_id=refund_id,
+            refund_state="waiting" if refund_id else None,
+        )
+
+    def end_by(self, row: Row[Any], consumed: int, reason: EndReason) -> str | None:
+        refund = row.paid - consumed
+        self.ended[row.id] = (consumed, refund)
+        self._sessions.append(
+            {
+                "b_id": row.id,
+                "state": "ended",
+                "consumed": consumed,
+                "refunded": refund,
+                "ended_at": self.now,
+                "end_reason": reason.value,
+                "resume_hash": None,
+            }
+        )
+        for account, amount in (("revenue", consumed), ("payer_due", refund)):
+            if amount:
+                self._entries.append(
+                    move("session_escrow", account, row.network, row.asset, amount, "settle", row.id, self.now)
+                )
+        if not refund:
+            return None
+        self._refunds.append(refund_row(row, refund, self.now))
+        refund_id: str = self._refunds[-1]["id"]
+        return refund_id
+
+    async def execute(self, connection: AsyncConnection) -> None:
+        if self._usage:
+            await connection.execute(_SET_USAGE, self._usage)
+        if self._sessions:
+            await connection.execute(_END_SESSION, self._sessions)
+            await post(connection, self._entries)
+        if self._refunds:
+            await connection.execute(refunds.insert(), self._refunds)
+
+
+_END_SESSION = (
+    update(sessions)
+    .where(sessions.c.id == bindparam("b_id"))
+    .values(
+        {name: bindparam(name) for name in ("state", "consumed", "refunded", "ended_at", "end_reason", "resume_hash")}
+    )
+)
+_SET_USAGE = (
+    update(checkpoints)
+    .where(checkpoints.c.session_id == bindparam("b_id"))
+    .values({name: bindparam(name) for name in ("elapsed_ms", "bytes_transferred", "message_count", "reported_at")})
+)
+
+
+async def _debts(connection: AsyncConnection, ids: set[str]) -> dict[str, Row[Any] | None]:
+    """By session: its refund, if there is one."""
+    found = await connection.execute(select(refunds).where(refunds.c.session_id.in_(ids))) if ids else ()
+    return dict.fromkeys(ids) | {row.session_id: row for row in found}
+
+
+async def _fill_known(connection: AsyncConnection, results: list[SettleResponse | WS402Error]) -> None:
+    known = {each.row.id for each in results if isinstance(each, _SettledBeforeError)}
+    if not known:
+        return
+    debts = await _debts(connection, known)
+    fresh = {row.id: row for row in await connection.execute(select(sessions).where(sessions.c.id.in_(known)))}
+    for position, each in enumerate(results):
+        if isinstance(each, _SettledBeforeError):
+            row, debt = fresh[each.row.id], debts[each.row.id]
+            results[position] = SettleResponse(
+                session_id=row.id,
+                paid=wire_amount(row.paid),
+                consumed=wire_amount(row.consumed),
+                refund=wire_amount(row.refunded),
+                refund_id=debt.id if debt else None,
+                refund_state=debt.state if debt else None,
+            )
+
+
+def _not_refundable(refunded: int) -> NotRefundableError:
+    return NotRefundableError(f"The session has ended with a refund of {refunded}.", refundable=0)
+
+
+def _stock_answer(row: Row[Any], amount: int, debt: Row[Any] | None, now: int) -> RefundResponse:
+    return RefundResponse(
+        status="success",
+        amount=wire_amount(amount),
+        recipient=row.payer,
+        message="The refund is recorded and will be delivered." if debt else "Nothing is left to refund.",
+        timestamp=now,
+        refund_id=debt.id if debt else None,
+        state=debt.state if debt else None,
+    )
+
+
+def stock_refund(tenant: str, tx: str, request: RefundRequest) -> StockRefund:
+    """Check a stock refund request. Raises AmountError."""
+    return StockRefund(tenant=tenant, tx=tx, amount=parse_amount(request.amount, zero=True), request=request)

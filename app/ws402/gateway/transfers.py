@@ -1,0 +1,172 @@
+"""Transfers in the ledger: recorded once, whatever showed them first, and refunded when they pay for nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from sqlalchemy import Row, select, tuple_, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ws402.chains.base import Transfer
+from ws402.gateway.ids import new_id
+from ws402.gateway.ledger.entries import insert_ignore, move, post
+from ws402.gateway.ledger.tables import networks, payments, refunds, sessions, transfers
+
+TransferKey = tuple[str, str, int]
+"""(network, tx, index)."""
+
+
+def key_of(transfer: Transfer) -> TransferKey:
+    """What makes a transfer unique."""
+    return transfer.network, transfer.tx, transfer.index
+
+
+async def lock_transfers(connection: AsyncConnection, keys: Iterable[TransferKey]) -> dict[TransferKey, Row[Any]]:
+    """The recorded ones among `keys`, locked in one order so that two gateways never wait for each other in a ring."""
+    columns = (transfers.c.network, transfers.c.tx, transfers.c.idx)
+    query = select(transfers).where(tuple_(*columns).in_(list(keys))).order_by(*columns).with_for_update()
+    return {(row.network, row.tx, row.idx): row for row in await connection.execute(query)}
+
+
+async def record(connection: AsyncConnection, found: Sequence[Transfer], now: int) -> None:
+    """Record transfers, and book the money that is new: once, also when they are found twice or in another block."""
+    if not found:
+        return
+    first_blocks = {
+        row.network: row.first_block
+        for row in await connection.execute(
+            select(networks).where(networks.c.network.in_({each.network for each in found}))
+        )
+    }
+    # What is older than the opening balance is part of it.
+    unique = {key_of(each): each for each in found if each.block > first_blocks.get(each.network, -1)}
+    known = await lock_transfers(connection, unique)
+    rows = [_row(each, now) for key, each in sorted(unique.items()) if key not in known]
+    booked: list[Transfer] = []
+    if rows:
+        columns = (transfers.c.network, transfers.c.tx, transfers.c.idx)
+        inserted = await connection.execute(insert_ignore(connection, transfers).returning(*columns), rows)
+        booked += [unique[row.network, row.tx, row.idx] for row in inserted]
+    for key, row in known.items():
+        if row.block_hash != unique[key].block_hash:
+            await _move(connection, unique[key])
+        if row.state == "orphaned":
+            booked.append(unique[key])
+    await post(
+        connection,
+        [
+            move(
+                "chain", "unclaimed", each.network, each.asset, each.amount, "transfer", subject(key_of(each), now), now
+            )
+            for each in booked
+        ],
+    )
+    for each in booked:
+        if key_of(each) in known:
+            await _refund_if_reversed(connection, each, now)
+
+
+def subject(key: TransferKey, at: int) -> str:
+    """How entries name a transfer's arrival or loss at `at`; a reorg can make it come and go more than once."""
+    return f"{key[0]}/{key[1]}/{key[2]}@{at}"
+
+
+def _row(each: Transfer, now: int) -> dict[str, Any]:
+    return {
+        "network": each.network,
+        "tx": each.tx,
+        "idx": each.index,
+        "block": each.block,
+        "block_hash": each.block_hash,
+        "block_time": each.block_time,
+        "sender": each.sender,
+        "recipient": each.recipient,
+        "asset": each.asset,
+        "amount": each.amount,
+        "tags": " ".join(each.tags),
+        "state": "seen",
+        "seen_at": now,
+    }
+
+
+def _where(table: Any, key: TransferKey) -> Any:
+    return (table.c.network == key[0]) & (table.c.tx == key[1]) & (table.c.idx == key[2])
+
+
+async def _move(connection: AsyncConnection, each: Transfer) -> None:
+    """A reorg put the transfer into another block: refunds must wait for that one."""
+    key = key_of(each)
+    await connection.execute(
+        update(transfers)
+        .where(_where(transfers, key))
+        .values(block=each.block, block_hash=each.block_hash, block_time=each.block_time, state="seen")
+    )
+    paid = select(payments.c.session_id).where(_where(payments, key))
+    await connection.execute(
+        update(sessions)
+        .where(sessions.c.id.in_(paid), sessions.c.source_block < each.block)
+        .values(source_block=each.block)
+    )
+    await connection.execute(
+        update(refunds)
+        .where(refunds.c.session_id.in_(paid) | _where(refunds, key), refunds.c.source_block < each.block)
+        .values(source_block=each.block)
+    )
+
+
+async def _refund_if_reversed(connection: AsyncConnection, each: Transfer, now: int) -> None:
+    """A payment came back after a reorg had ended its session: it serves nothing any more, so it is owed."""
+    query = select(payments.c.id).join(sessions, payments.c.session_id == sessions.c.id)
+    query = query.where(_where(payments, key_of(each)), sessions.c.state == "reversed")
+    if (await connection.execute(query)).first() is not None:
+        await refund_transfer(connection, key_of(each), each.asset, each.sender, each.amount, each.block, now)
+
+
+async def refund_transfer(
+    connection: AsyncConnection, key: TransferKey, asset: str, sender: str, amount: int, block: int, now: int
+) -> str | None:
+    """Owe a transfer that pays no session to its sender; the refund's id, or None when it is owed already.
+
+    The caller holds the transfer's lock and knows that no session claims it.
+    """
+    refund_id = new_id("ref")
+    row = {
+        "id": refund_id,
+        "network": key[0],
+        "tx": key[1],
+        "idx": key[2],
+        "asset": asset,
+        "recipient": sender,
+        "amount": amount,
+        "state": "waiting",
+        "source_block": block,
+        "created_at": now,
+        "updated_at": now,
+    }
+    inserted = await connection.execute(insert_ignore(connection, refunds).returning(refunds.c.id), [row])
+    if inserted.first() is None:
+        return None
+    await post(connection, [move("unclaimed", "payer_due", key[0], asset, amount, "refund_transfer", refund_id, now)])
+    return refund_id
+
+
+async def refund_unclaimed(connection: AsyncConnection, now: int, *, limit: int = 200) -> int:
+    """Owe transfers that a proof named, that could open no session, and that nobody claimed in time."""
+    claimed = select(payments.c.tx).where(
+        payments.c.network == transfers.c.network, payments.c.tx == transfers.c.tx, payments.c.idx == transfers.c.idx
+    )
+    query = (
+        select(transfers)
+        .where(transfers.c.refund_at < now, transfers.c.state == "seen", ~claimed.exists())
+        .order_by(transfers.c.network, transfers.c.tx, transfers.c.idx)
+        .limit(limit)
+        .with_for_update()
+    )
+    count = 0
+    for row in (await connection.execute(query)).all():
+        key = (row.network, row.tx, row.idx)
+        if await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, now):
+            count += 1
+        await connection.execute(update(transfers).where(_where(transfers, key)).values(refund_at=None))
+    return count

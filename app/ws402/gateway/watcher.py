@@ -1,0 +1,245 @@
+"""The watcher: follows each chain block by block, records transfers to us, notices reorgs, and catches up after a stop.
+
+Each block is fetched once, so the cost at the RPC endpoint follows blocks, not payments.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ws402.chains.base import BlockTransfers, Chain, ChainUnavailableError, Transfer
+from ws402.errors import WS402Error
+from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.entries import insert_ignore, move, post
+from ws402.gateway.ledger.tables import blocks, networks, transfers
+from ws402.gateway.reorgs import orphan
+from ws402.gateway.transfers import record
+
+log = logging.getLogger(__name__)
+
+CHUNK: Final = 50
+"""Blocks asked for at once."""
+
+KEEP_BLOCKS: Final = 512
+"""Block hashes remembered; deeper than any reorg that finality allows."""
+
+
+class Watcher:
+    """Follows the chains of one gateway. Several gateways may watch the same chain: the ledger sorts it out."""
+
+    def __init__(self, database: Database, chains: Mapping[str, Chain], addresses: Mapping[str, set[str]]) -> None:
+        self._database = database
+        self._chains = chains
+        self._addresses = addresses
+        self.heads: dict[str, int] = {}
+        """Newest block seen, by network."""
+        self.finals: dict[str, int] = {}
+        """Newest final block, by network."""
+        self.errors: dict[str, str] = {}
+        """Why a network cannot be watched now."""
+        self.reorgs = 0
+        self.on_reorged: Callable[[Sequence[str]], None] | None = None
+        self._waiters: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
+        self._passed: dict[str, asyncio.Event] = {}
+        self._poke: dict[str, asyncio.Event] = {network: asyncio.Event() for network in chains}
+        self._tasks: list[asyncio.Task[None]] = []
+
+    async def start(self) -> None:
+        """Note where the watch begins (once in a ledger's life), catch up, and go on in the background."""
+        for chain in self._chains.values():
+            self._passed[chain.network] = asyncio.Event()
+            await self._open(chain)
+            await self.step(chain)
+            self._tasks.append(asyncio.create_task(self._follow(chain), name=f"watch {chain.network}"))
+
+    async def close(self) -> None:
+        """Stop watching."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def record(self, found: Sequence[Transfer]) -> None:
+        """Record transfers that a direct look-up found before the watch came to their block."""
+        async with self._database.begin() as connection:
+            await record(connection, found, now_ms())
+
+    async def seen(self, network: str, tx: str, seconds: float) -> bool:
+        """Wait until a transfer of `tx` is recorded, or `seconds` have passed; asks the chain for news at once."""
+        future = asyncio.get_running_loop().create_future()
+        waiting = self._waiters.setdefault((network, tx), set())
+        waiting.add(future)
+        self._poke[network].set()
+        try:
+            async with asyncio.timeout(seconds):
+                await future
+        except TimeoutError:
+            return False
+        finally:
+            waiting.discard(future)
+            if not waiting:
+                self._waiters.pop((network, tx), None)
+        return True
+
+    async def next_pass(self, network: str, seconds: float) -> bool:
+        """Wait until the chain was looked at once more, or `seconds` have passed."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._passed[network].wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def _follow(self, chain: Chain) -> None:
+        delay = chain.poll_seconds
+        while True:
+            poke = self._poke[chain.network]
+            try:
+                async with asyncio.timeout(delay):
+                    await poke.wait()
+                await asyncio.sleep(min(0.05, delay))  # so that a burst of pokes is one look
+            except TimeoutError:
+                pass
+            poke.clear()
+            try:
+                await self.step(chain)
+                delay = chain.poll_seconds
+            except (WS402Error, OSError) as error:
+                if chain.network not in self.errors:
+                    log.warning("cannot watch %s: %s", chain.network, error)
+                self.errors[chain.network] = str(error)
+                delay = min(delay * 2, 30.0)
+            except Exception:
+                log.exception("watching %s failed; trying again", chain.network)
+                delay = min(delay * 2, 30.0)
+            passed, self._passed[chain.network] = self._passed[chain.network], asyncio.Event()
+            passed.set()
+
+    async def _open(self, chain: Chain) -> None:
+        async with self._database.begin() as connection:
+            if (await _cursor(connection, chain.network)) is not None:
+                return
+        head = await chain.head()
+        balances = [
+            (address, symbol, await chain.balance(address, symbol, head.block))
+            for address in sorted(self._addresses[chain.network])
+            for symbol in chain.assets
+        ]
+        now = now_ms()
+        row = {"network": chain.network, "first_block": head.block, "block": head.block}
+        async with self._database.begin() as connection:
+            new = await connection.execute(insert_ignore(connection, networks).returning(networks.c.network), [row])
+            if new.first() is None:
+                return  # another gateway was first
+            await connection.execute(
+                blocks.insert(), [{"network": chain.network, "block": head.block, "block_hash": head.block_hash}]
+            )
+            await post(
+                connection,
+                [
+                    move(
+                        "chain", "capital", chain.network, symbol, amount, "opening", f"{chain.network}/{address}", now
+                    )
+                    for address, symbol, amount in balances
+                    if amount
+                ],
+            )
+        log.info("watching %s from block %d", chain.network, head.block)
+
+    async def step(self, chain: Chain) -> None:
+        """Look once: bring the ledger up to the chain's head, through a reorg if there was one."""
+        head = await chain.head()
+        while True:
+            async with self._database.begin() as connection:
+                cursor = await _cursor(connection, chain.network)
+                known = await _hashes(connection, chain.network, KEEP_BLOCKS)
+            if cursor is None:
+                msg = f"no watch was opened for {chain.network}"
+                raise RuntimeError(msg)
+            # A head below the cursor with a hash that we know is an endpoint that lags, not a reorg.
+            forked = known.get(head.block, head.block_hash) != head.block_hash
+            if cursor >= head.block and not forked:
+                break
+            found: Sequence[BlockTransfers] = ()
+            if not forked:
+                found = await chain.blocks(cursor + 1, min(cursor + CHUNK, head.block))
+                forked = known.get(cursor, found[0].parent_hash) != found[0].parent_hash
+            ancestor = cursor
+            if forked:
+                ancestor = await self._ancestor(chain, known, min(cursor, head.block))
+                found = (
+                    await chain.blocks(ancestor + 1, min(ancestor + CHUNK, head.block)) if ancestor < head.block else ()
+                )
+                self.reorgs += 1
+                log.warning("%s was reorganised above block %d", chain.network, ancestor)
+            if not await self._apply(chain, cursor, ancestor, found):
+                continue  # another gateway was faster
+            head = await chain.head()
+        self.heads[chain.network] = head.block
+        self.finals[chain.network] = head.final
+        if self.errors.pop(chain.network, None):
+            log.info("watching %s again", chain.network)
+
+    async def _ancestor(self, chain: Chain, known: Mapping[int, str], top: int) -> int:
+        """The newest block that is in the ledger and still on the chain."""
+        for block in sorted((each for each in known if each <= top), reverse=True):
+            (canonical,) = await chain.blocks(block, block)
+            if canonical.block_hash == known[block]:
+                return block
+        raise ChainUnavailableError(
+            f"{chain.network} differs from the ledger in all of its last {len(known)} blocks.",
+            remedy="Is this another chain, or was it reset? A ledger belongs to one chain.",
+        )
+
+    async def _apply(self, chain: Chain, cursor: int, ancestor: int, found: Sequence[BlockTransfers]) -> bool:
+        """Write the canonical blocks above `ancestor`; False when the ledger has moved meanwhile."""
+        network, now = chain.network, now_ms()
+        canonical = {each.block: each.block_hash for each in found}
+        last = found[-1].block if found else ancestor
+        arrived = [transfer for each in found for transfer in each.transfers]
+        async with self._database.begin() as connection:
+            locked = select(networks.c.block).where(networks.c.network == network).with_for_update()
+            if (await connection.execute(locked)).scalar_one() != cursor:
+                return False
+            await record(connection, arrived, now)
+            stale = (
+                select(transfers)
+                .where(transfers.c.network == network, transfers.c.state == "seen", transfers.c.block > ancestor)
+                .where(transfers.c.block <= max(last, cursor))
+                .order_by(transfers.c.network, transfers.c.tx, transfers.c.idx)
+                .with_for_update()
+            )
+            lost = [row for row in await connection.execute(stale) if canonical.get(row.block) != row.block_hash]
+            ended = await orphan(connection, lost, now)
+            await connection.execute(delete(blocks).where(blocks.c.network == network, blocks.c.block > ancestor))
+            await connection.execute(
+                delete(blocks).where(blocks.c.network == network, blocks.c.block < last - KEEP_BLOCKS)
+            )
+            if found:
+                rows = [
+                    {"network": network, "block": number, "block_hash": value} for number, value in canonical.items()
+                ]
+                await connection.execute(blocks.insert(), rows)
+            await connection.execute(update(networks).where(networks.c.network == network).values(block=last))
+        if ended and self.on_reorged:
+            self.on_reorged(ended)
+        for transfer in arrived:
+            for future in self._waiters.get((network, transfer.tx), ()):
+                if not future.done():
+                    future.set_result(None)
+        return True
+
+
+async def _cursor(connection: AsyncConnection, network: str) -> int | None:
+    return (await connection.execute(select(networks.c.block).where(networks.c.network == network))).scalar()
+
+
+async def _hashes(connection: AsyncConnection, network: str, limit: int) -> dict[int, str]:
+    query = select(blocks.c.block, blocks.c.block_hash).where(blocks.c.network == network)
+    query = query.order_by(blocks.c.block.desc()).limit(limit)
+    return {row.block: row.block_hash for row in await connection.execute(query)}
