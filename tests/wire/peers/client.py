@@ -54,8 +54,8 @@ class StockSession:
         """Send something to the resource."""
         await self._socket.send(message)
 
-    async def expect(self, kind: str, seconds: float = 30) -> dict[str, Any]:
-        """The next message of this type; those of other types, and the resource's own, are kept aside."""
+    async def expect(self, *kinds: str, seconds: float = 30) -> dict[str, Any]:
+        """The next message of one of these types; others, and the resource's own, are kept aside."""
         async with asyncio.timeout(seconds):
             while True:
                 message = await self._socket.recv()
@@ -64,7 +64,7 @@ class StockSession:
                     self.data.append(message)
                     continue
                 self.seen.append(decoded)
-                if decoded["type"] == kind:
+                if decoded["type"] in kinds:
                     return decoded
 
     async def closed(self, seconds: float = 30) -> tuple[int, str]:

@@ -1,0 +1,84 @@
+"""What the wire's tests stand on: a running stack in each mode, funded wallets, and the stock peers."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import AsyncExitStack
+from typing import Any
+
+import pytest
+from tests.fixtures.stack import ETHER, Stack
+from tests.wire.peers.client import Mode, StockClient
+from tests.wire.peers.provider import StockProvider
+from tests.wire.peers.wallet import Wallet
+
+SETTINGS: dict[str, dict[str, str]] = {
+    "legacy": {"VERIFY_WAIT_SECONDS": "3"},
+    "strict": {"VERIFY_WAIT_SECONDS": "3", "BINDINGS": '["tag", "signature", "claim_token"]'},
+}
+"""The gateway's default takes stock clients; `strict` asks for the payment details' calldata."""
+
+MakeWallet = Callable[..., Awaitable[Wallet]]
+MakeClient = Callable[..., Awaitable[StockClient]]
+
+
+@pytest.fixture(scope="session", params=["legacy", "strict"])
+def mode(request: pytest.FixtureRequest) -> Any:
+    """How payments are tied to their invoices."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def strict_only(mode: Mode) -> None:
+    """A defence that the legacy binding does not claim to give."""
+    if mode != "strict":
+        pytest.skip("the legacy binding does not defend against this")
+
+
+def running(folder: pytest.TempPathFactory, mode: Mode) -> Iterator[Stack]:
+    """One chain, one gateway, two servers; for many tests, which must not disturb each other."""
+    stack = Stack(folder.mktemp(f"wire-{mode}"), gateway_settings=SETTINGS[mode])
+    try:
+        stack.start(servers=2)
+        yield stack
+    finally:
+        stack.stop()
+
+
+@pytest.fixture(scope="session")
+def wire(tmp_path_factory: pytest.TempPathFactory, mode: Mode) -> Iterator[Stack]:
+    """A stack in each mode."""
+    yield from running(tmp_path_factory, mode)
+
+
+@pytest.fixture
+async def wallet(wire: Stack) -> AsyncIterator[MakeWallet]:
+    """Makes wallets that hold one ether each, on the stack's chain or on another's."""
+    async with AsyncExitStack() as opened:
+
+        async def make(stack: Stack | None = None) -> Wallet:
+            rpc = (stack or wire).rpc
+            made = await opened.enter_async_context(Wallet(rpc.url))
+            rpc.fund(made.address, ETHER)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+async def client(wire: Stack, mode: Mode, wallet: MakeWallet) -> AsyncIterator[MakeClient]:
+    """Makes stock clients of the first server (or of `url`), each with a wallet of its own unless it is given one."""
+    async with AsyncExitStack() as opened:
+
+        async def make(url: str | None = None, payer: Wallet | None = None) -> StockClient:
+            made = StockClient(url or wire.server_url, payer or await wallet(), mode=mode)
+            return await opened.enter_async_context(made)
+
+        yield make
+
+
+@pytest.fixture
+async def provider(wire: Stack) -> AsyncIterator[StockProvider]:
+    """The stock server's way to the gateway."""
+    async with StockProvider(wire.gateway_url, wire.api_key) as made:
+        yield made
