@@ -53,7 +53,7 @@ async def audit(database: Database, chains: Mapping[str, Chain], addresses: Mapp
         cursors = {row.network: row.block for row in await connection.execute(select(networks))}
         escrow = await _sums(connection, sessions, "paid", ("live", "released"))
         owed = await _sums(connection, refunds, "amount", UNFINISHED)
-        query = select(deliveries).where(deliveries.c.state == "included")
+        query = select(deliveries).where(deliveries.c.state.in_(("included", "reverted")))
         unbooked = (await connection.execute(query)).all()
     lines = []
     for network, chain in chains.items():
@@ -63,7 +63,7 @@ async def audit(database: Database, chains: Mapping[str, Chain], addresses: Mapp
             # Refunds in a block leave the books when they are final; the chain shows them at once.
             for row in unbooked:
                 if row.network == network and row.block is not None and row.block <= block:
-                    booked -= row.amount if row.asset == asset and row.kind == "refund" else 0
+                    booked -= row.amount if row.asset == asset and row.state == "included" else 0
                     booked -= row.fee or 0 if asset == chain.native else 0
             on_chain = 0
             for address in sorted(addresses[network]):

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, select, tuple_, update
+from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Chain
@@ -20,9 +20,9 @@ from ws402.gateway.ids import digest, new_id, new_token
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.entries import Row as Entry
 from ws402.gateway.ledger.entries import insert_ignore, move, post
-from ws402.gateway.ledger.tables import checkpoints, invoices, payments, refunds, sessions, transfers
+from ws402.gateway.ledger.tables import checkpoints, invoices, payments, sessions, transfers
 from ws402.gateway.settlement import lock_sessions
-from ws402.gateway.transfers import TransferKey, lock_transfers, refund_transfer
+from ws402.gateway.transfers import TransferKey, among, lock_transfers, refund_transfer
 from ws402.money import MAX_AMOUNT, wire_amount
 from ws402.protocol import RejectCode, VerifyRequest, VerifyResponse
 from ws402.settings import GatewaySettings
@@ -73,15 +73,22 @@ class _Batch:
     """What one transaction read and will write."""
 
     now: int
+    wanted: set[tuple[str, str]] = field(default_factory=set)
     invoices: dict[str, Row[Any]] = field(default_factory=dict)
-    transfers: dict[TransferKey, Row[Any]] = field(default_factory=dict)
-    taken: dict[TransferKey, str] = field(default_factory=dict)
-    paid: dict[str, Row[Any]] = field(default_factory=dict)
+    transfers: dict[tuple[str, str], list[Row[Any]]] = field(default_factory=dict)
     sessions: dict[str, Row[Any]] = field(default_factory=dict)
-    payments: list[dict[str, Any]] = field(default_factory=list)
+    taken: set[TransferKey] = field(default_factory=set)
+    paid: dict[str, Row[Any]] = field(default_factory=dict)
+    paying: set[str] = field(default_factory=set)
+    payments: list[tuple[int, dict[str, Any], Row[Any]]] = field(default_factory=list)
     opened: dict[str, dict[str, Any]] = field(default_factory=dict)
     refunds: list[Row[Any]] = field(default_factory=list)
     refund_at: list[dict[str, Any]] = field(default_factory=list)
+
+    def forget_writes(self) -> None:
+        """Start over; what was read stays."""
+        for each in (self.paying, self.payments, self.opened, self.refunds, self.refund_at):
+            each.clear()
 
 
 class Claims:
@@ -99,54 +106,61 @@ class Claims:
         }
 
     async def claim(self, ops: Sequence[Claim]) -> list[Outcome | WS402Error]:
-        """Check and book claims in one transaction; a refusal books nothing, but may make its transfer refundable."""
+        """Check and book claims in one transaction; a refusal books nothing, but may make its transfer refundable.
+
+        What is already paid is read only when it matters: to explain a refusal, and after a constraint refused.
+        """
         batch = _Batch(now_ms())
         replays: Replays[VerifyResponse] = Replays(VerifyResponse, batch.now)
         async with self._database.begin() as connection:
             await replays.load(connection, ops)
-            outcomes: list[Outcome | WS402Error | None] = [replays.get(op) for op in ops]
+            outcomes: dict[int, Outcome | WS402Error] = {
+                position: answer for position, op in enumerate(ops) if (answer := replays.get(op)) is not None
+            }
             await self._read(connection, ops, batch)
-            for position, op in enumerate(ops):
-                if outcomes[position] is None:
-                    outcomes[position] = self._judge(op, batch)
+            left = [position for position in range(len(ops)) if position not in outcomes]
+            judged = {position: self._judge(position, ops[position], batch) for position in left}
+            if any(isinstance(each, VerifyResponse) and not each.valid for each in judged.values()):
+                judged = await self._judge_again(connection, ops, left, batch)
             lost = await _write(connection, batch)
-            results: list[Outcome | WS402Error] = []
-            for op, outcome in zip(ops, outcomes, strict=True):
-                assert outcome is not None  # noqa: S101 - every operation was judged
-                if not isinstance(outcome, VerifyResponse) or not outcome.valid:
-                    results.append(outcome)
-                elif outcome.session_id in lost:
-                    results.append(rejected(RejectCode.ALREADY_CLAIMED, "The transfer was claimed by another call."))
-                else:
-                    results.append(replays.keep(op, outcome))
+            if lost:
+                judged |= await self._judge_again(connection, ops, lost, batch)
+                for position in await _write(connection, batch):
+                    judged[position] = rejected(RejectCode.ALREADY_CLAIMED, "The transfer was claimed by another call.")
+            for position, outcome in judged.items():
+                if isinstance(outcome, VerifyResponse) and outcome.valid:
+                    replays.keep(ops[position], outcome)
             await replays.save(connection)
-        return results
+        outcomes |= judged
+        return [outcomes[position] for position in range(len(ops))]
 
     async def _read(self, connection: AsyncConnection, ops: Sequence[Claim], batch: _Batch) -> None:
         tags = {digest(op.request.proof.reference) for op in ops if op.request.proof.reference}
-        query = select(invoices).where(invoices.c.tag.in_(tags))
-        batch.invoices = {row.tag: row for row in await connection.execute(query)} if tags else {}
-        wanted = self._transactions(ops, batch)
-        if not wanted:
+        if not tags:
             return
-        pair = tuple_(transfers.c.network, transfers.c.tx)
-        columns = transfers.c["network", "tx", "idx"]
-        keys = [tuple(row) for row in await connection.execute(select(*columns).where(pair.in_(wanted)))]
-        batch.transfers = await lock_transfers(connection, [(str(n), str(t), int(i)) for n, t, i in keys])
-        ids = [row.id for row in batch.invoices.values()]
-        claims = select(payments).where(
-            tuple_(payments.c.network, payments.c.tx).in_(wanted) | payments.c.invoice_id.in_(ids)
-        )
-        for row in await connection.execute(claims):
-            batch.taken[row.network, row.tx, row.idx] = row.session_id
-            batch.paid[row.invoice_id] = row
-        owed = select(*refunds.c["network", "tx", "idx"]).where(tuple_(refunds.c.network, refunds.c.tx).in_(wanted))
-        for network, tx, idx in await connection.execute(owed):
-            batch.taken.setdefault((network, tx, idx), "")
+        query = select(invoices).where(invoices.c.tag.in_(tags))
+        batch.invoices = {row.tag: row for row in await connection.execute(query)}
+        batch.wanted = self._transactions(ops, batch)
+        for row in (await lock_transfers(connection, batch.wanted)).values():
+            batch.transfers.setdefault((row.network, row.tx), []).append(row)
         sought = {row.session_id for row in batch.invoices.values() if row.session_id}
-        sought |= {row.session_id for row in batch.paid.values()}
         if sought:
             batch.sessions = await lock_sessions(connection, sought)
+
+    async def _judge_again(
+        self, connection: AsyncConnection, ops: Sequence[Claim], positions: Sequence[int], batch: _Batch
+    ) -> dict[int, Outcome]:
+        """Judge with the knowledge of what is paid."""
+        ids = [row.id for row in batch.invoices.values()]
+        for where in (among(payments, batch.wanted), payments.c.invoice_id.in_(ids)):
+            for row in await connection.execute(select(payments).where(where)):
+                batch.taken.add((row.network, row.tx, row.idx))
+                batch.paid[row.invoice_id] = row
+        sought = {row.session_id for row in batch.paid.values()} - set(batch.sessions)
+        if sought:
+            batch.sessions |= await lock_sessions(connection, sought)
+        batch.forget_writes()
+        return {position: self._judge(position, ops[position], batch) for position in positions}
 
     def _transactions(self, ops: Sequence[Claim], batch: _Batch) -> set[tuple[str, str]]:
         wanted = set()
@@ -160,7 +174,7 @@ class Claims:
                     continue  # refused when it is judged
         return wanted
 
-    def _judge(self, op: Claim, batch: _Batch) -> Outcome:
+    def _judge(self, position: int, op: Claim, batch: _Batch) -> Outcome:
         request, proof = op.request, op.request.proof
         if not proof.reference or not proof.tx:
             return rejected(RejectCode.MALFORMED_PROOF, "The proof needs a reference and a transaction id.")
@@ -179,9 +193,9 @@ class Claims:
             return rejected(RejectCode.MALFORMED_PROOF, error.message)
         if (paid := batch.paid.get(invoice.id)) is not None:
             return self._repeat(op, paid, tx, invoice, batch)
-        if any(payment["invoice_id"] == invoice.id for payment in batch.payments):
+        if invoice.id in batch.paying:
             return rejected(RejectCode.ALREADY_CLAIMED, "The invoice is paid by another call.")
-        return self._bind(op, invoice, chain, tx, claimed_sender, batch)
+        return self._bind(position, op, invoice, chain, tx, claimed_sender, batch)
 
     def _repeat(self, op: Claim, paid: Row[Any], tx: str, invoice: Row[Any], batch: _Batch) -> VerifyResponse:
         """A proof for a paid invoice: a replay, unless a stock server repeats a call whose answer it never got."""
@@ -197,17 +211,17 @@ class Claims:
             return _accepted(session.id, paid.amount, paid.payer, invoice)
         return rejected(RejectCode.ALREADY_CLAIMED, "The invoice is paid, and its session was opened.")
 
-    def _bind(self, op: Claim, invoice: Row[Any], chain: Chain, tx: str, sender: str | None, batch: _Batch) -> Outcome:
-        found = [
-            row for key, row in batch.transfers.items() if key[:2] == (invoice.network, tx) and row.state == "seen"
-        ]
+    def _bind(
+        self, position: int, op: Claim, invoice: Row[Any], chain: Chain, tx: str, sender: str | None, batch: _Batch
+    ) -> Outcome:
+        found = [row for row in batch.transfers.get((invoice.network, tx), ()) if row.state != "orphaned"]
         missing = Missing(invoice.network, tx, invoice.recipient, invoice.amount)
         if not found:
             return missing
         usable = [row for row in found if row.asset == invoice.asset and row.recipient == invoice.recipient]
         if not usable:
             return rejected(RejectCode.WRONG_ASSET, f"The transaction does not pay in {invoice.asset}.")
-        free = [row for row in usable if (row.network, row.tx, row.idx) not in batch.taken]
+        free = [row for row in usable if row.state == "seen" and (row.network, row.tx, row.idx) not in batch.taken]
         if not free:
             return rejected(RejectCode.ALREADY_CLAIMED, "The transfer has paid for something already.")
         claim_token = op.request.claim_token
@@ -233,19 +247,20 @@ class Claims:
             return Missing(invoice.network, tx, invoice.recipient, row.amount, pending=True)
         if not op.agreed and row.amount > self._agree_above.get((row.network, row.asset), MAX_AMOUNT):
             return Missing(invoice.network, tx, invoice.recipient, row.amount, agree=True)
-        return self._open(op, invoice, row, verdict, batch)
+        return self._open(position, op, invoice, row, verdict, batch)
 
     def _make_refundable(self, bound: bool, row: Row[Any], batch: _Batch, *, wanted: bool) -> None:
         """Money that opens no session goes back: at once if it names this invoice, else when nobody can claim it."""
         if bound:
             batch.refunds.append(row)
-            batch.taken[row.network, row.tx, row.idx] = ""
+            batch.taken.add((row.network, row.tx, row.idx))
         elif wanted:
             at = row.block_time + 2 * self._settings.invoice_seconds * 1000
             batch.refund_at.append({"b_network": row.network, "b_tx": row.tx, "b_idx": row.idx, "refund_at": at})
 
-    def _open(self, op: Claim, invoice: Row[Any], row: Row[Any], binding: Binding, batch: _Batch) -> VerifyResponse:
-        key = (row.network, row.tx, row.idx)
+    def _open(
+        self, position: int, op: Claim, invoice: Row[Any], row: Row[Any], binding: Binding, batch: _Batch
+    ) -> VerifyResponse:
         if invoice.session_id is not None:
             session = batch.sessions.get(invoice.session_id)
             if session is None or session.state not in ("live", "released"):
@@ -279,21 +294,21 @@ class Claims:
                 "source_block": row.block,
                 "opened_at": batch.now,
             }
-        batch.taken[key] = session_id
-        batch.payments.append(
-            {
-                "id": new_id("pay"),
-                "network": row.network,
-                "tx": row.tx,
-                "idx": row.idx,
-                "invoice_id": invoice.id,
-                "session_id": session_id,
-                "payer": row.sender,
-                "amount": row.amount,
-                "binding": binding.value,
-                "created_at": batch.now,
-            }
-        )
+        batch.taken.add((row.network, row.tx, row.idx))
+        batch.paying.add(invoice.id)
+        payment = {
+            "id": new_id("pay"),
+            "network": row.network,
+            "tx": row.tx,
+            "idx": row.idx,
+            "invoice_id": invoice.id,
+            "session_id": session_id,
+            "payer": row.sender,
+            "amount": row.amount,
+            "binding": binding.value,
+            "created_at": batch.now,
+        }
+        batch.payments.append((position, payment, row))
         return _accepted(session_id, row.amount, row.sender, invoice, token)
 
 
@@ -313,62 +328,53 @@ def _accepted(session_id: str, amount: int, payer: str, invoice: Row[Any], token
     )
 
 
-async def _write(connection: AsyncConnection, batch: _Batch) -> set[str]:
-    """Write what was judged; returns the sessions that lost a race to another gateway."""
-    lost: set[str] = set()
+async def _write(connection: AsyncConnection, batch: _Batch) -> list[int]:
+    """Write what was judged; returns the positions of those that lost a race."""
+    lost: list[int] = []
     if batch.payments:
-        rows = sorted(batch.payments, key=lambda each: (each["network"], each["tx"], each["idx"]))
+        rows = sorted((each for _, each, _ in batch.payments), key=lambda row: (row["network"], row["tx"], row["idx"]))
         inserted = await connection.execute(insert_ignore(connection, payments).returning(payments.c.id), rows)
         won = {row.id for row in inserted}
-        lost = {each["session_id"] for each in rows if each["id"] not in won}
-        rows = [each for each in rows if each["id"] in won]
-        opened = [each for session_id, each in batch.opened.items() if session_id not in lost]
+        lost = [position for position, each, _ in batch.payments if each["id"] not in won]
+        paid = [(each, transfer) for _, each, transfer in batch.payments if each["id"] in won]
+        ids = {each["session_id"] for each, _ in paid}
+        opened = [each for session_id, each in batch.opened.items() if session_id in ids]
         if opened:
             await connection.execute(sessions.insert(), opened)
             await connection.execute(
-                checkpoints.insert(),
-                [
-                    {
-                        "session_id": each["id"],
-                        "elapsed_ms": 0,
-                        "bytes_transferred": 0,
-                        "message_count": 0,
-                        "reported_at": batch.now,
-                    }
-                    for each in opened
-                ],
+                checkpoints.insert(), [_first_checkpoint(each["id"], batch.now) for each in opened]
             )
-        await _top_up(connection, batch, [each for each in rows if each["session_id"] not in batch.opened])
-        await post(connection, [_claimed(batch, each) for each in rows])
+        await _top_up(connection, batch, [each for each in paid if each[0]["session_id"] not in batch.opened])
+        await post(connection, [_claimed(each, transfer, batch.now) for each, transfer in paid])
     for row in batch.refunds:
-        await refund_transfer(
-            connection, (row.network, row.tx, row.idx), row.asset, row.sender, row.amount, row.block, batch.now
-        )
+        key = (row.network, row.tx, row.idx)
+        await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, batch.now)
     if batch.refund_at:
         await connection.execute(_REFUND_LATER, batch.refund_at)
     return lost
 
 
-def _claimed(batch: _Batch, payment: dict[str, Any]) -> Entry:
-    asset = batch.transfers[payment["network"], payment["tx"], payment["idx"]].asset
-    return move(
-        "unclaimed", "session_escrow", payment["network"], asset, payment["amount"], "claim", payment["id"], batch.now
-    )
+def _first_checkpoint(session_id: str, now: int) -> dict[str, Any]:
+    zeros = dict.fromkeys(("elapsed_ms", "bytes_transferred", "message_count"), 0)
+    return {"session_id": session_id, "reported_at": now, **zeros}
 
 
-async def _top_up(connection: AsyncConnection, batch: _Batch, rows: list[dict[str, Any]]) -> None:
-    added: dict[str, int] = {}
-    block: dict[str, int] = {}
-    for each in rows:
-        session_id = each["session_id"]
-        added[session_id] = added.get(session_id, 0) + each["amount"]
-        transfer = batch.transfers[each["network"], each["tx"], each["idx"]]
-        block[session_id] = max(block.get(session_id, batch.sessions[session_id].source_block), transfer.block)
-    for session_id, amount in added.items():
+def _claimed(payment: dict[str, Any], transfer: Row[Any], now: int) -> Entry:
+    network, amount = payment["network"], payment["amount"]
+    return move("unclaimed", "session_escrow", network, transfer.asset, amount, "claim", payment["id"], now)
+
+
+async def _top_up(connection: AsyncConnection, batch: _Batch, paid: list[tuple[dict[str, Any], Row[Any]]]) -> None:
+    for session_id in {payment["session_id"] for payment, _ in paid}:
+        session = batch.sessions[session_id]
+        mine = [(payment, transfer) for payment, transfer in paid if payment["session_id"] == session_id]
         await connection.execute(
             update(sessions)
             .where(sessions.c.id == session_id)
-            .values(paid=batch.sessions[session_id].paid + amount, source_block=block[session_id])
+            .values(
+                paid=session.paid + sum(payment["amount"] for payment, _ in mine),
+                source_block=max(session.source_block, *(transfer.block for _, transfer in mine)),
+            )
         )
 
 

@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 async def orphan(connection: AsyncConnection, lost: list[Row[Any]], now: int) -> list[str]:
-    """Take transfers (locked rows, state 'seen') out of the books; returns the ids of the sessions that this ended."""
+    """Take transfers (locked rows, not orphaned) out of the books; returns the ids of the sessions that this ended."""
     keys = [(row.network, row.tx, row.idx) for row in lost]
     if not keys:
         return []
@@ -46,7 +46,9 @@ async def orphan(connection: AsyncConnection, lost: list[Row[Any]], now: int) ->
             .returning(refunds.c.id)
         )
         if (refund := owed.first()) is not None:
-            entries.append(move("payer_due", "unclaimed", row.network, row.asset, row.amount, "void", refund.id, now))
+            entries.append(
+                move("payer_due", "unclaimed", row.network, row.asset, row.amount, "void", f"{refund.id}@{now}", now)
+            )
         entries.append(move("unclaimed", "chain", row.network, row.asset, row.amount, "orphan", subject(key, now), now))
         log.warning("reorg removed transfer %s/%s/%d of %d %s", *key, row.amount, row.asset)
     await post(connection, entries)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Row, select, tuple_, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Transfer
@@ -22,10 +22,22 @@ def key_of(transfer: Transfer) -> TransferKey:
     return transfer.network, transfer.tx, transfer.index
 
 
-async def lock_transfers(connection: AsyncConnection, keys: Iterable[TransferKey]) -> dict[TransferKey, Row[Any]]:
-    """The recorded ones among `keys`, locked in one order so that two gateways never wait for each other in a ring."""
-    columns = (transfers.c.network, transfers.c.tx, transfers.c.idx)
-    query = select(transfers).where(tuple_(*columns).in_(list(keys))).order_by(*columns).with_for_update()
+def among(table: Any, keys: Collection[tuple[Any, ...]]) -> Any:
+    """Rows whose (network, tx) is likely among `keys`: both columns are matched apart, for SQLite has no index search
+    for lists of pairs. A network's transaction ids do not occur on another, so nothing else comes back in practice;
+    callers look rows up by their whole key anyway.
+    """
+    return table.c.network.in_({key[0] for key in keys}) & table.c.tx.in_({key[1] for key in keys})
+
+
+async def lock_transfers(connection: AsyncConnection, keys: Collection[tuple[Any, ...]]) -> dict[TransferKey, Row[Any]]:
+    """The recorded transfers of these transactions ((network, tx, …)), locked in one order so that two gateways never
+    wait for each other in a ring.
+    """
+    if not keys:
+        return {}
+    query = select(transfers).where(among(transfers, keys))
+    query = query.order_by(transfers.c.network, transfers.c.tx, transfers.c.idx).with_for_update()
     return {(row.network, row.tx, row.idx): row for row in await connection.execute(query)}
 
 
@@ -64,7 +76,7 @@ async def record(connection: AsyncConnection, found: Sequence[Transfer], now: in
     )
     for each in booked:
         if key_of(each) in known:
-            await _refund_if_reversed(connection, each, now)
+            await _refund_if_spent(connection, each, now)
 
 
 def subject(key: TransferKey, at: int) -> str:
@@ -115,12 +127,16 @@ async def _move(connection: AsyncConnection, each: Transfer) -> None:
     )
 
 
-async def _refund_if_reversed(connection: AsyncConnection, each: Transfer, now: int) -> None:
-    """A payment came back after a reorg had ended its session: it serves nothing any more, so it is owed."""
-    query = select(payments.c.id).join(sessions, payments.c.session_id == sessions.c.id)
-    query = query.where(_where(payments, key_of(each)), sessions.c.state == "reversed")
-    if (await connection.execute(query)).first() is not None:
-        await refund_transfer(connection, key_of(each), each.asset, each.sender, each.amount, each.block, now)
+async def _refund_if_spent(connection: AsyncConnection, each: Transfer, now: int) -> None:
+    """A transfer came back after a reorg: what it paid for has ended, or its refund was called off. So it is owed."""
+    key = key_of(each)
+    ended = select(payments.c.id).join(sessions, payments.c.session_id == sessions.c.id)
+    ended = ended.where(_where(payments, key), sessions.c.state == "reversed")
+    void = select(refunds.c.id).where(_where(refunds, key), refunds.c.state == "void")
+    for query in (ended, void):
+        if (await connection.execute(query)).first() is not None:
+            await refund_transfer(connection, key, each.asset, each.sender, each.amount, each.block, now)
+            return
 
 
 async def refund_transfer(
@@ -128,11 +144,10 @@ async def refund_transfer(
 ) -> str | None:
     """Owe a transfer that pays no session to its sender; the refund's id, or None when it is owed already.
 
-    The caller holds the transfer's lock and knows that no session claims it.
+    The caller holds the transfer's lock and knows that no live session claims it.
     """
-    refund_id = new_id("ref")
     row = {
-        "id": refund_id,
+        "id": new_id("ref"),
         "network": key[0],
         "tx": key[1],
         "idx": key[2],
@@ -145,9 +160,20 @@ async def refund_transfer(
         "updated_at": now,
     }
     inserted = await connection.execute(insert_ignore(connection, refunds).returning(refunds.c.id), [row])
-    if inserted.first() is None:
+    refund_id: str | None = inserted.scalar()
+    if refund_id is None:
+        revived = (
+            update(refunds)
+            .where(_where(refunds, key), refunds.c.state == "void")
+            .values(state="waiting", source_block=block, updated_at=now)
+            .returning(refunds.c.id)
+        )
+        refund_id = (await connection.execute(revived)).scalar()
+    if refund_id is None:
         return None
-    await post(connection, [move("unclaimed", "payer_due", key[0], asset, amount, "refund_transfer", refund_id, now)])
+    await connection.execute(update(transfers).where(_where(transfers, key)).values(state="owed", refund_at=None))
+    entry = move("unclaimed", "payer_due", key[0], asset, amount, "refund_transfer", f"{refund_id}@{now}", now)
+    await post(connection, [entry])
     return refund_id
 
 
@@ -163,10 +189,8 @@ async def refund_unclaimed(connection: AsyncConnection, now: int, *, limit: int 
         .limit(limit)
         .with_for_update()
     )
-    count = 0
-    for row in (await connection.execute(query)).all():
+    rows = (await connection.execute(query)).all()
+    for row in rows:
         key = (row.network, row.tx, row.idx)
-        if await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, now):
-            count += 1
-        await connection.execute(update(transfers).where(_where(transfers, key)).values(refund_at=None))
-    return count
+        await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, now)
+    return len(rows)

@@ -209,7 +209,7 @@ class Watcher:
             await record(connection, arrived, now)
             stale = (
                 select(transfers)
-                .where(transfers.c.network == network, transfers.c.state == "seen", transfers.c.block > ancestor)
+                .where(transfers.c.network == network, transfers.c.state != "orphaned", transfers.c.block > ancestor)
                 .where(transfers.c.block <= max(last, cursor))
                 .order_by(transfers.c.network, transfers.c.tx, transfers.c.idx)
                 .with_for_update()

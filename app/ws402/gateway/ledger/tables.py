@@ -21,6 +21,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 
 from ws402.gateway.ledger.types import Amount
@@ -115,7 +116,7 @@ transfers = Table(
     Column("state", Text, nullable=False),
     Column("seen_at", BIG, nullable=False),
     Column("refund_at", BIG),  # a proof named it, but it pays no session: refund it if it is still unclaimed then
-    CheckConstraint("state IN ('seen', 'orphaned')", name="state"),
+    CheckConstraint("state IN ('seen', 'owed', 'orphaned')", name="state"),  # owed: pays no session, has a refund
     Index(None, "network", "block"),
     Index(None, "refund_at"),
 )
@@ -194,6 +195,8 @@ refunds = Table(
     Column("source_block", BIG, nullable=False),  # waits until this block is final
     Column("delivery_id", ForeignKey("deliveries.id"), index=True),
     Column("reason", Text),  # why it is held, for the operator
+    # It passed the checks on size and recipient, or an operator released it: no credit and no hold a second time.
+    Column("cleared", Boolean, nullable=False, default=False, server_default=false()),
     Column("created_at", BIG, nullable=False),
     Column("updated_at", BIG, nullable=False),
     UniqueConstraint("network", "tx", "idx"),  # one refund a transfer
@@ -204,6 +207,7 @@ refunds = Table(
     ),
     CheckConstraint("(state IN ('in_flight', 'confirmed', 'final')) = (delivery_id IS NOT NULL)", name="delivery"),
     Index(None, "network", "state", "source_block"),
+    Index(None, "recipient", "asset", "state"),
 )
 
 deliveries = Table(
@@ -225,8 +229,10 @@ deliveries = Table(
     Column("updated_at", BIG, nullable=False),
     UniqueConstraint("network", "signer", "nonce"),
     CheckConstraint("kind IN ('refund', 'cancel')", name="kind"),
-    CheckConstraint("state IN ('signed', 'included', 'final', 'failed')", name="state"),
-    Index(None, "network", "state"),
+    # included: it paid; reverted: it is in a block and paid nothing; final and failed are the same, for good.
+    CheckConstraint("state IN ('signed', 'included', 'reverted', 'final', 'failed')", name="state"),
+    Index(None, "network", "signer", "state"),
+    Index(None, "network", "signer", "created_at"),
 )
 
 attempts = Table(
@@ -234,6 +240,7 @@ attempts = Table(
     metadata,
     Column("delivery_id", ForeignKey("deliveries.id"), primary_key=True),
     Column("number", Integer, primary_key=True),
+    Column("kind", Text, nullable=False),  # a cancel attempt gives the nonce back instead of paying
     Column("tx", Text, nullable=False, unique=True),
     Column("raw", LargeBinary, nullable=False),
     Column("valid_until", BIG),
@@ -241,6 +248,7 @@ attempts = Table(
     Column("fee_params", Text, nullable=False),  # JSON
     Column("created_at", BIG, nullable=False),
     Column("sent_at", BIG),
+    CheckConstraint("kind IN ('refund', 'cancel')", name="kind"),
 )
 
 signers = Table(
