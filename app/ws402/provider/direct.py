@@ -8,6 +8,8 @@ import secrets
 from collections.abc import Awaitable, Callable
 from typing import Any, Final, TypeVar
 
+import msgspec
+
 from ws402.errors import UnavailableError, WS402Error
 from ws402.gateway.api.surface import Service
 from ws402.protocol import (
@@ -104,7 +106,8 @@ class DirectPaymentProvider:
 
     async def get_gateway_info(self) -> dict[str, Any]:
         """The service's figures, as GET /api/stats has them."""
-        return self._service.stats()
+        info: dict[str, Any] = msgspec.to_builtins(await self._service.stats())
+        return info
 
     async def _repeat(self, call: Callable[[], Awaitable[T]]) -> T:
         for attempt in range(1, self._attempts):

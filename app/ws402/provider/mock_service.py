@@ -36,6 +36,7 @@ from ws402.protocol import (
     SettleOp,
     SettleRequest,
     SettleResponse,
+    StatsResponse,
     VerifyOp,
     VerifyRequest,
     VerifyResponse,
@@ -126,27 +127,27 @@ class MockPaymentService:
             "refunds": [refund.id for refund in self.book.refunds.values() if refund.state != "final"],
         }
 
-    def stats(self) -> dict[str, Any]:
+    async def stats(self) -> StatsResponse:
         """Counters, as GET /api/stats has them."""
         volume: dict[str, int] = {}
         for session in self.book.sessions.values():
             volume[session.asset] = volume.get(session.asset, 0) + session.paid
-        return {
-            "gateway": "ws402",
-            "provider": "mock",
-            "network": self.book.network,
-            "chainId": self.book.chain_id,
-            "merchantWallet": RECIPIENT,
-            "autoRefundEnabled": True,
-            "uptime": int(time.monotonic() - self._started),
-            "timestamp": now_ms(),
-            "paymentsVerified": self._verified,
-            "paymentsRejected": self._rejected,
-            "refundsIssued": len(self.book.refunds),
-            "refundsFailed": 0,
-            "totalVolume": {self.book.network: {asset: wire_amount(total) for asset, total in volume.items()}},
-            "averageResponseTime": 0.0,
-        }
+        return StatsResponse(
+            gateway="ws402",
+            provider="mock",
+            network=self.book.network,
+            chain_id=self.book.chain_id,
+            merchant_wallet=RECIPIENT,
+            auto_refund_enabled=True,
+            uptime=int(time.monotonic() - self._started),
+            timestamp=now_ms(),
+            payments_verified=self._verified,
+            payments_rejected=self._rejected,
+            refunds_issued=len(self.book.refunds),
+            refunds_failed=0,
+            total_volume={self.book.network: {asset: wire_amount(total) for asset, total in volume.items()}},
+            average_response_time=0.0,
+        )
 
     async def ready(self) -> None:
         """Ready unless a fault says otherwise."""

@@ -21,6 +21,7 @@ from ws402.protocol import (
     ResumeResponse,
     SettleRequest,
     SettleResponse,
+    StatsResponse,
     VerifyRequest,
     VerifyResponse,
 )
@@ -68,8 +69,8 @@ class Service(Protocol):
     async def pending(self) -> dict[str, Any]:
         """Open invoices and unfinished refunds, for operators."""
 
-    def stats(self) -> dict[str, Any]:
-        """Counters and settings of GET /api/stats, by the field names of `StatsResponse`."""
+    async def stats(self) -> StatsResponse:
+        """Counters and settings of GET /api/stats."""
 
     async def ready(self) -> None:
         """Raises a WS402Error that says why this service cannot do its work now."""

@@ -1,0 +1,191 @@
+"""One way in for every call: key, limits, body, work, answer. Plain ASGI inside Litestar, for it is cheap.
+
+Litestar's handler with a typed body costs more than the ledger's share of a call. These handlers are routed by Litestar
+and do the rest themselves, by the wire's msgspec types.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+from litestar import asgi
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import Receive, Scope, Send
+
+from ws402.errors import UnavailableError, WS402Error
+from ws402.gateway.api.errors import (
+    Headers,
+    InternalError,
+    MediaTypeError,
+    MethodError,
+    TimedOutError,
+    TooLargeError,
+    decode,
+    describe,
+)
+from ws402.gateway.auth.keys import Authenticator, Principal
+from ws402.gateway.auth.keys import Scope as KeyScope
+
+log = logging.getLogger(__name__)
+
+Request = TypeVar("Request")
+
+REQUEST_SECONDS: Final = 40.0
+"""Longer than a verify call waits for its payment, and than stock servers wait for anything."""
+
+_BASE_HEADERS: Final[Headers] = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+_encode: Final = msgspec.json.Encoder().encode
+
+
+class _GoneError(Exception):
+    """The client left before its request was complete."""
+
+
+class Alive:
+    """Whether the client still waits for the answer; asked once, after its request was read."""
+
+    __slots__ = ("_receive", "_task")
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self._task = asyncio.ensure_future(receive())
+
+    async def __call__(self) -> bool:
+        """Ask, and stop watching."""
+        await asyncio.sleep(0)
+        gone = self._task.done()
+        self.stop()
+        return not gone
+
+    def stop(self) -> None:
+        """Stop watching."""
+        self._task.cancel()
+
+
+class Front:
+    """What all calls share: keys, limits, time-outs, and the figures of GET /api/stats."""
+
+    def __init__(self, authenticator: Authenticator, *, max_body_bytes: int) -> None:
+        self._authenticator = authenticator
+        self._max_body = max_body_bytes
+        self.serving = True
+        """False while the gateway starts: every call is answered 503."""
+        self.calls = 0
+        self.seconds = 0.0
+
+    def post(self, path: str, kind: Any, work: Callable[[Principal, Any, Receive], Awaitable[Any]]) -> ASGIRouteHandler:
+        """A call of the payments scope with a JSON body of this type."""
+        decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
+
+        async def handle(scope: Scope, receive: Receive, send: Send) -> None:
+            begun = time.perf_counter()
+            try:
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    principal, length = self._enter(scope, "POST", KeyScope.PAYMENTS)
+                    request = decode(decoder, await self._body(receive, length))
+                    content = _encode(await work(principal, request, receive))
+            except Exception as error:  # noqa: BLE001 - every failure is answered
+                await refuse(send, error)
+            else:
+                await reply(send, 200, content)
+            self.calls += 1
+            self.seconds += time.perf_counter() - begun
+
+        return _handler(path, handle)
+
+    def get(self, path: str, work: Callable[[], Awaitable[Any]], *scopes: KeyScope) -> ASGIRouteHandler:
+        """A call without a body; without scopes, one that needs no key."""
+
+        async def handle(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+            try:
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    if scopes:
+                        self._enter(scope, "GET", *scopes)
+                    else:
+                        _check_method(scope, "GET")
+                    content = await work()
+            except Exception as error:  # noqa: BLE001 - every failure is answered
+                await refuse(send, error)
+            else:
+                await reply(send, 200, content if isinstance(content, bytes) else _encode(content))
+
+        return _handler(path, handle)
+
+    def _enter(self, scope: Mapping[str, Any], method: str, *scopes: KeyScope) -> tuple[Principal, int]:
+        """Whose request this is, and the length that it declares (0: none)."""
+        _check_method(scope, method)
+        if not self.serving:
+            raise UnavailableError("The gateway is starting.", code="starting")
+        authorization = media_type = length = None
+        for name, value in scope["headers"]:
+            if name == b"authorization":
+                authorization = value if authorization is None else b""  # two are none
+            elif name == b"content-type":
+                media_type = value
+            elif name == b"content-length":
+                length = value
+        client = scope.get("client")
+        principal = self._authenticator.authenticate(authorization, client[0] if client else "")
+        principal.require(*scopes)
+        principal.spend()
+        if media_type is not None and method == "POST" and not _is_json(media_type):
+            raise MediaTypeError("The body must be JSON.", remedy="Send the header 'Content-Type: application/json'.")
+        return principal, int(length or 0)
+
+    async def _body(self, receive: Receive, length: int) -> bytes | bytearray:
+        if length > self._max_body:
+            raise self._too_large()
+        message = await receive()
+        body: bytes | bytearray = message.get("body", b"")  # type: ignore[assignment]
+        while message.get("more_body"):
+            if len(body) > self._max_body:
+                raise self._too_large()
+            message = await receive()
+            body = bytes(body) + message.get("body", b"")  # type: ignore[operator]
+        if message["type"] == "http.disconnect":
+            raise _GoneError
+        if len(body) > self._max_body:
+            raise self._too_large()
+        return body
+
+    def _too_large(self) -> TooLargeError:
+        return TooLargeError(f"The body has more than {self._max_body} bytes.", remedy="Send less at once.")
+
+
+def _check_method(scope: Mapping[str, Any], method: str) -> None:
+    if scope["method"] != method:
+        raise MethodError(method)
+
+
+def _is_json(media_type: bytes) -> bool:
+    essence = media_type.partition(b";")[0].strip().lower()
+    return essence == b"application/json" or (essence.startswith(b"application/") and essence.endswith(b"+json"))
+
+
+def _handler(path: str, handle: Callable[[Scope, Receive, Send], Awaitable[None]]) -> ASGIRouteHandler:
+    return asgi(path, copy_scope=False)(handle)
+
+
+async def reply(send: Send, status: int, content: bytes, extra: Headers | None = None) -> None:
+    """Send a whole answer."""
+    headers = [*_BASE_HEADERS, (b"content-length", b"%d" % len(content)), *(extra or ())]
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": content, "more_body": False})
+
+
+async def refuse(send: Send, error: Exception) -> None:
+    """Answer with an error. What was not foreseen is logged, and the answer says no more than that."""
+    if isinstance(error, _GoneError):
+        return
+    if isinstance(error, TimeoutError):
+        error = TimedOutError()
+    elif not isinstance(error, WS402Error) or error.status == InternalError.status:
+        log.error("a call failed", exc_info=error)
+        error = InternalError()
+    body, headers = describe(error)
+    await reply(send, error.status, _encode(body), headers)

@@ -1,0 +1,110 @@
+"""The OpenAPI 3.1 document of the gateway's API, from the wire's own types."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+
+from ws402 import __version__
+from ws402.protocol import (
+    BatchRequest,
+    BatchResponse,
+    ErrorResponse,
+    GenerateRequest,
+    HealthResponse,
+    PaymentDetails,
+    RefundRequest,
+    RefundResponse,
+    StatsResponse,
+    VerifyRequest,
+    VerifyResponse,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """One call: `request` None for GET, `answer` None for a free object, `scope` None when no key is needed."""
+
+    path: str
+    summary: str
+    request: Any = None
+    answer: Any = None
+    scope: str | None = "payments"
+    refusals: tuple[int, ...] = ()
+
+
+_POST: Final = (400, 401, 403, 413, 415, 429, 500, 503)
+_GET: Final = (401, 403, 429, 500, 503)
+
+OPERATIONS: Final = (
+    Operation("/api/payment/generate", "Make an invoice", GenerateRequest, PaymentDetails, refusals=_POST),
+    Operation(
+        "/api/payment/verify", "Open a session by a payment proof", VerifyRequest, VerifyResponse, refusals=_POST
+    ),
+    Operation(
+        "/api/payment/refund",
+        "End a session and refund what was not used",
+        RefundRequest,
+        RefundResponse,
+        refusals=(*_POST, 404, 409),
+    ),
+    Operation("/api/ops", "Several operations, each answered on its own", BatchRequest, BatchResponse, refusals=_POST),
+    Operation("/api/stats", "Figures since the start", answer=StatsResponse, refusals=_GET),
+    Operation("/api/admin/pending", "Open invoices and unfinished refunds", scope="admin", refusals=_GET),
+    Operation("/api/health", "Whether the gateway answers", answer=HealthResponse, scope=None),
+    Operation("/health/live", "Liveness: the process answers", answer=HealthResponse, scope=None),
+    Operation(
+        "/health/startup", "Startup: the gateway has caught up", answer=HealthResponse, scope=None, refusals=(503,)
+    ),
+    Operation(
+        "/health/ready",
+        "Readiness: database and chains answer",
+        answer=HealthResponse,
+        scope=None,
+        refusals=(503,),
+    ),
+)
+
+
+def document() -> dict[str, Any]:
+    """Build it. Amounts are numbers up to 2^53-1 and strings of digits above."""
+    kinds = [kind for each in OPERATIONS for kind in (each.request, each.answer) if kind is not None]
+    template = "#/components/schemas/{name}"
+    schemas, components = msgspec.json.schema_components([*kinds, ErrorResponse], ref_template=template)
+    of_kind = dict(zip([*map(str, kinds), str(ErrorResponse)], schemas, strict=True))
+    paths: dict[str, Any] = {}
+    for each in OPERATIONS:
+        answer = of_kind[str(each.answer)] if each.answer else {"type": "object"}
+        operation: dict[str, Any] = {
+            "summary": each.summary,
+            "operationId": each.path.strip("/").replace("/", "_"),
+            "responses": {"200": {"description": "Done.", **_json(answer)}}
+            | {
+                str(status): {"description": "Refused.", **_json(of_kind[str(ErrorResponse)])}
+                for status in sorted(each.refusals)
+            },
+        }
+        if each.scope:
+            operation["security"] = [{"key": [each.scope]}]
+        if each.request:
+            operation["requestBody"] = {"required": True, **_json(of_kind[str(each.request)])}
+        paths[each.path] = {"post" if each.request else "get": operation}
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "WS402 gateway",
+            "version": __version__,
+            "description": "Amounts are whole smallest units: numbers up to 2^53-1, strings of digits above.",
+        },
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A gateway API key."}},
+        },
+    }
+
+
+def _json(schema: Any) -> dict[str, Any]:
+    return {"content": {"application/json": {"schema": schema}}}

@@ -1,0 +1,134 @@
+"""The gateway's calls, by the wire."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any, Final
+
+import msgspec
+from litestar.handlers import ASGIRouteHandler
+from litestar.types import Receive
+
+from ws402.errors import UnavailableError, WS402Error
+from ws402.gateway.api.front import Alive, Front
+from ws402.gateway.api.openapi import document
+from ws402.gateway.api.surface import Service
+from ws402.gateway.auth.keys import Principal, Scope
+from ws402.money import parse_amount
+from ws402.protocol import (
+    BatchRequest,
+    BatchResponse,
+    GenerateRequest,
+    HealthResponse,
+    PaymentDetails,
+    RefundRequest,
+    RefundResponse,
+    StatsResponse,
+    VerifyRequest,
+    VerifyResponse,
+)
+
+log = logging.getLogger(__name__)
+
+READY_SECONDS: Final = 1.0
+"""Probes within this time share one check."""
+
+
+class Routes:
+    """The calls over one payment service. `provider` is the name that GET /api/health shows."""
+
+    def __init__(self, service: Service, front: Front, *, provider: str) -> None:
+        self._service = service
+        self._front = front
+        self._provider = provider
+        self._ready_until = 0.0
+        self.draining = False
+        """True: no longer ready, because the process ends."""
+
+    def handlers(self) -> list[ASGIRouteHandler]:
+        """All of them."""
+        post, get = self._front.post, self._front.get
+        openapi = msgspec.json.encode(document())
+        return [
+            post("/api/payment/generate", GenerateRequest, self.generate),
+            post("/api/payment/verify", VerifyRequest, self.verify),
+            post("/api/payment/refund", RefundRequest, self.refund),
+            post("/api/ops", BatchRequest, self.ops),
+            get("/api/stats", self.stats, Scope.PAYMENTS, Scope.ADMIN),
+            get("/api/admin/pending", self._service.pending, Scope.ADMIN),
+            get("/api/health", self.health),
+            get("/health/live", self.health),
+            get("/health/startup", self.startup),
+            get("/health/ready", self.ready),
+            get("/openapi.json", _constant(openapi), Scope.PAYMENTS, Scope.ADMIN),
+        ]
+
+    async def generate(self, principal: Principal, request: GenerateRequest, _: Receive) -> PaymentDetails:
+        """POST /api/payment/generate."""
+        return await self._service.generate(principal.tenant, request)
+
+    async def verify(self, principal: Principal, request: VerifyRequest, receive: Receive) -> VerifyResponse:
+        """POST /api/payment/verify.
+
+        A stock server repeats a call whose answer it did not get, without a key. Its session therefore stays
+        unanswered, and a repeated proof is answered as the first, until an answer is about to go to a client that
+        still waits for it.
+        """
+        if request.server_id is not None:
+            return await self._service.verify(principal.tenant, request)
+        alive = Alive(receive)
+        try:
+            response = await self._service.verify(principal.tenant, request)
+            if response.valid and response.session_id and await alive():
+                await self._service.mark_answered(response.session_id)
+        finally:
+            alive.stop()
+        return response
+
+    async def refund(self, principal: Principal, request: RefundRequest, _: Receive) -> RefundResponse:
+        """POST /api/payment/refund."""
+        parse_amount(request.amount)
+        return await self._service.refund(principal.tenant, request)
+
+    async def ops(self, principal: Principal, request: BatchRequest, _: Receive) -> BatchResponse:
+        """POST /api/ops."""
+        return BatchResponse(results=list(await self._service.run(principal.tenant, request.ops)))
+
+    async def stats(self) -> StatsResponse:
+        """GET /api/stats."""
+        stats = await self._service.stats()
+        stats.average_response_time = round(1000 * self._front.seconds / max(self._front.calls, 1), 3)
+        return stats
+
+    async def health(self) -> HealthResponse:
+        """GET /api/health and /health/live: the process runs and its event loop turns."""
+        return HealthResponse(status="ok", provider=self._provider, timestamp=time.time_ns() // 1_000_000)
+
+    async def startup(self) -> HealthResponse:
+        """GET /health/startup: the gateway has caught up with its chains."""
+        if not self._front.serving:
+            raise UnavailableError("The gateway is starting.", code="starting")
+        return await self.health()
+
+    async def ready(self) -> HealthResponse:
+        """GET /health/ready: the gateway can do its work now. Anybody may ask, so only a code tells why not."""
+        if self.draining:
+            raise UnavailableError("The gateway is stopping.", code="draining")
+        health = await self.startup()
+        if time.monotonic() >= self._ready_until:
+            try:
+                await self._service.ready()
+            except WS402Error as error:
+                log.warning("not ready: %s", error)
+                raise UnavailableError("The gateway cannot serve payments now.", code=error.code) from None
+            self._ready_until = time.monotonic() + READY_SECONDS
+        return health
+
+
+def _constant(content: bytes) -> Callable[[], Awaitable[Any]]:
+    async def get() -> bytes:
+        return content
+
+    return get

@@ -1,0 +1,76 @@
+"""The gateway's web application."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from http import HTTPStatus
+from typing import Any
+
+import msgspec
+from litestar import Litestar, Request, Response
+from litestar.exceptions import HTTPException
+from litestar.types import ControllerRouterHandler
+
+from ws402.errors import WS402Error
+from ws402.gateway.api.errors import InternalError, describe
+from ws402.gateway.api.front import Front
+from ws402.gateway.api.routes import Routes
+from ws402.gateway.api.surface import Service
+from ws402.gateway.auth.keys import Authenticator
+from ws402.protocol import ErrorResponse
+from ws402.settings import GatewaySettings
+
+
+class GatewayApp:
+    """The application with its switches: `app` is what an ASGI server runs."""
+
+    def __init__(
+        self, service: Service, authenticator: Authenticator, settings: GatewaySettings, *, provider: str = "base"
+    ) -> None:
+        self._front = Front(authenticator, max_body_bytes=settings.max_body_bytes)
+        self._routes = Routes(service, self._front, provider=provider)
+        handlers: list[ControllerRouterHandler] = [*self._routes.handlers()]
+        self.app = Litestar(
+            handlers,
+            openapi_config=None,  # ours is made from the wire's types, and wants a key
+            exception_handlers={HTTPException: _http_error, Exception: _internal_error},
+        )
+
+    def starting(self) -> None:
+        """Answer 503 until `started`."""
+        self._front.serving = False
+
+    def started(self) -> None:
+        """Serve calls."""
+        self._front.serving = True
+
+    def draining(self) -> None:
+        """Tell that no new work should come; go on serving."""
+        self._routes.draining = True
+
+
+def create_app(service: Service, authenticator: Authenticator, settings: GatewaySettings) -> Litestar:
+    """The gateway's API over a payment service that runs already."""
+    return GatewayApp(service, authenticator, settings).app
+
+
+def _http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
+    """What Litestar refuses by itself: unknown paths, bad Host headers."""
+    phrase = HTTPStatus(error.status_code).phrase
+    message = "There is nothing at this path." if error.status_code == HTTPStatus.NOT_FOUND else f"{phrase}."
+    body = ErrorResponse(error=phrase, message=message, code="not_found" if error.status_code == 404 else "http")
+    return _response(error.status_code, body, error.headers)
+
+
+def _internal_error(_: Request[Any, Any, Any], error: Exception) -> Response[bytes]:
+    known = error if isinstance(error, WS402Error) else InternalError()
+    return _response(known.status, describe(known)[0], None)
+
+
+def _response(status: int, body: ErrorResponse, headers: Mapping[str, str] | None) -> Response[bytes]:
+    return Response(
+        msgspec.json.encode(body),
+        status_code=status,
+        media_type="application/json",
+        headers={"cache-control": "no-store", **(headers or {})},
+    )

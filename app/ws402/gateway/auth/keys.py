@@ -1,0 +1,179 @@
+"""API keys: who a request comes from and what it may do."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import math
+import re
+from collections.abc import Iterable, Iterator
+from enum import StrEnum
+from typing import Final
+
+from pydantic import SecretStr
+
+from ws402.errors import ConfigurationError, ForbiddenError, RateLimitedError, UnauthorizedError
+from ws402.gateway.auth.limits import Failures, TokenBucket
+from ws402.gateway.ids import digest
+from ws402.settings import MIN_API_KEY_LENGTH, GatewaySettings
+
+log = logging.getLogger(__name__)
+
+DEFAULT_TENANT: Final = "default"
+MAX_KNOWN_ADDRESSES: Final = 1024
+"""Addresses remembered for each key."""
+
+# RFC 6750 §2.1: b64token. The scheme's name is case-insensitive (RFC 9110 §11.1); exactly one space follows it here.
+_BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]{1,512}={0,2})")
+_KEY: Final = re.compile(r"[A-Za-z0-9._~+/-]+={0,2}")
+_TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class Scope(StrEnum):
+    """What a key may do."""
+
+    PAYMENTS = "payments"
+    """Invoices, sessions and refunds of its own tenant."""
+    ADMIN = "admin"
+    """See what is pending, for all tenants."""
+
+
+class Principal:
+    """A valid key: its tenant, its scopes and its share of the gateway's time. Holds the key's hash, never the key."""
+
+    __slots__ = ("addresses", "bucket", "key_hash", "key_id", "scopes", "tenant")
+
+    def __init__(self, *, key_id: str, key_hash: str, tenant: str, scopes: Iterable[str], rate: float) -> None:
+        self.key_id = key_id
+        self.key_hash = key_hash
+        self.tenant = tenant
+        self.scopes = frozenset(Scope(scope) for scope in scopes)
+        self.bucket = TokenBucket(rate, 2 * rate)
+        self.addresses: set[str] = set()
+        """Where it was used from: a neighbour's failures do not lock it out there."""
+
+    def __repr__(self) -> str:
+        return f"Principal({self.key_id}, tenant={self.tenant})"
+
+    def require(self, *scopes: Scope) -> None:
+        """Raises ForbiddenError unless the key has one of these scopes."""
+        if self.scopes.isdisjoint(scopes):
+            raise ForbiddenError(
+                f"This API key lacks the scope '{scopes[0]}'.", remedy="Use a key that was made with that scope."
+            )
+
+    def spend(self) -> None:
+        """Count one request. Raises RateLimitedError."""
+        if wait := self.bucket.take():
+            raise RateLimitedError(
+                f"More than {self.bucket.rate:g} requests a second with this API key.",
+                retry_after=wait,
+                remedy="Slow down, or raise RATE_LIMIT_PER_SECOND.",
+            )
+
+
+class Authenticator:
+    """Knows the valid keys: those of the settings, and those that `replace_stored` brings from the database.
+
+    A key is kept and looked up by its SHA-256: it is long and random, so that a slow password hash would only make
+    every request dear, and the time that a look-up takes tells a guesser nothing about the key.
+    """
+
+    def __init__(self, settings: GatewaySettings, *, failures: Failures | None = None) -> None:
+        self._rate = float(settings.rate_limit_per_second)
+        self._failures = failures or Failures()
+        self._configured: dict[str, Principal] = {}
+        self._stored: dict[str, Principal] = {}
+        for principal in _from_settings(settings):
+            if principal.key_hash in self._configured:
+                raise ConfigurationError(
+                    f"{principal.key_id} repeats another key.",
+                    remedy="Give every tenant and every operator a key of its own: openssl rand -hex 32",
+                )
+            self._configured[principal.key_hash] = principal
+
+    @property
+    def principals(self) -> list[Principal]:
+        """All valid keys."""
+        return [*self._configured.values(), *self._stored.values()]
+
+    def require_keys(self) -> None:
+        """Raises ConfigurationError when there is no key at all: nobody could call, and there is no default key."""
+        if not self.principals:
+            raise ConfigurationError(
+                "The gateway has no API key.",
+                remedy="Set GATEWAY_API_KEY to a secret of at least 32 characters; make one with: openssl rand -hex 32",
+            )
+
+    def replace_stored(self, rows: Iterable[tuple[str, str, str, str]]) -> None:
+        """Take over what the database has now: (id, key hash, tenant, scopes separated by spaces), revoked ones not."""
+        stored: dict[str, Principal] = {}
+        for key_id, key_hash, tenant, scopes in rows:
+            known = self._stored.get(key_hash)
+            if known is not None and (known.tenant, known.scopes) == (tenant, frozenset(scopes.split())):
+                stored[key_hash] = known  # with what it has spent of its rate
+            else:
+                stored[key_hash] = Principal(
+                    key_id=key_id, key_hash=key_hash, tenant=tenant, scopes=scopes.split(), rate=self._rate
+                )
+        self._stored = stored
+
+    def authenticate(self, header: bytes | None, address: str) -> Principal:
+        """Who sent this Authorization header. Raises UnauthorizedError, or RateLimitedError after many failures."""
+        if header is not None and (match := _BEARER.fullmatch(header)) is not None:
+            key_hash = digest(match[1].decode())
+            principal = self._configured.get(key_hash) or self._stored.get(key_hash)
+            if principal is not None and hmac.compare_digest(principal.key_hash, key_hash):
+                if address in principal.addresses:
+                    return principal
+                if not self._failures.blocked(address):
+                    if len(principal.addresses) >= MAX_KNOWN_ADDRESSES:
+                        principal.addresses.clear()
+                    principal.addresses.add(address)
+                    return principal
+        if wait := self._failures.count(address):
+            raise RateLimitedError("Too many requests without a valid API key.", retry_after=wait)
+        log.info("a request from %s has no valid API key", address)
+        raise UnauthorizedError(
+            "A valid API key is needed.", remedy="Send the header 'Authorization: Bearer <key>' with a gateway API key."
+        )
+
+
+def _from_settings(settings: GatewaySettings) -> Iterator[Principal]:
+    rate = float(settings.rate_limit_per_second)
+    named: list[tuple[str, list[SecretStr], Scope]] = [
+        ("GATEWAY_API_KEY", settings.gateway_api_key, Scope.PAYMENTS),
+        ("GATEWAY_ADMIN_KEY", settings.gateway_admin_key, Scope.ADMIN),
+    ]
+    for name, keys, scope in named:
+        for position, secret in enumerate(keys, start=1):
+            key_id = f"{name} {position}"
+            tenant, key = split_key(secret.get_secret_value(), key_id)
+            yield Principal(key_id=key_id, key_hash=digest(key), tenant=tenant, scopes=[scope], rate=rate)
+
+
+def split_key(text: str, name: str) -> tuple[str, str]:
+    """Read `key` or `tenant:key`. Raises ConfigurationError, which names the setting and not the key."""
+    tenant, colon, key = text.rpartition(":")
+    if not colon:
+        tenant = DEFAULT_TENANT
+    if not _TENANT.fullmatch(tenant):
+        raise ConfigurationError(
+            f"{name} names a tenant that is none.",
+            remedy="Write tenant:key, the tenant as letters, digits, '.', '_', '-'.",
+        )
+    if len(key) < MIN_API_KEY_LENGTH:
+        raise ConfigurationError(
+            f"{name} is shorter than {MIN_API_KEY_LENGTH} characters.", remedy="Make one with: openssl rand -hex 32"
+        )
+    if not _KEY.fullmatch(key):
+        raise ConfigurationError(
+            f"{name} has characters that an Authorization header cannot carry.",
+            remedy="Use letters, digits and . _ ~ + / - only; make one with: openssl rand -hex 32",
+        )
+    return tenant, key
+
+
+def retry_after(error: RateLimitedError) -> bytes:
+    """The Retry-After header: whole seconds, rounded up."""
+    return b"%d" % max(1, math.ceil(error.retry_after))

@@ -1,0 +1,95 @@
+"""API keys in the database: made, listed and revoked while gateways run."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, Final
+
+from sqlalchemy import select, update
+
+from ws402.errors import InvalidRequestError, NotFoundError, UnavailableError
+from ws402.gateway.auth.keys import Authenticator, Scope, split_key
+from ws402.gateway.ids import digest, new_id, new_token
+from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.tables import api_keys
+
+log = logging.getLogger(__name__)
+
+REFRESH_SECONDS: Final = 2.0
+"""A key that is made or revoked anywhere counts here this much later."""
+
+
+class StoredKeys:
+    """Keeps an authenticator up to date with the table of API keys."""
+
+    def __init__(self, database: Database, authenticator: Authenticator) -> None:
+        self._database = database
+        self._authenticator = authenticator
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Read the keys, and again every `REFRESH_SECONDS`."""
+        await self.refresh()
+        self._task = asyncio.create_task(self._run(), name="api keys")
+
+    async def close(self) -> None:
+        """Stop reading."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+            self._task = None
+
+    async def refresh(self) -> None:
+        """Read the keys once. Raises UnavailableError."""
+        query = select(*api_keys.c["id", "key_hash", "tenant", "scopes"]).where(api_keys.c.revoked_at.is_(None))
+        async with self._database.begin() as connection:
+            rows = [(row.id, row.key_hash, row.tenant, row.scopes) for row in await connection.execute(query)]
+        self._authenticator.replace_stored(rows)
+
+    async def _run(self) -> None:
+        while True:
+            await asyncio.sleep(REFRESH_SECONDS)
+            try:
+                await self.refresh()
+            except (UnavailableError, OSError) as error:
+                # Nothing can be done with the ledger away, so the keys known last do no harm.
+                log.warning("the API keys cannot be read: %s", error)
+
+
+async def issue_key(
+    database: Database, *, tenant: str, name: str, scopes: frozenset[Scope] = frozenset({Scope.PAYMENTS})
+) -> tuple[str, str]:
+    """Make a key: its id, and the key itself, which is shown here and never again."""
+    if not scopes:
+        raise InvalidRequestError("A key needs a scope.", remedy=f"Use some of: {', '.join(Scope)}.")
+    key = new_token()
+    split_key(f"{tenant}:{key}", "The new key")
+    key_id = new_id("key")
+    row = {
+        "id": key_id,
+        "tenant": tenant,
+        "name": name,
+        "key_hash": digest(key),
+        "scopes": " ".join(sorted(scopes)),
+        "created_at": now_ms(),
+    }
+    async with database.begin() as connection:
+        await connection.execute(api_keys.insert(), row)
+    return key_id, key
+
+
+async def revoke_key(database: Database, key_id: str) -> None:
+    """End a key's validity everywhere, within seconds. Raises NotFoundError."""
+    change = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
+    async with database.begin() as connection:
+        if (await connection.execute(change.values(revoked_at=now_ms()))).rowcount == 0:
+            raise NotFoundError(f"There is no valid key '{key_id}'.")
+
+
+async def list_keys(database: Database) -> list[dict[str, Any]]:
+    """All keys, without their hashes; oldest first."""
+    columns = api_keys.c["id", "tenant", "name", "scopes", "created_at", "revoked_at"]
+    async with database.begin() as connection:
+        result = await connection.execute(select(*columns).order_by(api_keys.c.created_at, api_keys.c.id))
+        return [dict(row._mapping) for row in result]  # noqa: SLF001 - SQLAlchemy's documented name
