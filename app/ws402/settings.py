@@ -40,10 +40,15 @@ class TokenSettings(_Strict):
     """A token that invoices may ask for; nothing else is accepted."""
 
     symbol: str
+    """Name on the wire, such as USDC."""
     contract: str
+    """Address of the token's contract; transfers of any other are ignored."""
     decimals: int = Field(ge=0, le=36)
+    """Places after the point of one whole token."""
     eip712_name: str | None = None
+    """Name in the token's signing domain."""
     eip712_version: str | None = None
+    """Version in the token's signing domain."""
 
 
 class EvmNetworkSettings(_Strict):
@@ -52,6 +57,7 @@ class EvmNetworkSettings(_Strict):
     network: str
     """Name on the wire; 'base' and 'base-sepolia' are what stock clients know."""
     chain_id: int
+    """Every endpoint must serve this chain, or the gateway does not start."""
     rpc: list[SecretStr] = Field(min_length=1)
     """JSON-RPC endpoints, best first; they often hold an access key, so they are never logged whole."""
     merchant_wallet: str | None = None
@@ -59,11 +65,13 @@ class EvmNetworkSettings(_Strict):
     merchant_private_key: SecretStr | None = None
     """The refund float's key, 32 bytes in hex."""
     tokens: list[TokenSettings] = []
+    """Tokens that invoices may ask for, besides the network's own coin."""
     confirmations: int = Field(default=1, ge=1)
     """Blocks, its own included, before a payment opens a session."""
     large_above: dict[str, int] = {}
     """By asset: payments above this many smallest units wait for `large_confirmations`."""
     large_confirmations: int = Field(default=12, ge=1)
+    """Blocks before a large payment opens a session."""
     final_after: int | None = Field(default=None, ge=1)
     """Blocks after which a payment is final, for chains without the `finalized` tag; unset: ask the chain."""
     agree_above: dict[str, int] = {}
@@ -75,13 +83,16 @@ class EvmNetworkSettings(_Strict):
     hourly_limit: dict[str, int] = {}
     """By asset: the key sends at most this much an hour; the rest waits."""
     poll_seconds: float = Field(default=1.0, gt=0)
+    """How often to ask for new blocks."""
     rpc_timeout_seconds: float = Field(default=5.0, gt=0)
+    """After this long an endpoint counts as away and the next one is asked."""
 
 
 class _Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
 
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least that is logged."""
 
     @classmethod
     def settings_customise_sources(
@@ -124,7 +135,9 @@ class GatewaySettings(_Settings):
     """Settings of the payment gateway."""
 
     gateway_host: str = "127.0.0.1"
+    """Address to listen on; the gateway is not meant for the public."""
     gateway_port: int = Field(default=4029, ge=0, le=65535)
+    """Port to listen on."""
     database_url: SecretStr = SecretStr("sqlite:///data/ws402.db")
     """`sqlite:///path` or `postgresql://user:password@host/name`."""
     gateway_api_key: Annotated[list[SecretStr], NoDecode] = []
@@ -133,13 +146,17 @@ class GatewaySettings(_Settings):
     """Keys of operators: /api/admin and `ws402 ops`."""
 
     merchant_private_key: SecretStr | None = None
+    """Short form for Base: the refund float's key, 32 bytes in hex."""
     merchant_wallet: str | None = None
+    """Short form for Base: where invoices are paid; the refund key's address by default."""
     base_rpc: Annotated[list[SecretStr], NoDecode] = []
     """JSON-RPC endpoints of Base, separated by commas."""
     base_network: Literal["base", "base-sepolia"] = "base-sepolia"
+    """Which of the two BASE_RPC serves."""
     evm_networks: list[EvmNetworkSettings] = []
     """EVM networks in full; BASE_RPC with MERCHANT_PRIVATE_KEY is the short form for one."""
     default_network: str | None = None
+    """What an invoice is for when the server names none (stock servers); the first configured one by default."""
     default_asset: str | None = None
     """What an invoice asks for when the server names none (stock servers); the network's own coin by default."""
 
@@ -161,6 +178,7 @@ class GatewaySettings(_Settings):
     refund_lease_seconds: float = Field(default=15.0, ge=2)
     """A gateway that holds a signing key and does not renew for this long loses it to another."""
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    """Larger requests are refused."""
     rate_limit_per_second: int = Field(default=2000, ge=1)
     """Requests a second for each API key, with a burst of twice that."""
 
@@ -198,16 +216,21 @@ class ResourceSettings(_Strict):
     """One resource that a WS402 server sells."""
 
     id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+    """Name in addresses."""
     name: str = ""
+    """Name for people."""
     kind: Literal["ticker", "python", "file", "websocket", "http"]
     """`ticker`: built-in; `python`: `module:function`; `file`: a path; `websocket`, `http`: an upstream's URL."""
     target: str = ""
+    """What is sold; see `kind`."""
     price_per_second: int = Field(ge=1)
     """Smallest units of `asset` a second."""
     network: str | None = None
+    """Network to pay on; the gateway's default when unset."""
     asset: str | None = None
     """The gateway's default when unset."""
     estimated_seconds: int = Field(default=300, ge=1)
+    """Duration that the price list suggests."""
 
     @model_validator(mode="after")
     def _target(self) -> Self:
@@ -221,27 +244,39 @@ class ServerSettings(_Settings):
     """Settings of a WS402 server."""
 
     host: str = "127.0.0.1"
+    """Address to listen on."""
     port: int = Field(default=4030, ge=0, le=65535)
+    """Port to listen on."""
     provider: Literal["proxy", "direct", "mock"] = "proxy"
     """`proxy`: a gateway over HTTP; `direct`: the gateway inside this process; `mock`: no chain, for tests only."""
     gateway_url: str = "http://127.0.0.1:4029"
+    """The gateway's address."""
     gateway_api_key: SecretStr | None = None
+    """One of the gateway's keys."""
     timeout: float = Field(default=30, gt=0)
+    """Seconds that one call to the gateway may take."""
     retry_attempts: int = Field(default=3, ge=1)
+    """How often a call to the gateway is tried."""
     public_url: str | None = None
     """How clients reach this server (`https://…`), for links in answers; from the request by default."""
     resources: list[ResourceSettings] = []
+    """What this server sells."""
     update_interval: int = Field(default=3000, ge=100)
     """Milliseconds between usage updates."""
     max_session_duration: int = Field(default=3600, ge=1)
-    """Seconds."""
+    """Seconds that a session may last."""
     checkpoint_seconds: float = Field(default=5.0, gt=0)
+    """How often usage is reported to the gateway."""
     handshake_seconds: float = Field(default=30, gt=0)
+    """A client that has not sent its proof by then is cut off."""
     ping_seconds: float = Field(default=25, gt=0)
+    """How often a silent client is asked for a sign of life."""
     max_unpaid_per_address: int = Field(default=20, ge=1)
     """Sockets from one address that have not paid yet."""
     max_sessions: int = Field(default=20_000, ge=1)
+    """Sockets that this server takes at once."""
     max_message_bytes: int = Field(default=1_048_576, ge=1024)
+    """A larger message from a client closes its socket."""
     max_write_buffer_bytes: int = Field(default=4_194_304, ge=1024)
     """A client that reads too slowly is cut off, and settled, when this much waits for it."""
     schema_per_minute: int = Field(default=120, ge=1)
@@ -249,9 +284,11 @@ class ServerSettings(_Settings):
     status_public: bool = False
     """UNSAFE: serve /status without a key; it names users."""
     status_key: SecretStr | None = None
+    """The key of /status."""
     trusted_proxies: list[str] = []
     """Addresses whose X-Forwarded-For is believed."""
     drain_seconds: float = Field(default=20, ge=0)
+    """How long a server that was told to stop lets its sessions go on."""
 
 
 T = TypeVar("T", bound=_Settings)
