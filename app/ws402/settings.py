@@ -299,8 +299,8 @@ def load(kind: type[T], **values: Any) -> T:
     try:
         return kind(**values)
     except ValidationError as error:
-        lines = [
-            f"{'.'.join(str(part) for part in each['loc']).upper() or kind.__name__}: {each['msg'].removeprefix('Value error, ')}"
-            for each in error.errors(include_input=False, include_url=False)
-        ]
+        lines = []
+        for each in error.errors(include_input=False, include_url=False):
+            name = ".".join(str(part) for part in each["loc"]).upper() or kind.__name__
+            lines.append(f"{name}: {each['msg'].removeprefix('Value error, ')}")
         raise ConfigurationError("; ".join(lines)) from None
