@@ -290,6 +290,22 @@ async def test_a35_a38_secrets_are_in_no_log(wire: Stack, client: MakeClient) ->
         assert secret not in written
 
 
+async def test_a37_another_tenants_server_reaches_no_session_and_no_invoice(
+    wire: Stack, client: MakeClient, provider: StockProvider
+) -> None:
+    peer = await client()
+    proof = await peer.pay(await provider.generate_payment_details(DEPOSIT, "films", SECONDS))
+    async with StockProvider(wire.gateway_url, wire.other_key) as other:
+        await refused(other, proof)
+        assert (await provider.verify_payment(proof))["valid"]
+        with pytest.raises(ProviderError) as refusal:
+            await other.issue_refund(proof, DEPOSIT)
+    assert refusal.value.status == 404
+    before = await peer.wallet.balance()
+    await provider.issue_refund(proof, DEPOSIT)
+    await settles(peer, before, DEPOSIT)
+
+
 @pytest.mark.usefixtures("strict_only")
 async def test_a43_an_overpayment_is_credited_and_refunded_at_the_end(client: MakeClient) -> None:
     peer = await client()
