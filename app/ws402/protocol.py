@@ -385,12 +385,17 @@ class BatchRequest(Message, kw_only=True):
 
 
 class OpError(Message, kw_only=True):
-    """An operation that failed while its neighbours did not. `retry` tells whether the same call may work later."""
+    """An operation that failed while its neighbours did not. `retry` tells whether the same call may work later.
+
+    `status` is what the operation alone would have been answered with. The code `pending`: a verification with a key
+    goes on; the same operation sent again waits for its end.
+    """
 
     code: str
     message: str
     retry: bool
     remedy: str | None = None
+    status: int | None = None
 
 
 class OpResult(Message, kw_only=True):

@@ -324,7 +324,10 @@ def _op_result(result: Any) -> OpResult:
         return OpResult(ok=msgspec.Raw(msgspec.json.encode(result)))
     if isinstance(result, WS402Error):
         retry = isinstance(result, UnavailableError)
-        return OpResult(error=OpError(code=result.code, message=result.message, retry=retry, remedy=result.remedy))
+        error = OpError(
+            code=result.code, message=result.message, retry=retry, remedy=result.remedy, status=result.status
+        )
+        return OpResult(error=error)
     if not isinstance(result, Exception):
         raise result
     log.error("an operation failed", exc_info=result)

@@ -31,7 +31,9 @@ def succeeded(answer: msgspec.Struct) -> OpResult:
 def failed(error: WS402Error) -> OpResult:
     """An operation's error. Those of status 500 and above, and 429, may work later."""
     retry = error.status >= 500 or isinstance(error, RateLimitedError)
-    return OpResult(error=OpError(code=error.code, message=error.message, retry=retry, remedy=error.remedy))
+    return OpResult(
+        error=OpError(code=error.code, message=error.message, retry=retry, remedy=error.remedy, status=error.status)
+    )
 
 
 def error_for(status: int, message: str, *, code: str | None = None, remedy: str | None = None) -> WS402Error:
