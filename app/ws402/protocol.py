@@ -216,13 +216,17 @@ class HealthResponse(Message, kw_only=True):
 
 
 class ErrorResponse(Message, kw_only=True):
-    """Every error of both HTTP APIs: `error` is the HTTP reason phrase; no internals in `message`."""
+    """Every error of both HTTP APIs: `error` is the HTTP reason phrase; no internals in `message`.
+
+    `schema_url` comes with 402: where the price and the payment details are to be had.
+    """
 
     error: str
     message: str
     code: str | None = None
     remedy: str | None = None
     refundable: WireAmount | None = None
+    schema_url: str | None = None
 
 
 class StatsResponse(Message, kw_only=True):
