@@ -198,6 +198,9 @@ class Chain(Protocol):
     def normalize_tx(self, tx: str) -> str:
         """One spelling per tx id. Raises InvalidRequestError for what is no tx id."""
 
+    def address_of(self, public_key: bytes) -> str:
+        """The account that a signer's public key signs for, normalised."""
+
     def new_reference(self) -> str:
         """A fresh, unguessable reference in the form that this chain's wallets need."""
 
