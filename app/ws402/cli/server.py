@@ -1,0 +1,75 @@
+"""`ws402 server`: run a WS402 server until it is told to stop."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import click
+
+from ws402.errors import ConfigurationError
+from ws402.provider.base import PaymentProvider
+from ws402.settings import ServerSettings, load
+
+logger = logging.getLogger("ws402.server")
+
+
+@click.command("server")
+@click.option("--host", help="Address to listen on; HOST or 127.0.0.1 by default.")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port; PORT or 4030 by default, 0 for any free one.")
+@click.option("--provider", type=click.Choice(["proxy", "direct", "mock"]), help="How payments are made.")
+@click.option("--gateway-url", help="The payment gateway, for the proxy provider.")
+@click.option("--demo-ticker", is_flag=True, help="Sell the built-in ticker when no resources are configured.")
+def command(
+    host: str | None, port: int | None, provider: str | None, gateway_url: str | None, *, demo_ticker: bool
+) -> None:
+    """Sell metered WebSocket and HTTP resources.
+
+    Everything is set by environment variables or the TOML file that WS402_CONFIG names; options come first. SIGTERM
+    hands live sessions over to other servers before it ends; a second one ends at once.
+    """
+    given: dict[str, Any] = {"host": host, "port": port, "provider": provider, "gateway_url": gateway_url}
+    settings = load(ServerSettings, **{name: value for name, value in given.items() if value is not None})
+    if demo_ticker and not settings.resources:
+        ticker = {"id": "ticker", "name": "Ticker", "kind": "ticker", "price_per_second": 10_000_000_000_000}
+        settings = load(ServerSettings, **settings.model_dump(exclude={"resources"}), resources=[ticker])
+    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line a call, with addresses
+    logging.getLogger("websockets").setLevel(logging.WARNING)
+    from ws402.server import create_server  # noqa: PLC0415 - only once the settings are right
+
+    server = create_server(settings, make_provider(settings))
+    server.run()
+
+
+def make_provider(settings: ServerSettings) -> PaymentProvider:
+    """The provider that the settings name. Raises ConfigurationError."""
+    match settings.provider:
+        case "proxy":
+            return _proxy(settings)
+        case "direct":
+            raise ConfigurationError(
+                "PROVIDER=direct is for programs that make their own server.",
+                remedy="Run a gateway (ws402 gateway) and use PROVIDER=proxy, or call ws402.server.create_server.",
+            )
+        case "mock":
+            from ws402.provider.mock import MockPaymentProvider  # noqa: PLC0415
+
+            logger.warning("provider mock: no money moves, every proof counts as paid; for tests only")
+            return MockPaymentProvider()
+
+
+def _proxy(settings: ServerSettings) -> PaymentProvider:
+    from ws402.provider.proxy import ProxyPaymentProvider  # noqa: PLC0415
+
+    if settings.gateway_api_key is None:
+        raise ConfigurationError(
+            "GATEWAY_API_KEY is not set, so the gateway would refuse this server.",
+            remedy="Set it to one of the keys that the gateway has.",
+        )
+    return ProxyPaymentProvider(
+        settings.gateway_url,
+        settings.gateway_api_key.get_secret_value(),
+        timeout=settings.timeout,
+        retry_attempts=settings.retry_attempts,
+    )

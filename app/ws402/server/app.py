@@ -1,0 +1,209 @@
+"""A WS402 server as an object: the web application, its sessions, and the uvicorn that runs both."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+import socket as sockets
+from collections.abc import Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, cast
+
+import uvicorn
+from litestar import Litestar
+from litestar.config.cors import CORSConfig
+from litestar.exceptions import HTTPException
+
+from ws402.errors import ConfigurationError, WS402Error
+from ws402.provider.base import PaymentProvider
+from ws402.server.connection import HttpConnection
+from ws402.server.drain import drain
+from ws402.server.events import Callback, Callbacks, PaymentVerified, RefundIssued, SessionEnd
+from ws402.server.http.answers import http_error, internal_error, ws402_error
+from ws402.server.http.page import page_handlers, read_assets
+from ws402.server.http.resources import ResourceRoutes
+from ws402.server.http.schema import SchemaRoutes
+from ws402.server.http.status import StatusRoutes
+from ws402.server.resources import load_resources
+from ws402.server.sessions import Sessions, UserIdExtractor
+from ws402.settings import ServerSettings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import FrameType
+
+BACKLOG: Final = 4096
+
+logger = logging.getLogger(__name__)
+
+CORS: Final = CORSConfig(
+    allow_origins=["*"],
+    allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
+    allow_headers=["Authorization", "Content-Type", "Range", "If-Range", "If-None-Match"],
+    expose_headers=["Content-Range", "Accept-Ranges", "ETag", "Link", "Retry-After"],
+)
+"""Any page may use any server: what is private wants a token in the request, and browsers add none by themselves."""
+
+
+class WS402Server:
+    """Made by `create_server`. `serve` runs it until it is told to stop; `sessions` is what goes on in it."""
+
+    def __init__(self, settings: ServerSettings, sessions: Sessions) -> None:
+        self.settings = settings
+        self.sessions = sessions
+        self._status = StatusRoutes(sessions)
+        self._uvicorn: _Uvicorn | None = None
+        schema = SchemaRoutes(sessions)
+        self.app = Litestar(
+            [
+                *schema.handlers(),
+                *self._status.handlers(),
+                *ResourceRoutes(sessions, schema).handlers(),
+                *page_handlers(read_assets()),
+            ],
+            cors_config=CORS,
+            openapi_config=None,
+            logging_config=None,
+            lifespan=[self._lifespan],
+            exception_handlers=cast(
+                "Any", {WS402Error: ws402_error, HTTPException: http_error, Exception: internal_error}
+            ),
+        )
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        if self._uvicorn is None or not self._uvicorn.started:
+            msg = "the server does not listen"
+            raise RuntimeError(msg)
+        return int(self._uvicorn.servers[0].sockets[0].getsockname()[1])
+
+    def run(self) -> None:
+        """Serve in an event loop of its own until SIGTERM or SIGINT, which drain first. Raises ConfigurationError."""
+        config = self._config()
+        listener = self._listen()
+        server = self._uvicorn = _Uvicorn(config, self.drain)
+        server.run(sockets=[listener])
+
+    async def serve(self, *, started: Callable[[], None] | None = None) -> None:
+        """Serve on the running loop until `stop`. Raises ConfigurationError when the port is taken."""
+        listener = self._listen()
+        server = self._uvicorn = _Uvicorn(self._config(), self.drain, started)
+        await server.serve(sockets=[listener])
+
+    async def drain(self) -> None:
+        """Stop taking sessions and hand over those that are live: see `ws402.server.drain`."""
+        await drain(self.sessions, self.settings.drain_seconds)
+
+    async def stop(self) -> None:
+        """Drain, then let `serve` return."""
+        await self.drain()
+        if self._uvicorn is not None:
+            self._uvicorn.should_exit = True
+
+    @asynccontextmanager
+    async def _lifespan(self, app: Litestar) -> AsyncIterator[None]:  # noqa: ARG002
+        await self.sessions.start()
+        self._status.started = True
+        try:
+            yield
+        finally:
+            await self.sessions.close()
+
+    def _listen(self) -> sockets.socket:
+        host, port = self.settings.host, self.settings.port
+        family = sockets.AF_INET6 if ":" in host else sockets.AF_INET
+        listener = sockets.socket(family, sockets.SOCK_STREAM)
+        listener.setsockopt(sockets.SOL_SOCKET, sockets.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+            listener.listen(BACKLOG)
+        except OSError as error:
+            listener.close()
+            raise ConfigurationError(
+                f"{host}:{port} cannot be listened on: {error.strerror or error}.",
+                remedy="Set PORT (or --port) to a free port, and HOST to an address of this machine.",
+            ) from error
+        listener.setblocking(False)
+        return listener
+
+    def _config(self) -> uvicorn.Config:
+        return uvicorn.Config(
+            self.app,
+            http=cast("Any", partial(HttpConnection, self.sessions)),
+            ws="none",  # HttpConnection knows what to upgrade to
+            loop="auto",
+            lifespan="on",
+            access_log=False,  # it would write session tokens (A35)
+            log_config=None,
+            proxy_headers=False,  # TRUSTED_PROXIES decides, for sockets too
+            server_header=False,
+            backlog=BACKLOG,
+            timeout_keep_alive=30,
+            timeout_graceful_shutdown=5,
+        )
+
+
+class _Uvicorn(uvicorn.Server):
+    """Drains at the first signal, while it still listens and answers probes; stops at once at the second."""
+
+    def __init__(
+        self, config: uvicorn.Config, drain: Callable[[], Any], started: Callable[[], None] | None = None
+    ) -> None:
+        super().__init__(config)
+        self._drain = drain
+        self._when_started = started
+        self._draining: asyncio.Task[None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def startup(self, sockets: list[sockets.socket] | None = None) -> None:
+        """Listen."""
+        self._loop = asyncio.get_running_loop()
+        await super().startup(sockets)
+        if self._when_started is not None:
+            self._when_started()
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
+        """A signal to stop."""
+        if self._draining is not None or self._loop is None:
+            self.should_exit = True
+            self.force_exit = sig == signal.SIGINT
+            return
+        self._loop.call_soon_threadsafe(self._begin_to_drain)
+
+    def _begin_to_drain(self) -> None:
+        if self._draining is None:
+            self._draining = asyncio.get_running_loop().create_task(self._drain_and_exit(), name="ws402-drain")
+
+    async def _drain_and_exit(self) -> None:
+        try:
+            await self._drain()
+        except Exception:
+            logger.exception("draining failed")
+        self.should_exit = True
+
+
+def create_server(
+    settings: ServerSettings,
+    provider: PaymentProvider,
+    *,
+    user_id_extractor: UserIdExtractor | None = None,
+    on_payment_verified: Callback[PaymentVerified] | None = None,
+    on_refund_issued: Callback[RefundIssued] | None = None,
+    on_session_end: Callback[SessionEnd] | None = None,
+) -> WS402Server:
+    """A server that sells the resources of its settings and asks `provider` for everything about money.
+
+    `user_id_extractor` names the user of an upgrade request (by default its `userId`, which proves nothing); the
+    callbacks, plain or async, are told what happens. The server starts and closes the provider. Raises
+    ConfigurationError for a resource that cannot be sold.
+    """
+    callbacks = Callbacks(
+        on_payment_verified=on_payment_verified, on_refund_issued=on_refund_issued, on_session_end=on_session_end
+    )
+    resources = load_resources(settings.resources)
+    return WS402Server(
+        settings, Sessions(settings, provider, resources, callbacks, user_id_extractor=user_id_extractor)
+    )

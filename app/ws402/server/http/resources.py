@@ -1,0 +1,113 @@
+"""Resources over HTTP: `/api/resource/{id}[/path]`, for whoever shows the token of a live session."""
+
+from __future__ import annotations
+
+from typing import Any, Final, cast
+from urllib.parse import parse_qs, quote, unquote
+
+from litestar import Request
+from litestar.handlers import ASGIRouteHandler, asgi
+
+from ws402.errors import ForbiddenError, NotFoundError, WS402Error
+from ws402.server.http.answers import send_error, send_json
+from ws402.server.http.callers import base_url, bearer
+from ws402.server.http.schema import SchemaRoutes
+from ws402.server.resources.base import Receive, Resource, Scope, Send
+from ws402.server.session import Session
+from ws402.server.sessions import Sessions
+
+PREFIX: Final = "/api/resource"
+
+
+class PaymentRequiredError(WS402Error):
+    """The resource has a price."""
+
+    code = "payment_required"
+    status = 402
+
+
+class ResourceRoutes:
+    """Plain ASGI: answers are streamed and may be of any kind."""
+
+    def __init__(self, sessions: Sessions, schema: SchemaRoutes) -> None:
+        self._sessions = sessions
+        self._schema = schema
+
+    def handlers(self) -> list[ASGIRouteHandler]:
+        """The routes."""
+
+        @asgi(PREFIX, is_mount=True, copy_scope=False)
+        async def resource(scope: Any, receive: Any, send: Any) -> None:
+            await self.answer(scope, receive, send)
+
+        return [resource]
+
+    async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Find the resource and the session, then let the resource answer."""
+        resource_id, path = _split(scope)
+        resource = self._sessions.resources.get(resource_id)
+        if resource is None:
+            await send_error(
+                send, NotFoundError("There is no such resource here.", remedy="GET /api/resources lists them.")
+            )
+            return
+        values = parse_qs(str(scope.get("query_string", b""), "latin-1"), max_num_fields=1000)
+        token = values.get("token", [""])[0] or bearer(scope)
+        if path == "schema" and scope["method"] == "GET":
+            await self._describe(resource_id, scope, send)
+            return
+        if token is None:
+            await self._ask_for_payment(resource, scope, send)
+            return
+        session = self._sessions.by_http_token(token)
+        if session is None or session.resource is not resource:
+            error: WS402Error = ForbiddenError(
+                "The token is not (or no longer) good for this resource.",
+                remedy="Open a session; the token lives as long as it does.",
+                code="token_refused",
+            )
+            await send_error(send, error)
+            return
+        await _serve(session, path, scope, receive, send)
+
+    async def _describe(self, resource_id: str, scope: Scope, send: Send) -> None:
+        """`/api/resource/{id}/schema`; a path `schema` of an upstream is therefore not to be had."""
+        try:
+            answer = await self._schema.describe(Request(cast("Any", scope)), resource_id)
+        except WS402Error as error:
+            await send_error(send, error)
+        else:
+            await send_json(send, answer)
+
+    async def _ask_for_payment(self, resource: Resource, scope: Scope, send: Send) -> None:
+        base = (self._sessions.settings.public_url or base_url(self._sessions.proxies, scope)).rstrip("/")
+        url = f"{base}{PREFIX}/{quote(resource.settings.id)}/schema"
+        error = PaymentRequiredError(
+            "This resource is paid for by the second.",
+            remedy=f"Pay as {url} says, open a session, and come back with its token.",
+        )
+        await send_error(send, error, schema_url=url)
+
+
+async def _serve(session: Session, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+    begun = False
+
+    async def watched(message: Any) -> None:
+        nonlocal begun
+        begun = True
+        await send(message)
+
+    try:
+        await session.resource.serve(session, path, scope, receive, watched)
+    except WS402Error as error:
+        if begun:
+            raise
+        await send_error(send, error)
+
+
+def _split(scope: Scope) -> tuple[str, str]:
+    """The resource's id and the path below it, as the client sent it (still percent-encoded)."""
+    raw = str(scope.get("raw_path", b""), "latin-1").partition("?")[0]
+    _, _, below = raw.partition(PREFIX)
+    resource_id, _, path = below.lstrip("/").partition("/")
+    return unquote(resource_id), path

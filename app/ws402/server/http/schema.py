@@ -1,0 +1,144 @@
+"""What things cost and how to pay: a resource's schema (with an invoice from the gateway) and the list of all."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import quote
+
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from ws402.errors import InvalidRequestError, NotFoundError
+from ws402.money import wire_amount
+from ws402.protocol import (
+    VERSION,
+    GenerateRequest,
+    PaymentDetails,
+    Pricing,
+    ResourceInfo,
+    ResourceListing,
+    SchemaResponse,
+)
+from ws402.server.addresses import PerMinute, group
+from ws402.server.http.answers import AnyRequest, json
+from ws402.server.http.callers import base_url, bearer, client_address
+from ws402.server.resources.base import Resource
+from ws402.server.sessions import Sessions
+from ws402.settings import ResourceSettings
+
+DEFAULT_SECONDS: Final = 300
+
+
+class SchemaRoutes:
+    """Everything with a price in it."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._settings = sessions.settings
+        self._asked = PerMinute(sessions.settings.schema_per_minute)
+        self._symbols: dict[str, str] = {}
+        """What the gateway asks to be paid in, by resource, where the settings do not say it."""
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        """The routes."""
+
+        @get("/ws402/schema/{resource_id:str}")
+        async def schema(request: AnyRequest, resource_id: str) -> Response[bytes]:
+            return json(await self._schema(request, resource_id))
+
+        @get("/api/resources")
+        async def resources() -> Response[bytes]:
+            return json([self._listing(each.settings) for each in self._sessions.resources.values()])
+
+        return [schema, resources]
+
+    async def describe(self, request: AnyRequest, resource_id: str) -> SchemaResponse:
+        """The schema with what the resource is."""
+        answer = await self._schema(request, resource_id)
+        settings = self.resource(resource_id).settings
+        answer.resource_info = ResourceInfo(
+            name=settings.name or settings.id, type=settings.kind, estimated_time=settings.estimated_seconds
+        )
+        return answer
+
+    def resource(self, resource_id: str) -> Resource:
+        """One by its id. Raises NotFoundError."""
+        resource = self._sessions.resources.get(resource_id)
+        if resource is None:
+            raise NotFoundError("There is no such resource here.", remedy="GET /api/resources lists them.")
+        return resource
+
+    async def _schema(self, request: AnyRequest, resource_id: str) -> SchemaResponse:
+        sessions = self._sessions
+        settings = self.resource(resource_id).settings
+        seconds = self._duration(request.query_params.get("duration"))
+        self._asked.take(group(client_address(sessions.proxies, request.scope)))
+        sessions.check_room()
+        details = await self._invoice(request, settings, seconds)
+        symbol = self._symbols[settings.id] = details.asset or details.currency
+        base = self._settings.public_url or base_url(sessions.proxies, request.scope)
+        return SchemaResponse(
+            protocol="ws402",
+            version=VERSION,
+            resource_id=settings.id,
+            websocket_endpoint=_websocket(base, settings.id),
+            pricing=_pricing(settings, seconds, symbol),
+            payment_details=details,
+            max_session_duration=self._settings.max_session_duration,
+        )
+
+    async def _invoice(self, request: AnyRequest, settings: ResourceSettings, seconds: int) -> PaymentDetails:
+        session_id = request.query_params.get("sessionId")
+        rate = settings.price_per_second
+        if session_id is not None:
+            token = request.query_params.get("token") or bearer(request.scope) or ""
+            session = self._sessions.for_top_up(session_id, token)
+            if session.resource.settings.id != settings.id:
+                raise InvalidRequestError("The session is for another resource.", code="resource_mismatch")
+            rate = session.meter.price_per_second
+        return await self._sessions.provider.generate_payment_details(
+            GenerateRequest(
+                amount=wire_amount(seconds * rate),
+                resource_id=settings.id,
+                estimated_duration=seconds,
+                network=settings.network,
+                asset=settings.asset,
+                price_per_second=wire_amount(rate),
+                session_id=session_id,
+            )
+        )
+
+    def _duration(self, text: str | None) -> int:
+        if text is None:
+            return min(DEFAULT_SECONDS, self._settings.max_session_duration)
+        longest = self._settings.max_session_duration
+        if not (text.isascii() and text.isdigit()) or len(text) > 9 or not 1 <= int(text) <= longest:
+            raise InvalidRequestError(
+                f"'duration' is not a whole number of seconds from 1 to {longest}.",
+                remedy=f"Ask for at most {longest} seconds; top the session up, or open another, for more.",
+            )
+        return int(text)
+
+    def _listing(self, settings: ResourceSettings) -> ResourceListing:
+        return ResourceListing(
+            id=settings.id,
+            name=settings.name or settings.id,
+            type=settings.kind,
+            pricing=_pricing(
+                settings, settings.estimated_seconds, settings.asset or self._symbols.get(settings.id, "")
+            ),
+        )
+
+
+def _pricing(settings: ResourceSettings, seconds: int, currency: str) -> Pricing:
+    return Pricing(
+        price_per_second=wire_amount(settings.price_per_second),
+        currency=currency,
+        estimated_duration=seconds,
+        total_price=wire_amount(seconds * settings.price_per_second),
+    )
+
+
+def _websocket(base: str, resource_id: str) -> str:
+    """Clients add `?userId=…&resourceId=…` themselves; one that adds nothing still names the resource by the path."""
+    return f"ws{base.removeprefix('http').rstrip('/')}/{quote(resource_id)}"

@@ -1,0 +1,127 @@
+"""Health, readiness and who is connected."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import msgspec
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from ws402.errors import WS402Error
+from ws402.money import wire_amount
+from ws402.protocol import SessionStatus, StatusResponse
+from ws402.server.handshake import BusyError
+from ws402.server.http.answers import AnyRequest, json
+from ws402.server.http.callers import require_key
+from ws402.server.sessions import Sessions
+
+HEALTH_SECONDS: Final = 5.0
+"""How long the gateway may take to answer a health check."""
+
+
+class GatewayHealth(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
+    """GET /gateway-health."""
+
+    status: str
+    gateway_url: str | None = None
+    message: str | None = None
+
+
+class Probe(msgspec.Struct):
+    """Answer to a probe."""
+
+    status: str
+
+
+class NoSolanaError(WS402Error):
+    """This server takes no payments on Solana."""
+
+    code = "not_implemented"
+    status = 501
+
+
+class StatusRoutes:
+    """The probes tell apart: `live`, the process works; `startup`, it has come up; `ready`, it takes new sessions.
+
+    `ready` says nothing about the gateway: when that is away, sessions that are live go on, and every server would drop
+    out of the load balancer at once. `/gateway-health` tells.
+    """
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self.started = False
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        """The routes."""
+        sessions = self._sessions
+
+        @get("/status")
+        async def status(request: AnyRequest) -> Response[bytes]:
+            if not sessions.settings.status_public:
+                require_key(request.scope, sessions.settings.status_key)
+            return json(self._status())
+
+        @get("/gateway-health")
+        async def gateway_health() -> Response[bytes]:
+            answer = await self._gateway_health()
+            return json(answer, 200 if answer.status == "ok" else 503)
+
+        @get("/blockhash")
+        async def blockhash() -> Response[bytes]:
+            raise NoSolanaError(
+                "This server takes no payments on Solana, so it has no blockhash.",
+                remedy="Pay on the network that the schema names.",
+            )
+
+        @get("/health/live")
+        async def live() -> Response[bytes]:
+            return json(Probe("ok"))
+
+        @get("/health/startup")
+        async def startup() -> Response[bytes]:
+            return json(Probe("ok")) if self.started else json(Probe("starting"), 503)
+
+        @get("/health/ready")
+        async def ready() -> Response[bytes]:
+            if not self.started:
+                return json(Probe("starting"), 503)
+            try:
+                sessions.check_room()
+            except BusyError:
+                return json(Probe("draining" if sessions.draining else "full"), 503)
+            return json(Probe("ok"))
+
+        return [status, gateway_health, blockhash, live, startup, ready]
+
+    def _status(self) -> StatusResponse:
+        sessions = self._sessions
+        now = sessions.wheel.clock()
+        return StatusResponse(
+            provider=sessions.provider.name,
+            gateway_url=sessions.provider.gateway_url,
+            active_sessions=len(sessions.live),
+            sessions=[
+                SessionStatus(
+                    session_id=session.id,
+                    user_id=session.user_id,
+                    elapsed_seconds=session.meter.elapsed_ms(now) // 1000,
+                    remaining_balance=wire_amount(session.meter.remaining(now)),
+                )
+                for session in sessions.live.values()
+            ],
+        )
+
+    async def _gateway_health(self) -> GatewayHealth:
+        provider = self._sessions.provider
+        try:
+            async with asyncio.timeout(HEALTH_SECONDS):
+                healthy = await provider.health_check()
+        except (WS402Error, TimeoutError):
+            healthy = False
+        if healthy:
+            return GatewayHealth(status="ok", gateway_url=provider.gateway_url)
+        return GatewayHealth(
+            status="unhealthy", gateway_url=provider.gateway_url, message="The payment gateway does not answer."
+        )

@@ -1,0 +1,432 @@
+"""One paid session on this server: metered use of one resource over one socket, from acceptance to its end.
+
+A session ends once. From then on its meter stands still, and what is told to the gateway is fixed.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from ws402.money import wire_amount
+from ws402.protocol import (
+    BalanceExhausted,
+    BalanceLow,
+    Checkpoint,
+    EndReason,
+    ErrorMessage,
+    MaxDurationReached,
+    Message,
+    PaymentRejected,
+    ReleaseRequest,
+    SessionEnded,
+    SettleRequest,
+    SettleResponse,
+    UsageUpdate,
+)
+from ws402.server.events import RefundIssued, SessionEnd
+from ws402.server.frames import TEXT
+from ws402.server.meter import Meter
+
+if TYPE_CHECKING:
+    from ws402.server.resources.base import Resource
+    from ws402.server.sessions import Sessions
+    from ws402.server.socket import Socket
+
+ABNORMAL: Final = 1006
+RESUME_LATER: Final = 4000
+"""A client that closes with this code will resume on another socket: hand the session back instead of settling it."""
+SUPERSEDED: Final = 4001
+"""The session goes on on another socket; this one is closed."""
+
+SETTLE_SECONDS: Final = 5
+"""How long a socket stays open for the news of its settlement."""
+
+RESOURCE_FAILED: Final = "The resource failed; what was not used is refunded."
+
+LOW_SECONDS: Final = 30
+"""`balance_low` is sent when the balance lasts this long, or a fifth of what was paid if that is less."""
+
+logger = logging.getLogger(__name__)
+
+_encoder = msgspec.json.Encoder()
+_update = UsageUpdate(
+    session_id="", elapsed_seconds=0, consumed_amount=0, remaining_balance=0, bytes_transferred=0, message_count=0
+)
+
+
+class Session:
+    """Also the `Stream` that its resource sees, and what the wheel and the checkpointer call."""
+
+    __slots__ = (
+        "asset",
+        "bytes_transferred",
+        "due_tick",
+        "ended",
+        "epoch",
+        "http_token",
+        "id",
+        "low_at",
+        "message_count",
+        "meter",
+        "network",
+        "next_ping",
+        "next_update",
+        "payer",
+        "resource",
+        "resumable",
+        "resume_token",
+        "sessions",
+        "socket",
+        "state",
+        "top_ups",
+        "user_id",
+    )
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        socket: Socket,
+        resource: Resource,
+        meter: Meter,
+        *,
+        session_id: str,
+        epoch: int,
+        resume_token: str | None,
+        payer: str | None,
+        network: str | None,
+        asset: str | None,
+        bytes_transferred: int = 0,
+        message_count: int = 0,
+    ) -> None:
+        self.sessions = sessions
+        self.socket = socket
+        self.resource = resource
+        self.meter = meter
+        self.id = session_id
+        self.epoch = epoch
+        self.resume_token = resume_token
+        self.payer = payer
+        self.network = network
+        self.asset = asset
+        self.user_id = socket.user_id
+        self.resumable = "resumable=1" in socket.query.split("&")
+        self.bytes_transferred = bytes_transferred
+        self.message_count = message_count
+        self.http_token: str | None = None
+        self.state: Any = None
+        self.top_ups: list[Any] | None = None
+        self.ended = False
+        self.due_tick = 0
+        self.low_at = 0
+        self.next_update = 0
+        self.next_ping = 0
+
+    # --- what the resource sees ----------------------------------------------------------------------------------
+
+    @property
+    def query(self) -> str:
+        """The query string with which the client opened its socket."""
+        return self.socket.query
+
+    @property
+    def subprotocol(self) -> str | None:
+        """The WebSocket subprotocol that the client was promised."""
+        return self.socket.subprotocol
+
+    @property
+    def paused(self) -> bool:
+        """The client reads too slowly."""
+        return self.socket.paused
+
+    @property
+    def live(self) -> bool:
+        """Whether the session still runs."""
+        return not self.ended
+
+    def send(self, message: str | bytes) -> None:
+        """A message of the resource; a client that lets too much pile up is cut off."""
+        if self.ended:
+            return
+        socket = self.socket
+        socket.send_message(message)
+        if socket.paused and socket.waiting_bytes > self.sessions.settings.max_write_buffer_bytes:
+            self.finish(EndReason.SLOW_READER)
+            socket.abort()
+
+    def end(self, code: int = 1000, reason: str = "") -> None:
+        """The resource has no more to give."""
+        self.finish(EndReason.RESOURCE_ENDED, code=code, text=reason)
+
+    def fail(self, message: str, *, unused: bool = False) -> None:
+        """The resource broke, or we did."""
+        notice = ErrorMessage(code="server_error", message=message)
+        self.finish(EndReason.SERVER_ERROR, notice, code=1011, text="internal error", unused=unused)
+
+    def pause_reading(self) -> None:
+        """Take no more messages from the client for now."""
+        if not self.ended:
+            self.socket.transport.pause_reading()
+
+    def resume_reading(self) -> None:
+        """Take messages again."""
+        if not self.ended:
+            self.socket.transport.resume_reading()
+
+    def count(self, size: int) -> None:
+        """Bytes that went by HTTP."""
+        self.bytes_transferred += size
+
+    # --- the socket's side ---------------------------------------------------------------------------------------
+
+    def start(self, now: int) -> None:
+        """The meter runs; the first update comes after one interval."""
+        self.next_update = now + self.sessions.settings.update_interval
+        self.next_ping = now + self.sessions.ping_ms
+        self._watch_balance()
+        self._schedule()
+        try:
+            self.resource.opened(self)
+        except Exception:
+            logger.exception("resource %s failed", self.resource.settings.id)
+            self.fail(RESOURCE_FAILED)
+
+    def received(self, message: str | bytes, size: int) -> None:
+        """A message of the client: for us, or for the resource."""
+        if self.ended or (isinstance(message, str) and self.sessions.control(self, message)):
+            return
+        self.message_count += 1
+        self.bytes_transferred += size
+        try:
+            self.resource.received(self, message)
+        except Exception:
+            logger.exception("resource %s failed", self.resource.settings.id)
+            self.fail(RESOURCE_FAILED)
+
+    def writable(self) -> None:
+        """The client reads again."""
+        if self.ended:
+            return
+        try:
+            self.resource.writable(self)
+        except Exception:
+            logger.exception("resource %s failed", self.resource.settings.id)
+            self.fail(RESOURCE_FAILED)
+
+    def client_left(self, code: int) -> None:
+        """The socket is closed or lost. A lost one is kept for a resume when the client asked for that."""
+        lost = code == ABNORMAL and (self.resumable or self.sessions.draining)
+        if code == RESUME_LATER or lost:
+            self.hand_over(client_code=code)
+        else:
+            self.finish(EndReason.CLIENT_CLOSED, client_code=code)
+
+    # --- the wheel's side ----------------------------------------------------------------------------------------
+
+    def tick(self, now: int) -> None:
+        """Something is due: the end, an update, a warning, a ping."""
+        meter = self.meter
+        if now >= meter.stops_at():
+            self._run_out(now)
+            return
+        if now >= self.next_update:
+            self._send_update(now)
+            interval = self.sessions.settings.update_interval
+            self.next_update += interval * (1 + (now - self.next_update) // interval)
+        if self.low_at and now >= self.low_at:
+            self._warn(now)
+        if now >= self.next_ping:
+            self.next_ping = now + self.sessions.ping_ms
+            if not self.socket.ping():
+                self.client_left(ABNORMAL)
+                self.socket.abort()
+                return
+        self._schedule()
+
+    def broken(self) -> None:
+        """`tick` raised."""
+        self.fail("The server failed; what was not used is refunded.")
+
+    # --- money ---------------------------------------------------------------------------------------------------
+
+    def checkpoint(self, now: int) -> Checkpoint:
+        """The use so far, for the gateway."""
+        return Checkpoint(
+            session_id=self.id,
+            epoch=self.epoch,
+            elapsed_ms=self.meter.elapsed_ms(now),
+            bytes_transferred=self.bytes_transferred,
+            message_count=self.message_count,
+        )
+
+    def topped_up(self, amount: int) -> None:
+        """More was paid."""
+        self.meter.add(amount)
+        self._watch_balance()
+        self._schedule()
+
+    def finish(
+        self,
+        reason: EndReason,
+        notice: Message | None = None,
+        *,
+        code: int = 1000,
+        text: str = "",
+        client_code: int | None = None,
+        unused: bool = False,
+    ) -> None:
+        """End and settle. `notice` goes out first, then the news of the settlement, then the close frame.
+
+        `unused`: the resource was not delivered on this socket, which therefore costs nothing.
+        """
+        if self.ended:
+            return
+        now = self.sessions.wheel.clock()
+        request = SettleRequest(
+            session_id=self.id,
+            epoch=self.epoch,
+            elapsed_ms=self.meter.stop(now, unused=unused),
+            bytes_transferred=self.bytes_transferred,
+            message_count=self.message_count,
+            reason=reason,
+        )
+        self._leave(now, reason, code if client_code is None else client_code)
+        if notice is not None:
+            self.socket.send(notice)
+        self.socket.await_close(code, text, SETTLE_SECONDS)
+        self.sessions.deliver(request, self._settled)
+
+    def hand_over(self, *, client_code: int | None = None) -> None:
+        """Stop the meter and give the session back: it can be resumed on any server for a while."""
+        if self.ended:
+            return
+        now = self.sessions.wheel.clock()
+        request = ReleaseRequest(
+            session_id=self.id,
+            epoch=self.epoch,
+            elapsed_ms=self.meter.stop(now),
+            bytes_transferred=self.bytes_transferred,
+            message_count=self.message_count,
+        )
+        self._leave(now, EndReason.SERVER_DRAINING, 1012 if client_code is None else client_code)
+        self.sessions.deliver(request, self._settled)
+        self.socket.await_close(1012, "resume on another socket", SETTLE_SECONDS)
+
+    def lose(self, reason: EndReason | None) -> None:
+        """The gateway ended the session or gave it to another server: stop, and settle nothing."""
+        if self.ended:
+            return
+        now = self.sessions.wheel.clock()
+        self.meter.stop(now)
+        code, text, notice = _lost(reason)
+        self._leave(now, reason or EndReason.SERVER_ERROR, code)
+        self.socket.send(notice)
+        self.socket.close(code, text)
+
+    def _leave(self, now: int, reason: EndReason, code: int) -> None:
+        self.ended = True
+        self.sessions.forget(self)
+        try:
+            self.resource.closed(self, code)
+        except Exception:
+            logger.exception("resource %s failed at the end of a session", self.resource.settings.id)
+        self.sessions.callbacks.session_end(
+            SessionEnd(
+                session_id=self.id,
+                user_id=self.user_id,
+                resource_id=self.resource.settings.id,
+                reason=reason,
+                elapsed_ms=self.meter.elapsed_ms(now),
+                paid=self.meter.paid,
+                consumed=self.meter.consumed(now),
+                bytes_transferred=self.bytes_transferred,
+                message_count=self.message_count,
+            )
+        )
+
+    def _settled(self, request: SettleRequest | ReleaseRequest, answer: SettleResponse | None) -> None:
+        if answer is not None and isinstance(request, SettleRequest):
+            self.socket.send(
+                SessionEnded(
+                    session_id=self.id,
+                    reason=request.reason,
+                    paid_amount=answer.paid,
+                    consumed_amount=answer.consumed,
+                    refund_amount=answer.refund,
+                    refund_id=answer.refund_id,
+                )
+            )
+            if refund := int(answer.refund):
+                self.sessions.callbacks.refund_issued(
+                    RefundIssued(
+                        session_id=self.id,
+                        user_id=self.user_id,
+                        resource_id=self.resource.settings.id,
+                        amount=refund,
+                        refund_id=answer.refund_id,
+                    )
+                )
+        self.socket.close(*self.socket.close_with)
+
+    # --- timed steps ---------------------------------------------------------------------------------------------
+
+    def _run_out(self, now: int) -> None:
+        if self.meter.is_exhausted(now):
+            notice: Message = BalanceExhausted(message="All that was paid is used.")
+            self.finish(EndReason.BALANCE_EXHAUSTED, notice, text="balance exhausted")
+        else:
+            notice = MaxDurationReached(message="The session is as long as one may be; the rest is refunded.")
+            self.finish(EndReason.MAX_DURATION, notice, text="maximum duration reached")
+
+    def _send_update(self, now: int) -> None:
+        """One reused message for all sessions. A client that does not read gets none: it would be old by then."""
+        socket = self.socket
+        if socket.paused:
+            return
+        meter = self.meter
+        consumed = meter.consumed(now)
+        _update.session_id = self.id
+        _update.elapsed_seconds = meter.elapsed_ms(now) // 1000
+        _update.consumed_amount = wire_amount(consumed)
+        _update.remaining_balance = wire_amount(meter.paid - consumed)
+        _update.bytes_transferred = self.bytes_transferred
+        _update.message_count = self.message_count
+        socket.send_payload(TEXT, _encoder.encode(_update))
+
+    def _watch_balance(self) -> None:
+        """When to warn that the balance runs low; 0 for never."""
+        moment = self.meter.exhausts_at()
+        self.low_at = 0
+        if moment is not None:
+            lasts_ms = self.meter.paid * 1000 // self.meter.price_per_second
+            self.low_at = moment - min(LOW_SECONDS * 1000, lasts_ms // 5)
+
+    def _warn(self, now: int) -> None:
+        self.low_at = 0
+        remaining = self.meter.remaining(now)
+        self.socket.send(
+            BalanceLow(
+                session_id=self.id,
+                remaining_balance=wire_amount(remaining),
+                remaining_seconds=remaining // self.meter.price_per_second,
+            )
+        )
+
+    def _schedule(self) -> None:
+        due = min(self.next_update, self.meter.stops_at(), self.next_ping)
+        if self.low_at:
+            due = min(due, self.low_at)
+        self.sessions.wheel.schedule(self, due)
+
+
+def _lost(reason: EndReason | None) -> tuple[int, str, Message]:
+    """Close code, its reason and what the client is told, when the gateway ended a session behind our back."""
+    if reason is EndReason.REORGED:
+        return 1008, "payment reversed", PaymentRejected(reason="The payment left the chain.", code=reason)
+    if reason is EndReason.SUPERSEDED:
+        return SUPERSEDED, "resumed elsewhere", ErrorMessage(code=reason, message="The session goes on elsewhere.")
+    code = reason or "unknown_session"
+    message = "The gateway has settled the session; what was not used is refunded."
+    return 1000, "session ended", ErrorMessage(code=code, message=message)
