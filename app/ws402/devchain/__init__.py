@@ -1,0 +1,1 @@
+"""Embedded chains for demonstrations and tests: a real virtual machine behind real JSON-RPC, in memory only."""
