@@ -7,7 +7,8 @@ from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
-from tests.fixtures.stack import ETHER, Stack
+from tests.fixtures.evm import ETHER
+from tests.fixtures.stack import Stack
 from tests.wire.peers.client import Mode, StockClient
 from tests.wire.peers.provider import StockProvider
 from tests.wire.peers.wallet import Wallet
