@@ -1,0 +1,54 @@
+"""The paying client: `async with ws402.client.connect(url, wallet=…, max_amount=…) as session: …`.
+
+Importing this package needs nothing beyond the base installation; `EvmWallet` needs `pip install 'ws402[client]'`.
+"""
+
+from ws402.client.connecting import Options, connect, connect_with_proof
+from ws402.client.errors import (
+    NodeUnavailableError,
+    OfferError,
+    OverchargedError,
+    PaymentBusyError,
+    PaymentFailedError,
+    PaymentPendingError,
+    PaymentRejectedError,
+    PolicyError,
+    SessionLostError,
+    WalletError,
+)
+from ws402.client.evm import EvmWallet
+from ws402.client.offer import Offer
+from ws402.client.policy import NATIVE
+from ws402.client.session import Session
+from ws402.client.store import Payment, PaymentState, Store
+from ws402.client.usage import Refund, Settlement, Usage
+from ws402.client.wallet import Inclusion, SignedPayment, Wallet
+
+__all__ = [
+    "NATIVE",
+    "EvmWallet",
+    "Inclusion",
+    "NodeUnavailableError",
+    "Offer",
+    "OfferError",
+    "Options",
+    "OverchargedError",
+    "Payment",
+    "PaymentBusyError",
+    "PaymentFailedError",
+    "PaymentPendingError",
+    "PaymentRejectedError",
+    "PaymentState",
+    "PolicyError",
+    "Refund",
+    "Session",
+    "SessionLostError",
+    "Settlement",
+    "SignedPayment",
+    "Store",
+    "Usage",
+    "Wallet",
+    "WalletError",
+    "connect",
+    "connect_with_proof",
+]

@@ -1,0 +1,285 @@
+"""The socket's side of a session: reads it, keeps the meter, and comes back with the resume token when it is lost."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import Final, Self
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import ConnectionClosed
+
+from ws402.client.errors import OverchargedError, SessionLostError
+from ws402.client.link import LOST, Link, RefusedError, UnreachableError, read
+from ws402.client.usage import Meter, Settlement
+from ws402.protocol import (
+    BalanceUpdated,
+    Draining,
+    EndReason,
+    EndSessionMessage,
+    ErrorMessage,
+    HttpAccessGranted,
+    Message,
+    PaymentRejected,
+    ResumeMessage,
+    ServerMessage,
+    SessionEnded,
+    SessionStarted,
+    UsageUpdate,
+    encode,
+)
+
+MAX_BACKLOG: Final = 1024
+"""Messages that wait for the reader before the socket is left unread, so that the server feels it."""
+END_SECONDS: Final = 10
+RESUMABLE: Final = frozenset({LOST, 1001, 1012, 1013})
+SUPERSEDED: Final = 4001
+BROKEN: Final = frozenset(
+    {EndReason.SERVER_ERROR, EndReason.SERVER_VANISHED, EndReason.SLOW_READER, EndReason.REORGED, EndReason.SUPERSEDED}
+)
+"""Ends that neither the payer nor the money brought about."""
+
+TopUpAnswer = BalanceUpdated | PaymentRejected | ErrorMessage
+Event = Callable[[ServerMessage], None]
+
+
+class Channel:
+    """Iterating gives what the resource sends, and ends with the session.
+
+    Raises SessionLostError when the session broke off and OverchargedError when its meter ran too fast.
+    """
+
+    def __init__(
+        self,
+        link: Link,
+        connection: ClientConnection,
+        started: SessionStarted,
+        meter: Meter,
+        *,
+        reconnect_seconds: float,
+        on_event: Event,
+    ) -> None:
+        self.id = started.session_id
+        self.meter = meter
+        self.token = started.resume_token
+        self.stock = started.resume_token is None and started.max_session_duration is None
+        """A server that knows neither `end_session` nor what comes after it."""
+        self.http_access: HttpAccessGranted | None = None
+        self.settlement: Settlement | None = None
+        self.ended = False
+        """Nothing more will come from the server."""
+        self._link = link
+        self._connection = connection
+        self._reconnect_seconds = reconnect_seconds
+        self._on_event = on_event
+        self._messages: deque[str | bytes] = deque()
+        self._news = asyncio.Event()
+        self._room = asyncio.Event()
+        self._linked = asyncio.Event()
+        self._linked.set()
+        self._impatient = 0
+        self._top_up: asyncio.Future[TopUpAnswer] | None = None
+        self._failure: Exception | None = None
+        self._ending = False
+        self._drain_wait = 0.0
+        self._hear(started)
+        self._reader = asyncio.create_task(self._read(), name="ws402-session")
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        while not self._messages:
+            if self.ended:
+                if self._failure is not None:
+                    raise self._failure
+                raise StopAsyncIteration
+            self._news.clear()
+            await self._news.wait()
+        self._room.set()
+        return self._messages.popleft()
+
+    async def send(self, message: str | bytes) -> None:
+        """Send, on whichever socket the session is. Raises SessionLostError when it has ended."""
+        with self._hurry():
+            while True:
+                await self._linked.wait()
+                if self.ended:
+                    raise SessionLostError("The session has ended.")
+                connection = self._connection
+                try:
+                    return await connection.send(message)
+                except ConnectionClosed:
+                    if connection is self._connection and not self.ended:
+                        self._linked.clear()
+
+    async def ask_top_up(self, proof: Message, seconds: float) -> TopUpAnswer | None:
+        """Show a proof in the live session; None when the answer does not come in time, or its socket was lost.
+
+        Raises SessionLostError.
+        """
+        self._top_up = asyncio.get_running_loop().create_future()
+        try:
+            with self._hurry():
+                await self.send(encode(proof).decode())
+                done, _ = await asyncio.wait(
+                    [self._top_up, self._reader], timeout=seconds, return_when="FIRST_COMPLETED"
+                )
+                return self._top_up.result() if self._top_up in done and not self._top_up.cancelled() else None
+        finally:
+            self._top_up = None
+
+    async def end(self) -> Settlement:
+        """End the session, unless it has ended; answers the settlement."""
+        if not self.ended:
+            self._ending = True
+            self._room.set()
+            with suppress(ConnectionClosed):  # the reader deals with it
+                if self.stock:
+                    await self._connection.close()
+                else:
+                    await self._connection.send(encode(EndSessionMessage()).decode())
+            await asyncio.wait([self._reader], timeout=END_SECONDS)
+        await self.close()
+        if self.settlement is None:
+            self.settlement = self.meter.estimate()
+        return self.settlement
+
+    async def close(self) -> None:
+        """Close the socket."""
+        await self._connection.close()
+        self._reader.cancel()
+        await asyncio.wait([self._reader])
+
+    # --- the reader ----------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        try:
+            while await self._read_socket():
+                pass
+        except Exception as error:  # noqa: BLE001 - whoever iterates gets it
+            self._failure = error
+            await self._connection.close()
+        finally:
+            self.ended = True
+            for event in (self._news, self._room, self._linked):
+                event.set()
+
+    async def _read_socket(self) -> bool:
+        """Read one socket to its end; answers whether another one has taken its place."""
+        connection = self._connection
+        try:
+            while True:
+                message = await connection.recv()
+                event = read(message)
+                if event is not None:
+                    self._hear(event)
+                elif not self._ending:
+                    await self._keep(message)
+        except ConnectionClosed as closed:
+            code = closed.rcvd.code if closed.rcvd else LOST
+            reason = closed.rcvd.reason if closed.rcvd else ""
+        if self._finished(code, reason):
+            return False
+        self._linked.clear()
+        if self._top_up is not None:
+            self._top_up.cancel()
+        await self._come_back(self.token or "")
+        return True
+
+    def _finished(self, code: int, reason: str) -> bool:
+        """Whether a closed socket is the session's end. Raises SessionLostError when it is a bad one."""
+        settlement = self.settlement
+        if settlement is not None and settlement.reason in BROKEN and not self._ending:
+            raise SessionLostError(
+                f"The server ended the session: {settlement.reason}.", remedy="What was not used is refunded."
+            )
+        if settlement is not None or code == 1000 or (self._ending and (self.stock or code != LOST)):
+            return True
+        if code == SUPERSEDED:
+            raise SessionLostError("The session goes on on another socket.", code="superseded")
+        if self.token is None or code not in RESUMABLE:
+            raise SessionLostError(
+                f"The socket was closed ({code}{f', {reason}' if reason else ''}).",
+                remedy="What was not used is refunded.",
+            )
+        return False
+
+    async def _come_back(self, token: str) -> None:
+        await asyncio.sleep(self._drain_wait)
+        self._drain_wait = 0.0
+        try:
+            connection, started = await self._link.hello(ResumeMessage(token=token), seconds=self._reconnect_seconds)
+        except (RefusedError, UnreachableError) as error:
+            raise SessionLostError(
+                f"The session cannot go on: {error.message}", remedy="What was not used is refunded.", code=error.code
+            ) from error
+        self._connection = connection
+        self._hear(started)
+        self._linked.set()
+        if self._ending:
+            await connection.send(encode(EndSessionMessage()).decode())
+
+    async def _keep(self, message: str | bytes) -> None:
+        """Queue a message; while nobody takes them, stop reading, unless somebody waits for an answer."""
+        while len(self._messages) >= MAX_BACKLOG and not self._ending and not self._impatient:
+            self._room.clear()
+            await self._room.wait()
+        self._messages.append(message)
+        self._news.set()
+
+    def _hear(self, event: ServerMessage) -> None:
+        match event:
+            case SessionStarted():
+                self.token = event.resume_token or self.token
+                self.meter.balance(int(event.balance))
+            case UsageUpdate():
+                self.meter.update(event)
+                self._check(self.meter.usage.consumed)
+            case BalanceUpdated():
+                self.meter.balance(int(event.remaining_balance))
+                self._answer(event)
+            case PaymentRejected() | ErrorMessage():
+                self._answer(event)
+            case HttpAccessGranted():
+                self.http_access = event
+            case Draining():
+                self._drain_wait = min(event.reconnect_after_ms / 1000, self._reconnect_seconds)
+            case SessionEnded():
+                self._settled(event)
+            case _:
+                pass  # the rest is for `on_event`
+        self._on_event(event)
+
+    def _settled(self, event: SessionEnded) -> None:
+        self.settlement = Settlement(
+            paid=int(event.paid_amount),
+            consumed=int(event.consumed_amount),
+            refund=int(event.refund_amount),
+            refund_id=event.refund_id,
+            reason=event.reason,
+        )
+        self._check(self.settlement.consumed)
+
+    def _check(self, consumed: int) -> None:
+        if not self.meter.fair(consumed):
+            raise OverchargedError(
+                f"The server charges {consumed} smallest units, more than the time that has passed costs.",
+                remedy="The session was ended; complain to its owner.",
+            )
+
+    def _answer(self, event: TopUpAnswer) -> None:
+        if self._top_up is not None and not self._top_up.done():
+            self._top_up.set_result(event)
+
+    @contextmanager
+    def _hurry(self) -> Iterator[None]:
+        """Somebody waits for the server: read on even if nobody takes the messages."""
+        self._impatient += 1
+        self._room.set()
+        try:
+            yield
+        finally:
+            self._impatient -= 1

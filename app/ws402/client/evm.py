@@ -1,0 +1,210 @@
+"""A wallet of one local key on an EVM network, over JSON-RPC (EIP-1559 transactions, EIP-191 signatures)."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Any, Final
+
+from ws402.client.errors import WalletError
+from ws402.client.offer import Offer
+from ws402.client.rpc import Rpc, RpcError
+from ws402.client.wallet import Inclusion, SignedPayment
+from ws402.errors import ConfigurationError
+from ws402.money import to_decimal
+
+GWEI: Final = 10**9
+POLL_SECONDS: Final = 0.4
+NONCE_SECONDS: Final = 30
+MAX_GAS: Final = 300_000
+"""A payment that needs more is no plain transfer."""
+_TRANSFER_TOPIC: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
+_BALANCE_OF: Final = "0x70a08231"
+_DECIMALS: Final = "0x313ce567"
+
+
+class EvmWallet:
+    """Pays from `private_key` (hex or 32 bytes; never shown again). `max_fee_gwei` caps the fee per gas.
+
+    Raises ConfigurationError for what is no key. Needs `pip install 'ws402[client]'`.
+    """
+
+    def __init__(self, rpc_url: str, private_key: str | bytes, *, max_fee_gwei: int = 100, timeout: float = 10) -> None:
+        from eth_account import Account  # noqa: PLC0415 - a server imports this package without the extra
+
+        try:
+            self._account = Account.from_key(private_key)
+        except Exception:  # noqa: BLE001 - the error's text may hold the key
+            raise ConfigurationError(
+                "The private key is not 32 bytes in hex.", remedy="Check the key's file or variable."
+            ) from None
+        self.address: str = self._account.address
+        self.lock = asyncio.Lock()
+        self._max_fee = max_fee_gwei * GWEI
+        self._rpc = Rpc(rpc_url, timeout=timeout)
+        self._chain_id: int | None = None
+
+    def __repr__(self) -> str:
+        return f"EvmWallet({self.address} on {self._rpc.host})"
+
+    async def close(self) -> None:
+        """Close connections."""
+        await self._rpc.close()
+
+    async def chain_id(self) -> int:
+        """The chain that the node serves."""
+        if self._chain_id is None:
+            self._chain_id = _number(await self._call("eth_chainId"))
+        return self._chain_id
+
+    async def balance(self, token: str | None = None) -> int:
+        """What the account holds, in smallest units."""
+        if token is None:
+            return _number(await self._call("eth_getBalance", self.address, "latest"))
+        data = _BALANCE_OF + self.address[2:].lower().rjust(64, "0")
+        return _number(await self._call("eth_call", {"to": token, "data": data}, "latest"))
+
+    async def decimals(self, token: str) -> int:
+        """Decimal places of a token, as its contract says."""
+        return _number(await self._call("eth_call", {"to": token, "data": _DECIMALS}, "latest"))
+
+    async def sign(self, offer: Offer) -> SignedPayment:
+        """Sign the payment. Raises WalletError when the account cannot pay it, or only at too high a fee."""
+        from eth_utils.address import to_checksum_address  # noqa: PLC0415 - see above
+
+        await self._check_balance(offer)
+        call = {"from": self.address, "to": offer.to, "value": hex(offer.value), "data": offer.data}
+        gas = _number(await self._call("eth_estimateGas", call))
+        gas += gas // 5 if offer.token else 0  # what a token costs depends on its state
+        if gas > MAX_GAS:
+            raise WalletError(f"The payment would take {gas} gas, above {MAX_GAS}.", code="fee_too_high")
+        tip, fee = await self._fees()
+        if offer.value + gas * fee > (held := await self.balance()):
+            need = to_decimal(offer.value + gas * fee, 18)
+            raise WalletError(
+                f"The account {self.address} holds {to_decimal(held, 18)} of the network's coin, but needs {need}.",
+                remedy="Top it up, or ask for a shorter time.",
+                code="insufficient_funds",
+            )
+        nonce = _number(await self._call("eth_getTransactionCount", self.address, "pending"))
+        signed = self._account.sign_transaction(
+            {
+                "type": 2,
+                "chainId": offer.chain_id,
+                "nonce": nonce,
+                "to": to_checksum_address(offer.to),
+                "value": offer.value,
+                "data": offer.data,
+                "gas": gas,
+                "maxPriorityFeePerGas": tip,
+                "maxFeePerGas": fee,
+            }
+        )
+        return SignedPayment(
+            tx="0x" + bytes(signed.hash).hex(), raw="0x" + bytes(signed.raw_transaction).hex(), nonce=nonce
+        )
+
+    async def send(self, payment: SignedPayment) -> None:
+        """Send the signed bytes."""
+        try:
+            await self._rpc("eth_sendRawTransaction", payment.raw)
+        except RpcError as error:
+            if await self._known(payment):
+                return
+            if await self._nonce_lost(payment):
+                raise WalletError(
+                    "Another transaction of the account came first.", remedy="Try again.", code="nonce_taken"
+                ) from error
+            raise WalletError(f"The node refuses the payment: {error}.", code="node_refused") from error
+
+    async def inclusion(self, payment: SignedPayment, seconds: float) -> Inclusion:
+        """Wait for a block."""
+        deadline = time.monotonic() + seconds
+        while True:
+            receipt = await self._call("eth_getTransactionReceipt", payment.tx)
+            if receipt is not None:
+                return Inclusion.INCLUDED if _number(receipt["status"]) == 1 else Inclusion.FAILED
+            if await self._nonce_taken(payment):
+                # Asked again: its own block may have come between the two questions.
+                if await self._call("eth_getTransactionReceipt", payment.tx) is None:
+                    return Inclusion.REPLACED
+                continue
+            if time.monotonic() >= deadline:
+                return Inclusion.PENDING
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def sign_message(self, text: str) -> str:
+        """Sign a text as wallets do (personal_sign)."""
+        from eth_account.messages import encode_defunct  # noqa: PLC0415 - see above
+
+        return "0x" + bytes(self._account.sign_message(encode_defunct(text=text)).signature).hex()
+
+    async def received(self, tx: str, recipient: str, amount: int, token: str | None) -> bool:
+        """Whether a transaction in a block paid this much: by its value, or by the token's Transfer events."""
+        receipt = await self._call("eth_getTransactionReceipt", tx)
+        if receipt is None or _number(receipt["status"]) != 1:
+            return False
+        if token is None:
+            transaction = await self._call("eth_getTransactionByHash", tx)
+            return str(transaction["to"]).lower() == recipient.lower() and _number(transaction["value"]) >= amount
+        to = "0x" + recipient[2:].lower().rjust(64, "0")
+        paid = sum(
+            _number(log["data"])
+            for log in receipt["logs"]
+            if log["address"].lower() == token.lower()
+            and [str(topic).lower() for topic in (log["topics"][0], *log["topics"][2:3])] == [_TRANSFER_TOPIC, to]
+        )
+        return paid >= amount
+
+    async def _call(self, method: str, *params: Any) -> Any:
+        """A call that has no good reason to be refused. Raises WalletError, NodeUnavailableError."""
+        try:
+            return await self._rpc(method, *params)
+        except RpcError as error:
+            raise WalletError(f"The node refuses {method}: {error}.", code="node_refused") from error
+
+    async def _check_balance(self, offer: Offer) -> None:
+        held = await self.balance(offer.token)
+        if held < offer.amount:
+            raise WalletError(
+                f"The account {self.address} holds {held} smallest units of {offer.symbol}, but needs {offer.amount}.",
+                remedy="Top it up, or ask for a shorter time.",
+                code="insufficient_funds",
+            )
+
+    async def _fees(self) -> tuple[int, int]:
+        """Tip and most per gas, wei: twice the base fee outlasts six full blocks (EIP-1559)."""
+        block = await self._call("eth_getBlockByNumber", "latest", False)
+        base = _number(block.get("baseFeePerGas", "0x0"))
+        tip = _number(await self._call("eth_maxPriorityFeePerGas"))
+        fee = min(2 * base + tip, self._max_fee)
+        if fee < base + min(tip, 1):
+            raise WalletError(
+                f"The network's fee is {base / GWEI:.3f} gwei per gas, above {self._max_fee // GWEI}.",
+                remedy="Wait, or raise the fee cap.",
+                code="fee_too_high",
+            )
+        return min(tip, fee), fee
+
+    async def _known(self, payment: SignedPayment) -> bool:
+        return await self._call("eth_getTransactionByHash", payment.tx) is not None
+
+    async def _nonce_taken(self, payment: SignedPayment, block: str = "latest") -> bool:
+        return _number(await self._call("eth_getTransactionCount", self.address, block)) > payment.nonce
+
+    async def _nonce_lost(self, payment: SignedPayment) -> bool:
+        """Whether another transaction holds the nonce for good; one that waits is given time to get into a block."""
+        deadline = time.monotonic() + NONCE_SECONDS
+        while not await self._nonce_taken(payment):
+            if time.monotonic() >= deadline or not await self._nonce_taken(payment, "pending"):
+                return False
+            await asyncio.sleep(POLL_SECONDS)
+        return not await self._known(payment)
+
+
+def _number(value: Any) -> int:
+    """A quantity of JSON-RPC. Raises WalletError for anything else."""
+    try:
+        return int(value, 16)
+    except (TypeError, ValueError):
+        raise WalletError("The node's answer is no number.", code="node_refused") from None

@@ -1,0 +1,99 @@
+"""The payer's limits. They are the payer's own words; nothing that a server says can widen them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+from ws402.client.errors import PolicyError
+from ws402.client.offer import Offer
+from ws402.client.store import Store
+
+NATIVE: Final = "native"
+"""The network's own coin."""
+
+USDC: Final = {
+    8453: "0x833589fcd6edb6e08f4c7c32d4f71b54bda02913",
+    84532: "0x036cbd53842c5426634e7929541ec2318f3dcf7e",
+}
+"""Circle's USDC by chain id (https://developers.circle.com/stablecoins/usdc-contract-addresses)."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Policy:
+    """What a session may cost, in what, and who may be paid."""
+
+    max_amount: int
+    """Smallest units of `asset` for the whole session, top-ups included."""
+    asset: str = NATIVE
+    """'native', 'usdc', or a token's contract address: a cap means nothing without its unit."""
+    network: str | None = None
+    """Name of the only network to pay on; by default the one that the wallet is on."""
+    payees: frozenset[str] = field(default_factory=frozenset)
+    """Addresses that may be paid, lower case. Empty: `trust_first_use` decides."""
+    trust_first_use: bool = False
+    """Pay a server's payee at the first meeting, remember it, and refuse another one later."""
+    max_price_per_second: int | None = None
+
+    def check(self, offer: Offer, *, origin: str, chain_id: int, spent: int, store: Store) -> None:
+        """Refuse an offer that breaks a limit. `spent` is what this session has cost already. Raises PolicyError."""
+        if offer.chain_id != chain_id or self.network not in (None, offer.network):
+            raise PolicyError(
+                f"The server wants to be paid on {offer.network} (chain {offer.chain_id}).",
+                remedy=f"Your wallet is on chain {chain_id}{f', limited to {self.network}' if self.network else ''}.",
+                code="network_refused",
+            )
+        if offer.token != self.token(chain_id):
+            raise PolicyError(
+                f"The server wants {offer.symbol} ({offer.token or 'the network coin'}).",
+                remedy=f"You allow only '{self.asset}'.",
+                code="asset_refused",
+            )
+        if self.max_price_per_second is not None and offer.price_per_second > self.max_price_per_second:
+            raise PolicyError(
+                f"The price is {offer.price_per_second} a second, above {self.max_price_per_second}.",
+                code="price_refused",
+            )
+        if spent + offer.amount > self.max_amount:
+            raise PolicyError(
+                f"This would make {spent + offer.amount} smallest units of {offer.symbol}, above {self.max_amount}.",
+                remedy="Ask for a shorter time, or raise the cap.",
+                code="over_cap",
+            )
+        self._check_payee(offer, origin, store)
+
+    def token(self, chain_id: int) -> str | None:
+        """The contract that `asset` means on a chain. Raises PolicyError where it means none."""
+        asset = self.asset.lower()
+        if asset == NATIVE:
+            return None
+        if asset == "usdc":
+            if chain_id not in USDC:
+                raise PolicyError(
+                    f"USDC is not known on chain {chain_id}.", remedy="Give the token's contract address."
+                )
+            return USDC[chain_id]
+        return asset
+
+    def _check_payee(self, offer: Offer, origin: str, store: Store) -> None:
+        if self.payees:
+            if offer.recipient not in self.payees:
+                raise PolicyError(
+                    f"The server wants the money sent to {offer.recipient}, which is not among your payees.",
+                    code="payee_refused",
+                )
+            return
+        known = store.payee(origin, offer.network)
+        if known is None and not self.trust_first_use:
+            raise PolicyError(
+                f"{origin} wants the money sent to {offer.recipient}, which you have not approved.",
+                remedy="Name it among the payees, or allow trust on first use.",
+                code="payee_unknown",
+            )
+        if known not in (None, offer.recipient):
+            raise PolicyError(
+                f"{origin} was paid at {known} before, and now names {offer.recipient}.",
+                remedy="Ask its owner. To accept, name the new address among the payees.",
+                code="payee_changed",
+            )
+        store.remember_payee(origin, offer.network, offer.recipient)

@@ -1,0 +1,175 @@
+"""A paid session as the payer sees it: the resource's messages, the balance, top-ups, the end and the refund."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import Final, Self
+
+import httpx
+import msgspec
+
+from ws402.client.channel import Channel
+from ws402.client.errors import OfferError, PaymentRejectedError, SessionLostError
+from ws402.client.link import backoff
+from ws402.client.offer import fetch_offer, get_json
+from ws402.client.payment import Payer, proof_message, proof_of
+from ws402.client.store import Payment, PaymentState
+from ws402.client.target import Target, TopUp
+from ws402.client.usage import Refund, Settlement, Usage
+from ws402.errors import ConflictError, InvalidRequestError
+from ws402.protocol import (
+    TRANSIENT_REJECTS,
+    BalanceUpdated,
+    HttpAccessGranted,
+    PaymentRejected,
+    RefundStatusResponse,
+    RejectCode,
+)
+
+TOP_UP_ANSWER_SECONDS: Final = 35
+DELIVERED: Final = frozenset({"confirmed", "final"})
+NOT_COMING: Final = frozenset({"credit", "held", "void"})
+"""States of a refund that waiting does not change: too small to send yet, or kept for an operator."""
+
+
+class Session:
+    """Made by `ws402.client.connect`. Amounts are smallest units of `asset`."""
+
+    def __init__(
+        self, channel: Channel, target: Target, payment: Payment, payer: Payer | None, *, prove_seconds: float
+    ) -> None:
+        self._channel = channel
+        self._target = target
+        self._payment = payment
+        self._payer = payer
+        self._prove_seconds = prove_seconds
+        self._top_up_lock = asyncio.Lock()
+        self.id = channel.id
+        self.resource_id = payment.resource_id
+        self.asset = payment.asset
+        self.price_per_second = channel.meter.price_per_second
+        self.payments = [payment]
+        """All payments of this session, top-ups included, in order."""
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> str | bytes:
+        return await anext(self._channel)
+
+    @property
+    def paid(self) -> int:
+        """What was paid so far."""
+        return self._channel.meter.paid
+
+    @property
+    def usage(self) -> Usage:
+        """Use, as the server last said."""
+        return self._channel.meter.usage
+
+    @property
+    def balance(self) -> int:
+        """What is left right now, counted on from the server's last figure."""
+        return 0 if self._channel.ended else self._channel.meter.remaining
+
+    @property
+    def live(self) -> bool:
+        """Whether the session goes on."""
+        return not self._channel.ended
+
+    @property
+    def settlement(self) -> Settlement | None:
+        """How the session ended; None while it goes on, or when nobody said (`end()` then estimates)."""
+        return self._channel.settlement
+
+    @property
+    def http_access(self) -> HttpAccessGranted | None:
+        """Address and token of a resource that is served over HTTP while the session lives."""
+        return self._channel.http_access
+
+    async def send(self, message: str | bytes) -> None:
+        """Send to the resource. Raises SessionLostError when the session has ended."""
+        await self._channel.send(message)
+
+    async def top_up(self, seconds: int, *, payment_id: str | None = None) -> int:
+        """Pay for that many seconds more; answers what was credited.
+
+        The limits of `connect` count for all payments together. Raises as `connect` does, ConflictError for a session
+        that cannot be topped up.
+        """
+        if self._payer is None or self._channel.token is None:
+            raise ConflictError("This session cannot be topped up.", remedy="Open a new one when it ends.")
+        async with self._top_up_lock:
+            top_up = TopUp(self.id, self._channel.token)
+            async with httpx.AsyncClient(timeout=30) as http:
+                offer = await fetch_offer(http, self._target, self.resource_id, seconds, top_up)
+            if offer.price_per_second != self.price_per_second:
+                raise OfferError(f"The top-up costs {offer.price_per_second} a second, not {self.price_per_second}.")
+            name = payment_id or f"{self._payment.id}/top-up-{len(self.payments)}"
+            payment = await self._payer.pay(offer, name, spent=self.paid, top_up_of=self.id)
+            return await self.prove_top_up(payment)
+
+    async def prove_top_up(self, payment: Payment) -> int:
+        """Show a payment in the live session until it is credited. Raises PaymentRejectedError, SessionLostError."""
+        assert self._payer is not None  # noqa: S101 - only a payer has top-ups
+        deadline = time.monotonic() + self._prove_seconds
+        attempt = 0
+        while True:
+            answer = await self._channel.ask_top_up(proof_message(payment), TOP_UP_ANSWER_SECONDS)
+            match answer:
+                case BalanceUpdated(added=added):
+                    return self._credit(payment, int(added))
+                case PaymentRejected(code=RejectCode.ALREADY_CLAIMED):
+                    # Ours alone to claim: an answer before this one was lost.
+                    return self._credit(payment, payment.amount)
+                case PaymentRejected(reason=reason, code=code) if code not in TRANSIENT_REJECTS:
+                    self._payer.store.update(payment, PaymentState.DONE)
+                    raise PaymentRejectedError(f"The top-up was refused: {reason}", proof=proof_of(payment), code=code)
+                case None if self._channel.ended:
+                    raise SessionLostError(
+                        "The session ended before its top-up was credited.", remedy="The gateway refunds the payment."
+                    )
+            attempt += 1
+            if time.monotonic() > deadline:
+                said = getattr(answer, "reason", None) or getattr(answer, "message", None) or "no answer"
+                raise PaymentRejectedError(f"The top-up was not credited: {said}", proof=proof_of(payment))
+            await asyncio.sleep(backoff(attempt))
+
+    async def end(self) -> Settlement:
+        """End the session now; the rest goes back to the payer. Again is harmless."""
+        return await self._channel.end()
+
+    async def refund(self, seconds: float = 60) -> Refund | None:
+        """Wait for the refund of an ended session: until it is on the chain, or `seconds` are over.
+
+        None when nothing is owed, or when the server does not tell (stock servers).
+        """
+        settlement = self.settlement
+        if settlement is None or settlement.refund_id is None:
+            return None
+        deadline = time.monotonic() + seconds
+        attempt = 0
+        async with httpx.AsyncClient(timeout=30) as http:
+            while True:
+                try:
+                    body = await get_json(http, self._target.refund_url(settlement.refund_id))
+                    status = msgspec.json.decode(body, type=RefundStatusResponse)
+                except (InvalidRequestError, msgspec.DecodeError):
+                    return None
+                refund = Refund(int(status.amount), status.state, status.tx_hash)
+                if status.state in DELIVERED and status.tx_hash and self._payer is not None:
+                    wallet, payment = self._payer.wallet, self._payment
+                    seen = await wallet.received(status.tx_hash, wallet.address, refund.amount, payment.token)
+                    return Refund(refund.amount, refund.state, refund.tx_hash, seen)
+                if status.state in DELIVERED | NOT_COMING or time.monotonic() > deadline:
+                    return refund
+                await asyncio.sleep(min(0.5 + backoff(min(attempt, 2)), 2))
+                attempt += 1
+
+    def _credit(self, payment: Payment, added: int) -> int:
+        assert self._payer is not None  # noqa: S101 - only a payer has top-ups
+        self._channel.meter.paid += added
+        self.payments.append(payment)
+        self._payer.store.update(payment, PaymentState.PROVED, session_id=self.id)
+        return added

@@ -1,0 +1,101 @@
+"""The payer's own view of a session's meter: what it shows, and whether it can be true."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Final
+
+from ws402.money import price
+from ws402.protocol import EndReason, UsageUpdate
+
+CLOCK_SLACK_MS: Final = 2_000
+"""How far a server's meter may run ahead of ours: clocks, and the time that a message takes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Use so far, as the server last said. Amounts are smallest units."""
+
+    elapsed_seconds: int = 0
+    consumed: int = 0
+    remaining: int = 0
+    bytes_transferred: int = 0
+    message_count: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A session's end. Amounts are smallest units; paid = consumed + refund."""
+
+    paid: int
+    consumed: int
+    refund: int
+    refund_id: str | None = None
+    reason: EndReason | None = None
+    exact: bool = True
+    """False: the server did not say (stock servers do not); `consumed` is by our own clock."""
+
+
+@dataclass(frozen=True, slots=True)
+class Refund:
+    """Where the refund is. `seen`: the chain, by our own node, shows that `tx_hash` paid it; None: nobody asked."""
+
+    amount: int
+    state: str
+    tx_hash: str | None = None
+    seen: bool | None = None
+
+
+class Meter:
+    """Counts along. The server's figures count, but never more than our own clock allows."""
+
+    def __init__(self, *, price_per_second: int, paid: int, started_ms_ago: int = 0) -> None:
+        self.price_per_second = price_per_second
+        self.paid = paid
+        self.usage = Usage(remaining=paid)
+        self._began = time.monotonic() - started_ms_ago / 1000
+        self._updated = time.monotonic()
+
+    def update(self, message: UsageUpdate) -> bool:
+        """Take the server's figures; answers False when it charges for more time than has passed."""
+        consumed = int(message.consumed_amount)
+        self.usage = Usage(
+            elapsed_seconds=message.elapsed_seconds,
+            consumed=consumed,
+            remaining=int(message.remaining_balance),
+            bytes_transferred=message.bytes_transferred,
+            message_count=message.message_count,
+        )
+        self._updated = time.monotonic()
+        return self.fair(consumed)
+
+    def fair(self, consumed: int) -> bool:
+        """Whether this much can have been consumed by now."""
+        return consumed <= price(self._elapsed_ms() + CLOCK_SLACK_MS, self.price_per_second)
+
+    def balance(self, remaining: int) -> None:
+        """The server said what is left, without the rest."""
+        old = self.usage
+        self.usage = Usage(
+            elapsed_seconds=old.elapsed_seconds,
+            consumed=old.consumed,
+            remaining=remaining,
+            bytes_transferred=old.bytes_transferred,
+            message_count=old.message_count,
+        )
+        self._updated = time.monotonic()
+
+    @property
+    def remaining(self) -> int:
+        """What is left now: the last figure, less what the time since then costs."""
+        since = int((time.monotonic() - self._updated) * 1000)
+        return max(self.usage.remaining - price(since, self.price_per_second), 0)
+
+    def estimate(self) -> Settlement:
+        """The settlement by our own clock."""
+        consumed = min(max(price(self._elapsed_ms(), self.price_per_second), self.usage.consumed), self.paid)
+        return Settlement(paid=self.paid, consumed=consumed, refund=self.paid - consumed, exact=False)
+
+    def _elapsed_ms(self) -> int:
+        return int((time.monotonic() - self._began) * 1000)

@@ -1,0 +1,63 @@
+"""What the client asks of a wallet."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Protocol
+
+from ws402.client.offer import Offer
+
+
+@dataclass(frozen=True, slots=True)
+class SignedPayment:
+    """A signed transaction that was not sent yet. Sending it again is the same payment."""
+
+    tx: str
+    raw: str = field(repr=False)
+    nonce: int
+
+
+class Inclusion(StrEnum):
+    """What became of a transaction."""
+
+    INCLUDED = "included"
+    PENDING = "pending"
+    """Not in a block yet."""
+    FAILED = "failed"
+    """In a block, without effect."""
+    REPLACED = "replaced"
+    """Never to be in a block: another transaction of the account has taken its nonce."""
+
+
+class Wallet(Protocol):
+    """One account on one network. `lock` is held from `sign` to `send`, for both depend on the account's nonce.
+
+    All but `address` and `lock` may raise NodeUnavailableError.
+    """
+
+    address: str
+    """As proofs name it."""
+    lock: asyncio.Lock
+
+    async def chain_id(self) -> int:
+        """The chain that the wallet is on."""
+
+    async def sign(self, offer: Offer) -> SignedPayment:
+        """Sign what the offer asks for, sending nothing. Raises WalletError."""
+
+    async def send(self, payment: SignedPayment) -> None:
+        """Send it; again is harmless. Raises WalletError, `nonce_taken` when it can never be in a block."""
+
+    async def inclusion(self, payment: SignedPayment, seconds: float) -> Inclusion:
+        """Where it is, waiting at most this long for a block."""
+
+    async def sign_message(self, text: str) -> str | None:
+        """Signature over a text (EIP-191), or None when the wallet cannot."""
+
+    async def received(self, tx: str, recipient: str, amount: int, token: str | None) -> bool:
+        """Whether the chain shows that `tx` paid at least `amount` to `recipient`."""
+
+    async def close(self) -> None:
+        """Close connections."""
