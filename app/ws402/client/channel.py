@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Final, Self
+from typing import Any, Final, Self
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
@@ -70,6 +70,8 @@ class Channel:
         self.settlement: Settlement | None = None
         self.ended = False
         """Nothing more will come from the server."""
+        self.resumable = False
+        """It broke off only because the server could not be reached: its token may work later."""
         self._link = link
         self._connection = connection
         self._reconnect_seconds = reconnect_seconds
@@ -124,10 +126,9 @@ class Channel:
         try:
             with self._hurry():
                 await self.send(encode(proof).decode())
-                done, _ = await asyncio.wait(
-                    [self._top_up, self._reader], timeout=seconds, return_when="FIRST_COMPLETED"
-                )
-                return self._top_up.result() if self._top_up in done and not self._top_up.cancelled() else None
+                either: set[asyncio.Future[Any]] = {self._top_up, self._reader}
+                await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                return self._top_up.result() if self._top_up.done() and not self._top_up.cancelled() else None
         finally:
             self._top_up = None
 
@@ -213,6 +214,7 @@ class Channel:
         try:
             connection, started = await self._link.hello(ResumeMessage(token=token), seconds=self._reconnect_seconds)
         except (RefusedError, UnreachableError) as error:
+            self.resumable = isinstance(error, UnreachableError)
             raise SessionLostError(
                 f"The session cannot go on: {error.message}", remedy="What was not used is refunded.", code=error.code
             ) from error

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Iterable
 from contextlib import ExitStack, asynccontextmanager
 from dataclasses import dataclass
+from typing import Final
 
 import httpx
 
 from ws402.client.channel import Channel
-from ws402.client.errors import OverchargedError, PaymentRejectedError, SessionLostError
+from ws402.client.errors import OverchargedError, PaymentFailedError, PaymentRejectedError, SessionLostError
 from ws402.client.link import Link, RefusedError, UnreachableError
 from ws402.client.offer import Offer, fetch_offer, find_resource
 from ws402.client.payment import Payer, proof_message, proof_of
@@ -22,7 +24,7 @@ from ws402.client.store import Payment, PaymentState, Store
 from ws402.client.target import Target, parse_target, refuse_plaintext, socket_address
 from ws402.client.usage import Meter
 from ws402.client.wallet import Wallet
-from ws402.errors import ConflictError, InvalidRequestError
+from ws402.errors import ConflictError
 from ws402.money import parse_amount
 from ws402.protocol import (
     PaymentProofMessage,
@@ -34,8 +36,10 @@ from ws402.protocol import (
     UsageUpdate,
 )
 
-RENEW_SECONDS = 20
+RENEW_SECONDS: Final = 20
 """How often a live session says in the store that its payment is in use."""
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,10 +94,8 @@ async def connect(
     PaymentPendingError, PaymentFailedError and PaymentRejectedError after; SessionLostError and OverchargedError in the
     session.
     """
-    if isinstance(max_amount, bool) or not isinstance(max_amount, int) or max_amount <= 0:
-        raise InvalidRequestError("'max_amount' must be a whole number of smallest units above 0.")
     policy = Policy(
-        max_amount=max_amount,
+        max_amount=parse_amount(max_amount, field="max_amount"),
         asset=asset,
         network=network,
         payees=frozenset(each.lower() for each in payees),
@@ -243,13 +245,20 @@ class _Opener:
         try:
             _check_started(started, payment, price, resumed=resumed)
             if self._payer is not None and resumed:
-                for top_up in self._payer.store.open_top_ups(session.id):
-                    await session.prove_top_up(await self._payer.go_on(top_up))
+                await self._prove_open_top_ups(session, self._payer)
         except BaseException:
             await session.end()
             self._done()
             raise
         return session
+
+    async def _prove_open_top_ups(self, session: Session, payer: Payer) -> None:
+        """Top-ups that a crash cut off; one that is refused costs the session nothing."""
+        for top_up in payer.store.open_top_ups(session.id):
+            try:
+                await session.prove_top_up(await payer.go_on(top_up))
+            except (PaymentRejectedError, PaymentFailedError) as error:
+                logger.warning("a top-up from before was not credited: %s", error)
 
     def _refused(
         self, error: RefusedError | UnreachableError, *, resumed: bool
@@ -306,5 +315,5 @@ def _check_started(started: SessionStarted, payment: Payment, price: int, *, res
 
 async def _leave(session: Session, store: Store) -> None:
     await session.end()
-    for payment in session.payments:
+    for payment in session.payments if not session.resumable else ():
         store.update(payment, PaymentState.DONE)

@@ -79,6 +79,11 @@ class Session:
         return not self._channel.ended
 
     @property
+    def resumable(self) -> bool:
+        """It broke off, but connecting again with the same store may go on with it."""
+        return self._channel.resumable
+
+    @property
     def settlement(self) -> Settlement | None:
         """How the session ended; None while it goes on, or when nobody said (`end()` then estimates)."""
         return self._channel.settlement

@@ -29,7 +29,8 @@ CREATE TABLE IF NOT EXISTS payments (
   id TEXT PRIMARY KEY, state TEXT NOT NULL, base TEXT NOT NULL, resource_id TEXT NOT NULL, socket_url TEXT NOT NULL,
   sender TEXT NOT NULL, recipient TEXT NOT NULL, network TEXT NOT NULL, asset TEXT NOT NULL, token TEXT,
   amount TEXT NOT NULL, price_per_second TEXT NOT NULL, reference TEXT NOT NULL, claim_token TEXT, signature TEXT,
-  expires_at INTEGER NOT NULL, tx TEXT NOT NULL UNIQUE, raw TEXT NOT NULL, nonce INTEGER NOT NULL, created_at INTEGER NOT NULL, top_up_of TEXT,
+  expires_at INTEGER NOT NULL, tx TEXT NOT NULL UNIQUE, raw TEXT NOT NULL, nonce INTEGER NOT NULL,
+  created_at INTEGER NOT NULL, top_up_of TEXT,
   session_id TEXT, resume_token TEXT, holder TEXT NOT NULL, held_until REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS open_payments ON payments (base, resource_id, sender) WHERE state <> 'done';
 CREATE TABLE IF NOT EXISTS payees (
