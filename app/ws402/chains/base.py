@@ -184,7 +184,7 @@ class Chain(Protocol):
         """The newest and the newest final block."""
 
     async def blocks(self, first: int, last: int) -> Sequence[BlockTransfers]:
-        """The canonical blocks `first`..`last` (bounded by the caller) with their transfers to `recipient`, each asked once."""
+        """The canonical blocks `first`..`last` (the caller bounds them), each asked once, with transfers to us."""
 
     async def lookup(self, tx: str, *, amount: int = 0) -> TransferLookup:
         """Look one transaction up directly; endpoints must agree when `amount` is above the configured value."""

@@ -203,7 +203,8 @@ refunds = Table(
     ForeignKeyConstraint(["network", "tx", "idx"], ["transfers.network", "transfers.tx", "transfers.idx"]),
     CheckConstraint("(session_id IS NULL) <> (tx IS NULL)", name="one_source"),
     CheckConstraint(
-        "state IN ('waiting', 'due', 'credit', 'in_flight', 'confirmed', 'final', 'held', 'void', 'resolved')", name="state"
+        "state IN ('waiting', 'due', 'credit', 'in_flight', 'confirmed', 'final', 'held', 'void', 'resolved')",
+        name="state",
     ),
     CheckConstraint("(state IN ('in_flight', 'confirmed', 'final')) = (delivery_id IS NOT NULL)", name="delivery"),
     Index(None, "network", "state", "source_block"),

@@ -1,0 +1,257 @@
+"""From `due` to `in_flight`: refunds are signed and stored in one transaction, and sent only after it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ws402.chains.base import RefundImpossibleError, RefundOrder, SignedTransaction
+from ws402.gateway.ids import new_id
+from ws402.gateway.ledger.database import now_ms
+from ws402.gateway.ledger.entries import Row as Entry
+from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.tables import attempts, deliveries, refunds
+from ws402.gateway.refunds.desk import Desk
+from ws402.gateway.refunds.lease import StaleError
+from ws402.gateway.refunds.plan import Bundle, Debt, Means, Plan, plan
+from ws402.gateway.refunds.queue import Queue
+from ws402.gateway.refunds.send import Sender
+from ws402.gateway.refunds.store import Attempt, Delivery, next_attempt
+
+log = logging.getLogger(__name__)
+
+EXAMPLES = 5
+"""Recipients that are tried before giving up on learning what a delivery costs."""
+
+
+Signed = tuple[Bundle, Delivery]
+
+
+class Deliverer:
+    """Sends what is due, group by group."""
+
+    def __init__(self, desk: Desk, sender: Sender) -> None:
+        self._desk = desk
+        self._sender = sender
+        self._queue = Queue(desk)
+
+    async def run(self) -> int:
+        """Sign and send all that may go now; answers how many transactions that were."""
+        desk = self._desk
+        desk.condition.short, desk.condition.limited, desk.condition.deferred = {}, set(), 0
+        if self._sender.unfunded:
+            desk.condition.short[desk.chain.native] = sum(self._sender.unfunded.values())
+        total = 0
+        sending: list[asyncio.Task[None]] = []
+        try:
+            for asset in desk.chain.assets:
+                while count := await self._group(asset, sending):
+                    total += count
+        finally:
+            # A group is sent while the next one is being signed.
+            for answer in await asyncio.gather(*sending, return_exceptions=True):
+                if isinstance(answer, BaseException):
+                    raise answer
+        return total
+
+    async def _group(self, asset: str, sending: list[asyncio.Task[None]]) -> int:
+        """Move one group of refunds on; answers how many moved."""
+        desk = self._desk
+        async with desk.database.begin() as connection:
+            row = await desk.lease.fence(connection)
+            if row.paused:
+                return 0
+            bundles = await self._queue.bundles(connection, asset)
+            if not bundles:
+                return 0
+            reserved = await self._queue.reserved(connection)
+            spent = await self._queue.spent(connection, asset)
+            recent = await self._queue.recent(connection, asset, {bundle.recipient for bundle in bundles})
+        room = min(desk.policy.group, desk.policy.window - reserved.transactions)
+        if room <= 0:
+            return 0
+        native = desk.chain.native
+        gas = await desk.chain.balance(desk.address, native) - reserved.amounts.get(native, 0) - reserved.fees
+        balance = gas
+        if asset != native:
+            balance = await desk.chain.balance(desk.address, asset) - reserved.amounts.get(asset, 0)
+        cost, refused = await self._cost(bundles, balance)
+        if cost is None:
+            decided = Plan()
+        else:
+            means = Means(
+                asset=asset,
+                native=asset == native,
+                cost=cost,
+                balance=balance,
+                gas=gas,
+                spent_in_hour=spent,
+                recent=recent,
+            )
+            decided = plan([each for each in bundles if each.recipient not in refused], means, desk.policy, room)
+        for bundle in bundles:
+            if bundle.recipient in refused:
+                decided.hold += [(debt, refused[bundle.recipient]) for debt in bundle.debts if debt.state == "due"]
+        signed = self._affordable(await self._sign(decided, row.next_nonce), gas)
+        self._note(asset, decided, certain=not reserved.transactions)
+        if not (signed or decided.hold or decided.credit):
+            return 0
+        stored = await self._store(asset, decided, signed, row.next_nonce)
+        sending.append(asyncio.create_task(self._sender.send(stored)))
+        return len(stored) + len(decided.hold) + len(decided.credit)
+
+    # --- deciding and signing ----------------------------------------------------------------------------------------
+
+    async def _cost(self, bundles: Sequence[Bundle], balance: int) -> tuple[int | None, dict[str, str]]:
+        """What a delivery costs now, learnt from the first recipients; and those among them that refuse, with why."""
+        refused: dict[str, str] = {}
+        for bundle in bundles[:EXAMPLES]:
+            # Not more than there is: an empty account must not look like a recipient that refuses.
+            amount = min(bundle.amount, max(balance // 2, 1))
+            order = RefundOrder(recipient=bundle.recipient, asset=bundle.asset, amount=amount, memo="")
+            try:
+                return await self._desk.chain.estimate_fee(order, self._desk.address), refused
+            except RefundImpossibleError as error:
+                refused[bundle.recipient] = refusal(error)
+        return None, refused
+
+    async def _sign(self, decided: Plan, nonce: int) -> list[Signed]:
+        """Sign what is to be sent, with consecutive nonces. Recipients that refuse are to be held, and leave no gap."""
+        desk = self._desk
+        desk.lease.require()
+        now = now_ms()
+        done: list[Signed] = []
+        todo = list(decided.send)
+        while todo:
+            drafts = [(each, self._draft(each, nonce + len(done) + i, now)) for i, each in enumerate(todo)]
+            answers = await desk.each(drafts, lambda draft: self._sign_one(draft[1]))
+            todo = []
+            refused = False
+            for (bundle, delivery), answer in answers:
+                if isinstance(answer, RefundImpossibleError):
+                    refused = True
+                    decided.hold += [(debt, refusal(answer)) for debt in bundle.debts if debt.state == "due"]
+                elif isinstance(answer, Exception):
+                    raise answer
+                elif refused:
+                    todo.append(bundle)  # once more, one nonce lower
+                else:
+                    delivery.attempts.append(next_attempt(delivery, answer))
+                    done.append((bundle, delivery))
+        return done
+
+    async def _sign_one(self, delivery: Delivery) -> SignedTransaction:
+        return await self._desk.chain.sign(delivery.order, self._desk.signer, nonce=delivery.nonce)
+
+    def _draft(self, bundle: Bundle, nonce: int, now: int) -> Delivery:
+        return Delivery(
+            id=new_id("del"),
+            network=self._desk.network,
+            signer=self._desk.address,
+            nonce=nonce,
+            kind="refund",
+            recipient=bundle.recipient,
+            asset=bundle.asset,
+            amount=bundle.amount,
+            state="signed",
+            created_at=now,
+            updated_at=now,
+        )
+
+    def _affordable(self, signed: list[Signed], gas: int) -> list[Signed]:
+        """The longest head of the line that the account covers even at the highest fee: what is left out never was."""
+        native = self._desk.chain.native
+        for position, (_, delivery) in enumerate(signed):
+            gas -= delivery.last.signed.max_fee + (delivery.amount if delivery.asset == native else 0)
+            if gas < 0:
+                self._desk.condition.short[native] = self._desk.condition.short.get(native, 0) - gas
+                return signed[:position]
+        return signed
+
+    def _note(self, asset: str, decided: Plan, *, certain: bool) -> None:
+        condition = self._desk.condition
+        condition.deferred += decided.deferred
+        if decided.limited:
+            condition.limited.add(asset)
+            log.warning("%s: the hourly limit for %s is reached; refunds wait", self._desk.network, asset)
+        lacking = {asset: decided.short}
+        if asset != self._desk.chain.native:
+            lacking[self._desk.chain.native] = decided.short_of_gas
+        for symbol, amount in lacking.items():
+            # With transactions under way, the balance that was read may lack them already: that is no alarm yet.
+            if amount and certain:
+                condition.short[symbol] = condition.short.get(symbol, 0) + amount
+                log.error("%s: top up %s: %d units of %s lack", self._desk.network, self._desk.address, amount, symbol)
+
+    # --- storing -----------------------------------------------------------------------------------------------------
+
+    async def _store(self, asset: str, decided: Plan, signed: list[Signed], nonce: int) -> list[Attempt]:
+        """Commit the decision. Nothing of it happened when this raises."""
+        desk, now = self._desk, now_ms()
+        changes: list[dict[str, Any]] = []
+        entries: list[Entry] = []
+
+        def change(debt: Debt, state: str, *, delivery: str | None = None, reason: str | None = None) -> None:
+            row = {"b_id": debt.id, "b_was": debt.state, "state": state, "delivery_id": delivery, "reason": reason}
+            changes.append(row | {"cleared": debt.cleared or delivery is not None, "updated_at": now})
+
+        for bundle, delivery in signed:
+            for debt in bundle.debts:
+                change(debt, "in_flight", delivery=delivery.id)
+            entries += _signed_entries(bundle, delivery, now)
+        for debt in decided.credit:
+            change(debt, "credit")
+            entries.append(move("payer_due", "credit", desk.network, asset, debt.amount, "credit", debt.id, now))
+        for debt, reason in decided.hold:
+            change(debt, "held", reason=reason)
+            log.warning("refund %s is held: %s", debt.id, reason)
+        async with desk.database.begin() as connection:
+            row = await desk.lease.fence(connection)
+            if row.next_nonce != nonce or (row.paused and signed):
+                raise StaleError("The key was paused, or its nonces moved, while refunds were being signed.")
+            await _check(connection, changes)
+            if signed:
+                await connection.execute(deliveries.insert(), [delivery.row() for _, delivery in signed])
+                await connection.execute(attempts.insert(), [delivery.last.row() for _, delivery in signed])
+                await desk.lease.advance(connection, nonce, nonce + len(signed))
+            await connection.execute(_CHANGE, changes)
+            await post(connection, entries)
+        desk.counters.signed += len(signed)
+        desk.counters.refunds_credited += len(decided.credit)
+        desk.counters.refunds_held += len(decided.hold)
+        return [delivery.last for _, delivery in signed]
+
+
+_CHANGE = (
+    update(refunds)
+    .where(refunds.c.id == bindparam("b_id"))
+    .values({name: bindparam(name) for name in ("state", "delivery_id", "reason", "cleared", "updated_at")})
+)
+
+
+async def _check(connection: AsyncConnection, changes: list[dict[str, Any]]) -> None:
+    """Lock the refunds, in one order, and see that none changed since it was read. Raises StaleError."""
+    was = {each["b_id"]: each.pop("b_was") for each in changes}
+    query = select(refunds.c.id, refunds.c.state).where(refunds.c.id.in_(was)).order_by(refunds.c.id)
+    now = {row.id: row.state for row in await connection.execute(query.with_for_update())}
+    if now != was:
+        raise StaleError("Refunds changed while they were being signed; the next pass signs anew.")
+
+
+def _signed_entries(bundle: Bundle, delivery: Delivery, now: int) -> list[Entry]:
+    entries = []
+    for account, state in (("payer_due", "due"), ("credit", "credit")):
+        if amount := sum(debt.amount for debt in bundle.debts if debt.state == state):
+            network, asset = delivery.network, delivery.asset
+            entries.append(move(account, "refund_in_flight", network, asset, amount, "refund_signed", delivery.id, now))
+    return entries
+
+
+def refusal(error: RefundImpossibleError) -> str:
+    """Why a refund is held whose recipient cannot take it."""
+    return f"The recipient cannot take it now: {error.message}"

@@ -1,0 +1,205 @@
+"""The refund engine: one worker a network, active in the process that holds the lease of the network's key."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Final
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
+
+from ws402.chains.base import Chain
+from ws402.errors import WS402Error
+from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.tables import refunds
+from ws402.gateway.refunds.deliver import Deliverer
+from ws402.gateway.refunds.desk import Counters, Desk
+from ws402.gateway.refunds.lease import Lease, LeaseLostError, StaleError
+from ws402.gateway.refunds.mend import Mender
+from ws402.gateway.refunds.policy import Policy, policies
+from ws402.gateway.refunds.promote import Promoter
+from ws402.gateway.refunds.reconcile import Reconciler
+from ws402.gateway.refunds.send import Sender
+from ws402.keys.base import Signer
+from ws402.settings import GatewaySettings
+
+log = logging.getLogger(__name__)
+
+MAX_BACK_OFF: Final = 30.0
+"""Seconds between tries while a network or the database does not answer."""
+
+CENSUS_SECONDS: Final = 5.0
+"""How often unfinished refunds are counted."""
+
+UNFINISHED: Final = ("waiting", "due", "credit", "held", "in_flight", "confirmed")
+MOVING: Final = ("waiting", "due", "in_flight", "confirmed")
+
+
+class Worker:
+    """Delivers one network's refunds."""
+
+    def __init__(self, desk: Desk, interval: float) -> None:
+        self.desk = desk
+        self.poke = asyncio.Event()
+        self._interval = interval
+        self._sender = Sender(desk)
+        self._reconciler = Reconciler(desk, self._sender)
+        self._mender = Mender(desk, self._sender)
+        self._promoter = Promoter(desk)
+        self._deliverer = Deliverer(desk, self._sender)
+        self._keeper: asyncio.Task[None] | None = None
+        self._counted = float("-inf")
+
+    async def step(self) -> None:
+        """Do all that can be done now; the caller holds the lease. Every step may be the last: the next run goes on.
+
+        Raises LeaseLostError, StaleError, ChainUnavailableError, DatabaseUnavailableError.
+        """
+        head, line = await self._reconciler.run()
+        await self._mender.run(line)
+        await self._promoter.run(head)
+        await self._deliverer.run()
+        if time.monotonic() - self._counted >= CENSUS_SECONDS:
+            await self.count()
+
+    async def count(self) -> None:
+        """Count unfinished refunds, for metrics."""
+        mine = refunds.c.network == self.desk.network
+        query = (
+            select(refunds.c.state, func.count().label("total"), func.min(refunds.c.created_at).label("oldest"))
+            .where(mine, refunds.c.state.in_(UNFINISHED))
+            .group_by(refunds.c.state)
+        )
+        async with self.desk.database.begin() as connection:
+            rows = (await connection.execute(query)).all()
+        self.desk.condition.states = {row.state: row.total for row in rows}
+        self.desk.condition.oldest_ms = min((row.oldest for row in rows if row.state in MOVING), default=None)
+        self._counted = time.monotonic()
+
+    async def run(self) -> None:
+        """Work until cancelled. Nothing ends this loop: what fails is logged and tried again, ever more slowly."""
+        delay = self._interval
+        while True:
+            try:
+                if await self.desk.lease.hold():
+                    self._keep()
+                    await self.step()
+                self.desk.condition.error = None
+                delay = self._interval
+            except StaleError as error:
+                log.info("%s: %s", self.desk.network, error)
+                continue
+            except LeaseLostError as error:
+                log.warning("%s: %s", self.desk.network, error)
+            except (WS402Error, OSError) as error:
+                self._failed(error)
+                delay = min(2 * delay, MAX_BACK_OFF)
+            except Exception as error:
+                log.exception("refunds on %s failed; trying again", self.desk.network)
+                self.desk.condition.error = type(error).__name__
+                delay = min(2 * delay, MAX_BACK_OFF)
+            if self.desk.condition.error is not None:
+                await asyncio.sleep(delay)  # news does not shorten a back-off
+                continue
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self.poke.wait(), delay)
+            self.poke.clear()
+
+    async def close(self) -> None:
+        """Let go of the key."""
+        if self._keeper is not None:
+            self._keeper.cancel()
+            await asyncio.gather(self._keeper, return_exceptions=True)
+        try:
+            await self.desk.lease.release()
+        except (WS402Error, DBAPIError, OSError) as error:
+            log.warning("the lease of %s runs out by itself: %s", self.desk.network, error)
+
+    def _keep(self) -> None:
+        if self._keeper is None or self._keeper.done():
+            self._keeper = asyncio.create_task(self.desk.lease.keep(), name=f"lease {self.desk.network}")
+
+    def _failed(self, error: Exception) -> None:
+        if self.desk.condition.error is None:
+            log.warning("refunds on %s wait: %s", self.desk.network, error)
+        self.desk.condition.error = str(error)
+
+
+class RefundEngine:
+    """Delivers the refunds that are recorded in the ledger: each exactly once, whatever fails.
+
+    Any number of processes may run one over the same ledger; `holder_id` names this one in the ledger. `rules`
+    overrides what `settings` say for a network. A network without a signer keeps its refunds until it has one.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        chains: Mapping[str, Chain],
+        signers: Mapping[str, Signer],
+        settings: GatewaySettings,
+        holder_id: str,
+        *,
+        rules: Mapping[str, Policy] | None = None,
+    ) -> None:
+        self.counters = Counters()
+        self._tasks: list[asyncio.Task[None]] = []
+        self.workers: dict[str, Worker] = {}
+        known = policies(settings) | dict(rules or {})
+        for network, chain in chains.items():
+            if network not in signers:
+                log.warning("%s has no refund key: its refunds wait", network)
+                continue
+            address = chain.address_of(signers[network].public_key)
+            desk = Desk(
+                database=database,
+                chain=chain,
+                signer=signers[network],
+                address=address,
+                lease=Lease(database, network, address, holder_id, settings.refund_lease_seconds),
+                policy=known.get(network, Policy()),
+                counters=self.counters,
+            )
+            self.workers[network] = Worker(desk, settings.refund_interval_seconds)
+
+    async def start(self) -> None:
+        """Work in the background. The schema exists, and the chains are started."""
+        for network, worker in self.workers.items():
+            self._tasks.append(asyncio.create_task(worker.run(), name=f"refunds {network}"))
+
+    async def close(self) -> None:
+        """Stop; what is under way goes on at the next start, here or in another process."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks.clear()
+        for worker in self.workers.values():
+            await worker.close()
+
+    def wake(self) -> None:
+        """There is a new debt: look now."""
+        for worker in self.workers.values():
+            worker.poke.set()
+
+    async def run_once(self) -> None:
+        """One pass over every network whose lease can be had, errors raised; for tests and operators."""
+        for worker in self.workers.values():
+            if await worker.desk.lease.hold():
+                await worker.step()
+                await worker.count()
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """By network: the key's address, whether this process holds it, and how its holder saw things last."""
+        return {
+            network: {
+                "address": worker.desk.address,
+                "holds_lease": worker.desk.lease.held,
+                **asdict(worker.desk.condition),
+            }
+            for network, worker in self.workers.items()
+        }

@@ -1,0 +1,136 @@
+"""Keeps the line of nonces moving: sends again what nodes forgot, raises fees, fills gaps."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+from sqlalchemy import select
+
+from ws402.chains.base import RefundImpossibleError
+from ws402.gateway.ids import new_id
+from ws402.gateway.ledger.database import now_ms
+from ws402.gateway.ledger.tables import attempts, deliveries
+from ws402.gateway.refunds.desk import Desk
+from ws402.gateway.refunds.lease import StaleError
+from ws402.gateway.refunds.reconcile import Line
+from ws402.gateway.refunds.send import Sender
+from ws402.gateway.refunds.store import Attempt, Delivery, next_attempt
+
+log = logging.getLogger(__name__)
+
+
+class Mender:
+    """Looks after one key's transactions that are in no block."""
+
+    def __init__(self, desk: Desk, sender: Sender) -> None:
+        self._desk = desk
+        self._sender = sender
+        self._next: tuple[int, float] = (-1, 0.0)
+
+    async def run(self, line: Line) -> None:
+        """One pass. Nothing is signed or sent for a paused key."""
+        if line.nonce != self._next[0]:
+            self._next = (line.nonce, time.monotonic())
+        if line.paused:
+            return
+        await self._fill(line)
+        waiting = [each for each in line.waiting if each.nonce >= line.nonce]
+        await self._bump(waiting)
+        again = [each.last for each in waiting if self._sender.wants(each.last)]
+        if again:
+            await self._sender.send(again)
+
+    # --- gaps --------------------------------------------------------------------------------------------------------
+
+    async def _fill(self, line: Line) -> None:
+        """A nonce below ours that no delivery has blocks all above it: use it up without effect."""
+        desk = self._desk
+        if line.nonce >= line.next_nonce or (line.waiting and line.waiting[0].nonce == line.nonce):
+            return
+        async with desk.database.begin() as connection:
+            query = select(deliveries.c.nonce).where(
+                deliveries.c.network == desk.network,
+                deliveries.c.signer == desk.address,
+                deliveries.c.nonce >= line.nonce,
+            )
+            taken = set((await connection.execute(query)).scalars())
+        missing = [nonce for nonce in range(line.nonce, line.next_nonce) if nonce not in taken]
+        if not missing:
+            return
+        log.error("%s: no delivery has the nonces %s; using them up", desk.network, missing)
+        filled = []
+        for nonce in missing[: desk.policy.group]:
+            now = now_ms()
+            delivery = Delivery(
+                id=new_id("del"),
+                network=desk.network,
+                signer=desk.address,
+                nonce=nonce,
+                kind="cancel",
+                recipient=desk.address,
+                asset=desk.chain.native,
+                amount=0,
+                state="signed",
+                created_at=now,
+                updated_at=now,
+            )
+            signed = await desk.chain.sign_cancel(desk.signer, nonce=nonce, replaces=None)
+            delivery.attempts.append(next_attempt(delivery, signed))
+            filled.append(delivery)
+        async with desk.database.begin() as connection:
+            if (await desk.lease.fence(connection)).paused:
+                raise StaleError("The key was paused.")
+            await connection.execute(deliveries.insert(), [each.row() for each in filled])
+            await connection.execute(attempts.insert(), [each.last.row() for each in filled])
+        desk.counters.cancelled += len(filled)
+        line.waiting = sorted([*line.waiting, *filled], key=lambda each: each.nonce)
+
+    # --- fees --------------------------------------------------------------------------------------------------------
+
+    async def _bump(self, waiting: list[Delivery]) -> None:
+        """Replace what waits too long, or what a node called too cheap: same nonce, same order, higher fee."""
+        if not waiting:
+            return
+        desk = self._desk
+        stuck_ms = (time.monotonic() - self._next[1]) * 1000
+        oldest = now_ms() - desk.policy.bump_after_ms
+        stuck = stuck_ms >= desk.policy.bump_after_ms and waiting[0].last.created_at <= oldest
+        old = [
+            each
+            for each in waiting
+            if (stuck and each.last.created_at <= oldest) or each.last.signed.tx in self._sender.underpriced
+        ]
+        fresh: list[tuple[Delivery, Attempt]] = []
+        for delivery, answer in await desk.each(old, self._replace):
+            if isinstance(answer, Exception):
+                raise answer
+            if answer is None:
+                continue
+            fresh.append((delivery, answer))
+        if not fresh:
+            return
+        async with desk.database.begin() as connection:
+            if (await desk.lease.fence(connection)).paused:
+                raise StaleError("The key was paused.")
+            await connection.execute(attempts.insert(), [attempt.row() for _, attempt in fresh])
+        for delivery, attempt in fresh:
+            self._sender.underpriced.discard(delivery.last.signed.tx)
+            delivery.attempts.append(attempt)
+        desk.counters.bumped += len(fresh)
+        log.warning("%s: raised the fee of %d transactions from nonce %d", desk.network, len(fresh), fresh[0][0].nonce)
+
+    async def _replace(self, delivery: Delivery) -> Attempt | None:
+        """A dearer attempt; one that only gives the nonce back when the recipient refuses by now. None: at the cap."""
+        chain, signer = self._desk.chain, self._desk.signer
+        last, kind = delivery.last, delivery.last.kind
+        if kind == "refund":
+            try:
+                signed = await chain.sign(delivery.order, signer, nonce=delivery.nonce, replaces=last.signed)
+            except RefundImpossibleError as error:
+                log.warning("delivery %s is called off: %s", delivery.id, error)
+                kind = "cancel"
+                self._desk.counters.cancelled += 1
+        if kind == "cancel":
+            signed = await chain.sign_cancel(signer, nonce=delivery.nonce, replaces=last.signed)
+        return next_attempt(delivery, signed, kind=kind)

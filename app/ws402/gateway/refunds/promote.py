@@ -1,0 +1,200 @@
+"""From `waiting` to `due`: a debt is paid when its payment can no longer vanish, and only to who paid it.
+
+Nothing that a client or server said is believed here: the chain is asked once more for every payment behind a refund.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+import msgspec
+from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ws402.chains.base import ChainUnavailableError, Head, TransferLookup, TxState
+from ws402.errors import WS402Error
+from ws402.gateway.ledger.database import now_ms
+from ws402.gateway.ledger.tables import payments, refunds, sessions, transfers
+from ws402.gateway.refunds.desk import Desk
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+"""Refunds looked at in one pass."""
+
+
+class Source(msgspec.Struct, kw_only=True):
+    """A waiting refund and what it goes back to."""
+
+    refund: Row[Any]
+    session: Row[Any] | None
+    transfers: list[Row[Any]]
+    signed: bool
+    """The payer proved, by a signature, that the paying account is its own."""
+
+
+class Promoter:
+    """Lets waiting refunds become due, or holds them for an operator."""
+
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._recheck: dict[str, float] = {}
+
+    async def run(self, head: Head) -> int:
+        """One pass; answers how many refunds moved."""
+        now = time.monotonic()
+        self._recheck = {refund_id: at for refund_id, at in self._recheck.items() if at > now}
+        async with self._desk.database.begin() as connection:
+            sources = await self._read(connection, head)
+        self._desk.condition.unproven = len(self._recheck)
+        if not sources:
+            return 0
+        proven = await self._prove(sources, head)
+        verdicts = await self._judge(proven)
+        if verdicts:
+            await self._write(verdicts)
+        self._desk.condition.unproven = len(self._recheck)
+        return len(verdicts)
+
+    async def _read(self, connection: AsyncConnection, head: Head) -> list[Source]:
+        query = (
+            select(refunds)
+            .where(refunds.c.network == self._desk.network, refunds.c.state == "waiting")
+            .where(refunds.c.source_block <= head.final, refunds.c.id.not_in(self._recheck))
+            .order_by(refunds.c.created_at)
+            .limit(BATCH)
+        )
+        rows = (await connection.execute(query)).all()
+        ids = [row.session_id for row in rows if row.session_id is not None]
+        owners: dict[str, Row[Any]] = {}
+        paid: dict[str, list[Row[Any]]] = {}
+        signed: set[str] = set()
+        if ids:
+            found = await connection.execute(select(sessions).where(sessions.c.id.in_(ids)))
+            owners = {row.id: row for row in found}
+            joined = (
+                select(transfers, payments.c.session_id, payments.c.binding)
+                .join(payments, _same_transfer())
+                .where(payments.c.session_id.in_(ids), transfers.c.state != "orphaned")
+            )
+            for row in await connection.execute(joined):
+                paid.setdefault(row.session_id, []).append(row)
+                if row.binding == "signature":
+                    signed.add(row.session_id)
+        stray: dict[tuple[str, int], Row[Any]] = {}
+        txs = {row.tx for row in rows if row.tx is not None}
+        if txs:
+            where = (transfers.c.network == self._desk.network) & transfers.c.tx.in_(txs)
+            found = await connection.execute(select(transfers).where(where, transfers.c.state != "orphaned"))
+            stray = {(row.tx, row.idx): row for row in found}
+        return [
+            Source(
+                refund=row,
+                session=owners.get(row.session_id),
+                transfers=paid.get(row.session_id, [])
+                if row.session_id is not None
+                else [each for each in (stray.get((row.tx, row.idx)),) if each is not None],
+                signed=row.session_id in signed,
+            )
+            for row in rows
+        ]
+
+    async def _prove(self, sources: list[Source], head: Head) -> list[Source]:
+        """Those whose payments the chain shows, final, as the ledger has them. The others are asked for again later."""
+        worth: dict[str, int] = {}
+        for source in sources:
+            for each in source.transfers:
+                worth[each.tx] = max(worth.get(each.tx, 0), each.amount)
+        chain = self._desk.chain
+        answers = dict(await self._desk.each(list(worth), lambda tx: chain.lookup(tx, amount=worth[tx])))
+        proven = []
+        for source in sources:
+            if source.transfers and all(_shows(answers[each.tx], each, head) for each in source.transfers):
+                proven.append(source)
+                continue
+            self._recheck[source.refund.id] = time.monotonic() + self._desk.policy.recheck_ms / 1000
+            log.warning(
+                "refund %s waits: %s does not confirm its payment as final", source.refund.id, self._desk.network
+            )
+        return proven
+
+    async def _judge(self, sources: list[Source]) -> list[dict[str, Any]]:
+        """New states. A recipient that is a contract nobody proved to be the payer's own is held (an exchange, say)."""
+        unknown = sorted({each.refund.recipient for each in sources if not (each.signed or each.refund.cleared)})
+        contracts = dict(await self._desk.each(unknown, self._desk.chain.is_contract))
+        verdicts = []
+        for source in sources:
+            refund = source.refund
+            reason = _contradiction(source)
+            is_contract = contracts.get(refund.recipient, False)
+            if isinstance(is_contract, ChainUnavailableError):
+                continue
+            if isinstance(is_contract, Exception):
+                raise is_contract
+            if reason is None and is_contract:
+                reason = (
+                    f"{refund.recipient} is a contract, perhaps an exchange's, and no signature proves that it is the "
+                    "payer's own: release it when the payer can receive there, or pay otherwise and resolve it."
+                )
+            verdicts.append({"b_id": refund.id, "state": "held" if reason else "due", "reason": reason})
+        return verdicts
+
+    async def _write(self, verdicts: list[dict[str, Any]]) -> None:
+        now = now_ms()
+        for each in verdicts:
+            each["updated_at"] = now
+            if each["state"] == "held":
+                self._desk.counters.refunds_held += 1
+                log.warning("refund %s is held: %s", each["b_id"], each["reason"])
+        async with self._desk.database.begin() as connection:
+            await self._desk.lease.fence(connection)
+            await connection.execute(_PROMOTE, verdicts)
+
+
+_PROMOTE = (
+    update(refunds)
+    # A reorg or an operator may have been faster.
+    .where(refunds.c.id == bindparam("b_id"), refunds.c.state == "waiting")
+    .values({name: bindparam(name) for name in ("state", "reason", "updated_at")})
+)
+
+
+def _same_transfer() -> Any:
+    return (
+        (payments.c.network == transfers.c.network)
+        & (payments.c.tx == transfers.c.tx)
+        & (payments.c.idx == transfers.c.idx)
+    )
+
+
+def _shows(answer: TransferLookup | Exception, row: Row[Any], head: Head) -> bool:
+    if isinstance(answer, WS402Error):
+        return False
+    if isinstance(answer, Exception):
+        raise answer
+    if answer.state not in (TxState.INCLUDED, TxState.FINAL):
+        return False
+    return any(
+        (each.index, each.sender, each.recipient, each.asset, each.amount)
+        == (row.idx, row.sender, row.recipient, row.asset, row.amount)
+        and each.block <= head.final
+        for each in answer.transfers
+    )
+
+
+def _contradiction(source: Source) -> str | None:
+    """What is wrong when a refund is not what its session or transfer says. No code path makes such a row."""
+    refund, session = source.refund, source.session
+    if session is None:
+        (transfer,) = source.transfers
+        fits = (refund.recipient, refund.asset, refund.amount) == (transfer.sender, transfer.asset, transfer.amount)
+    else:
+        payers = {row.sender for row in source.transfers}
+        fits = (
+            (refund.recipient, refund.asset, refund.amount) == (session.payer, session.asset, session.refunded)
+            and refund.amount <= session.paid - session.consumed
+            and payers == {refund.recipient}
+        )
+    return None if fits else "The refund contradicts the session or transfer that it belongs to."

@@ -1,0 +1,260 @@
+"""What became of signed transactions. The chain alone decides, and the ledger follows, also backwards after a reorg."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import msgspec
+from sqlalchemy import bindparam, select, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ws402.chains.base import Head, TxState
+from ws402.gateway.ledger.database import now_ms
+from ws402.gateway.ledger.entries import Row as Entry
+from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.tables import deliveries, refunds, signers
+from ws402.gateway.refunds.desk import Desk
+from ws402.gateway.refunds.send import Sender
+from ws402.gateway.refunds.store import Attempt, Delivery, load
+
+log = logging.getLogger(__name__)
+
+BATCH = 500
+"""Deliveries in blocks that are looked at in one pass."""
+
+REFUND_STATES = {"signed": "in_flight", "included": "confirmed", "reverted": "in_flight", "final": "final"}
+"""A delivery's state to that of its refunds. When it failed, they leave it."""
+
+
+class Outcome(msgspec.Struct, kw_only=True):
+    """Where a delivery stands now."""
+
+    delivery: Delivery
+    state: str
+    attempt: Attempt | None = None
+    """The one that is in a block; None for a delivery in no block, or whose nonce a foreign transaction used."""
+    block: int | None = None
+    fee: int | None = None
+
+    @property
+    def foreign(self) -> bool:
+        """Its nonce was used by a transaction that the ledger does not know."""
+        return self.state == "failed" and self.attempt is None
+
+    @property
+    def news(self) -> bool:
+        """Whether the ledger says otherwise."""
+        was = self.delivery
+        tx = self.attempt.signed.tx if self.attempt else None
+        return (self.state, tx, self.block, self.fee) != (was.state, was.tx, was.block, was.fee)
+
+
+class Line(msgspec.Struct, kw_only=True):
+    """The transactions that wait for a block, by nonce."""
+
+    nonce: int
+    """Next on the chain."""
+    next_nonce: int
+    """Next to be given out."""
+    paused: bool
+    waiting: list[Delivery]
+
+
+class Reconciler:
+    """Follows one key's transactions."""
+
+    def __init__(self, desk: Desk, sender: Sender) -> None:
+        self._desk = desk
+        self._sender = sender
+        self._passed: dict[str, int] = {}
+
+    async def run(self) -> tuple[Head, Line]:
+        """Bring the ledger up to the chain."""
+        desk = self._desk
+        # The nonce first: whatever used it is then in a block up to the head.
+        nonce = await desk.chain.next_nonce(desk.address)
+        head = await desk.chain.head()
+        if nonce is None:
+            msg = f"{desk.network} has no account nonces: another engine must deliver there"
+            raise RuntimeError(msg)
+        async with desk.database.begin() as connection:
+            row = await desk.lease.fence(connection)
+            next_nonce = await self._follow(connection, row, nonce)
+            waiting = await load(connection, self._mine() & (deliveries.c.state == "signed"))
+            in_blocks = deliveries.c.state.in_(("included", "reverted"))
+            moved = (deliveries.c.block <= head.final) | (deliveries.c.nonce >= nonce)
+            settled = await load(connection, self._mine() & in_blocks & moved, limit=BATCH)
+        look = [each for each in waiting if each.nonce < nonce] + settled
+        outcomes: list[Outcome] = []
+        for _, answer in await desk.each(look, lambda each: self._look(each, nonce, head)):
+            if isinstance(answer, Exception):
+                raise answer
+            if answer is not None and answer.news:
+                outcomes.append(answer)
+        if outcomes:
+            await self._apply(outcomes)
+        gone = {each.delivery.id for each in outcomes if each.state != "signed"}
+        back = [each.delivery for each in outcomes if each.state == "signed"]
+        for delivery in back:
+            self._sender.forget([each.signed.tx for each in delivery.attempts])
+        waiting = sorted([each for each in waiting if each.id not in gone] + back, key=lambda each: each.nonce)
+        paused = bool(row.paused) or desk.condition.paused is not None
+        return head, Line(nonce=nonce, next_nonce=next_nonce, paused=paused, waiting=waiting)
+
+    async def _follow(self, connection: AsyncConnection, row: Any, nonce: int) -> int:
+        """The next nonce to give out. It starts where the chain is, and never goes back."""
+        desk = self._desk
+        desk.condition.paused = row.pause_reason or "paused" if row.paused else None
+        mine = (signers.c.network == desk.network) & (signers.c.address == desk.address)
+        if row.next_nonce is None:
+            await connection.execute(update(signers).where(mine).values(next_nonce=nonce))
+            return nonce
+        known: int = row.next_nonce
+        if nonce <= known:
+            return known
+        desk.counters.foreign += nonce - known
+        reason = f"Nonces {known} to {nonce - 1} were used by transactions that the ledger does not know."
+        await connection.execute(update(signers).where(mine).values(next_nonce=nonce))
+        await self._pause(connection, reason)
+        return nonce
+
+    async def _pause(self, connection: AsyncConnection, reason: str) -> None:
+        """Somebody else uses the key, or this ledger is an old copy that does not know what was sent. Either way, what
+        looks due may be paid already: an operator must look.
+        """
+        desk = self._desk
+        log.critical("%s: the key %s is paused: %s", desk.network, desk.address, reason)
+        mine = (signers.c.network == desk.network) & (signers.c.address == desk.address)
+        await connection.execute(update(signers).where(mine).values(paused=True, pause_reason=reason))
+        desk.condition.paused = reason
+
+    def _mine(self) -> Any:
+        return (deliveries.c.network == self._desk.network) & (deliveries.c.signer == self._desk.address)
+
+    async def _look(self, delivery: Delivery, nonce: int, head: Head) -> Outcome | None:
+        """Ask the chain for all attempts: any may be the one. None: nothing can be said yet."""
+        pending = False
+        for attempt in reversed(delivery.attempts):
+            status = await self._desk.chain.status(attempt.signed.tx)
+            pays = attempt.kind == delivery.kind
+            match status.state:
+                case TxState.FINAL:
+                    state = "final" if pays else "failed"
+                case TxState.INCLUDED:
+                    state = "included" if pays else "reverted"
+                case TxState.FAILED:
+                    state = "failed" if status.final else "reverted"
+                case _:
+                    pending = pending or status.state is TxState.PENDING
+                    continue
+            self._passed.pop(delivery.id, None)
+            return Outcome(delivery=delivery, state=state, attempt=attempt, block=status.block, fee=status.fee)
+        if delivery.nonce >= nonce:
+            self._passed.pop(delivery.id, None)
+            return Outcome(delivery=delivery, state="signed")
+        if pending:
+            return None
+        # The nonce is used, but not by us as far as this node knows. It may lag: believe it only for final blocks.
+        if head.final < self._passed.setdefault(delivery.id, head.block):
+            return None
+        for attempt in delivery.attempts:
+            found = await self._desk.chain.lookup(attempt.signed.tx, amount=delivery.amount)
+            if found.state is not TxState.UNKNOWN:
+                return None
+        self._passed.pop(delivery.id, None)
+        return Outcome(delivery=delivery, state="failed")
+
+    # --- booking -----------------------------------------------------------------------------------------------------
+
+    async def _apply(self, outcomes: list[Outcome]) -> None:
+        desk, now = self._desk, now_ms()
+        entries = [entry for each in outcomes for entry in _entries(each, desk.chain.native, now)]
+        async with desk.database.begin() as connection:
+            await desk.lease.fence(connection)
+            await connection.execute(_MOVE, [_row(each, now) for each in outcomes])
+            for state, refund_state in REFUND_STATES.items():
+                ids = [each.delivery.id for each in outcomes if each.state == state]
+                if ids:
+                    follow = update(refunds).where(refunds.c.delivery_id.in_(ids), refunds.c.state != refund_state)
+                    await connection.execute(follow.values(state=refund_state, updated_at=now))
+                    if state == "final":
+                        done = select(refunds.c.id).where(refunds.c.delivery_id.in_(ids))
+                        desk.counters.refunds_final += len((await connection.execute(done)).all())
+            for each in outcomes:
+                if each.state == "failed":
+                    await self._give_back(connection, each, now)
+            await post(connection, entries)
+        for each in outcomes:
+            self._count(each)
+
+    async def _give_back(self, connection: AsyncConnection, outcome: Outcome, now: int) -> None:
+        """The delivery paid nothing, for good: its refunds are owed as before."""
+        delivery, attempt = outcome.delivery, outcome.attempt
+        if attempt is None:
+            state, reason = "due", None
+            self._desk.counters.foreign += 1
+            await self._pause(
+                connection, f"Nonce {delivery.nonce} was used by a transaction that the ledger does not know."
+            )
+        elif attempt.kind != delivery.kind:
+            state, reason = "held", f"The recipient refuses it, so transaction {attempt.signed.tx} gave the nonce back."
+        else:
+            state, reason = "held", f"Transaction {attempt.signed.tx} had no effect: the recipient refused it."
+        moved = await connection.execute(
+            update(refunds)
+            .where(refunds.c.delivery_id == delivery.id)
+            .values(state=state, delivery_id=None, reason=reason, cleared=True, updated_at=now)
+            .returning(refunds.c.id)
+        )
+        ids = list(moved.scalars())
+        if state == "held":
+            self._desk.counters.refunds_held += len(ids)
+        else:
+            self._desk.counters.refunds_returned += len(ids)
+        log.error("delivery %s paid nothing; refunds %s are %s again", delivery.id, ", ".join(ids), state)
+
+    def _count(self, outcome: Outcome) -> None:
+        counters, was = self._desk.counters, outcome.delivery.state
+        if outcome.state != "signed":
+            self._sender.forget([each.signed.tx for each in outcome.delivery.attempts])
+        if was == "signed" and outcome.state in ("included", "final"):
+            counters.included += 1
+        elif was == "signed" and not outcome.foreign:
+            counters.reverted += 1
+        elif outcome.state == "signed":
+            counters.reorged += 1
+            log.warning("a reorg removed delivery %s; its transaction is sent again", outcome.delivery.id)
+
+
+_MOVE = (
+    update(deliveries)
+    .where(deliveries.c.id == bindparam("b_id"))
+    .values({name: bindparam(name) for name in ("state", "tx", "block", "fee", "updated_at")})
+)
+
+
+def _row(outcome: Outcome, now: int) -> dict[str, Any]:
+    return {
+        "b_id": outcome.delivery.id,
+        "state": outcome.state,
+        "tx": outcome.attempt.signed.tx if outcome.attempt else None,
+        "block": outcome.block,
+        "fee": outcome.fee,
+        "updated_at": now,
+    }
+
+
+def _entries(outcome: Outcome, native: str, now: int) -> list[Entry]:
+    """Bookings of what can no longer change."""
+    delivery = outcome.delivery
+    network, entries = delivery.network, []
+    if outcome.state not in ("final", "failed"):
+        return []
+    if delivery.amount:
+        debit, credit = ("refund_in_flight", "chain" if outcome.state == "final" else "payer_due")
+        kind = f"refund_{outcome.state}"
+        entries.append(move(debit, credit, network, delivery.asset, delivery.amount, kind, delivery.id, now))
+    if outcome.fee:
+        entries.append(move("gas", "chain", network, native, outcome.fee, "gas", delivery.id, now))
+    return entries
