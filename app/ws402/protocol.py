@@ -402,10 +402,13 @@ class OpError(Message, kw_only=True):
     status: int | None = None
 
 
-class OpResult(Message, kw_only=True):
-    """The answer to one operation: its response's JSON as it is, or an error."""
+_NOTHING: Final = msgspec.Raw(b"null")
 
-    ok: msgspec.Raw | None = None
+
+class OpResult(Message, kw_only=True):
+    """The answer to one operation: its response's JSON as it is, or (then `ok` is null and left out) an error."""
+
+    ok: msgspec.Raw = _NOTHING
     error: OpError | None = None
 
 

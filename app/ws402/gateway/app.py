@@ -33,6 +33,8 @@ class GatewayApp:
         self.app = Litestar(
             handlers,
             openapi_config=None,  # ours is made from the wire's types, and wants a key
+            logging_config=None,
+            on_shutdown=[self._routes.close],
             exception_handlers={HTTPException: _http_error, Exception: _internal_error},
         )
 

@@ -68,7 +68,10 @@ class DirectPaymentProvider:
     async def verify_payment(self, request: VerifyRequest) -> VerifyResponse:
         """Verify a proof and open (or top up) a session."""
         key = secrets.token_hex(16)
-        return await self._repeat(lambda: self._service.verify(self._tenant, request, key=key))
+        response = await self._repeat(lambda: self._service.verify(self._tenant, request, key=key))
+        if request.server_id is None and response.valid and response.session_id:
+            await self._service.mark_answered(response.session_id)  # the answer is here
+        return response
 
     async def checkpoint(self, request: Checkpoint) -> CheckpointResponse:
         """Report usage."""

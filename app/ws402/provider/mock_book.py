@@ -101,6 +101,7 @@ class MockSession:
     server_id: str | None
     paid: int = 0
     answered: bool = True
+    """False: nobody is known to have got the answer that opened it; the same proof gets it again, once."""
     state: Literal["live", "released", "ended", "reversed"] = "live"
     reason: EndReason | None = None
     epoch: int = 1
@@ -264,6 +265,7 @@ class MockBook:
                 resource_id=invoice.resource_id,
                 price_per_second=invoice.price_per_second,
                 server_id=server_id,
+                answered=server_id is not None,
             )
             self.sessions[session.id] = session
             self.new_token(session)

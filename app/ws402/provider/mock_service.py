@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from ws402.errors import ConflictError, NotFoundError, WS402Error
+from ws402.gateway.api.results import failed, succeeded
 from ws402.money import parse_amount, price, wire_amount
 from ws402.protocol import (
     AnyOp,
@@ -43,7 +44,6 @@ from ws402.protocol import (
 )
 from ws402.provider.faults import Call, Faults
 from ws402.provider.mock_book import REASONS, RECIPIENT, MockBook, MockRefusal, MockSession, check_transfer, now_ms
-from ws402.provider.results import failed, succeeded
 
 T = TypeVar("T")
 

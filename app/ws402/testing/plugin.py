@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from ws402.provider.mock import MockPaymentProvider
+    from ws402.testing.gateway import MockGateway
 
 
 @pytest.fixture
@@ -16,3 +18,12 @@ def ws402_provider() -> MockPaymentProvider:
     from ws402.provider.mock import MockPaymentProvider  # noqa: PLC0415 - pytest loads this plugin in every project
 
     return MockPaymentProvider()
+
+
+@pytest.fixture
+def ws402_gateway() -> Iterator[MockGateway]:
+    """A fresh `MockGateway` on a free port of this machine, for servers in any language."""
+    from ws402.testing.gateway import MockGateway  # noqa: PLC0415 - see above
+
+    with MockGateway() as gateway:
+        yield gateway

@@ -74,8 +74,6 @@ def describe(error: WS402Error) -> tuple[ErrorResponse, Headers]:
         headers.append((b"allow", error.allowed.encode()))
     elif isinstance(error, UnauthorizedError):
         headers.append((b"www-authenticate", b'Bearer realm="ws402"'))
-    elif isinstance(error, TooLargeError):
-        headers.append((b"connection", b"close"))  # the rest of the body is not read
     refundable = getattr(error, "refundable", None)
     body = ErrorResponse(
         error=HTTPStatus(error.status).phrase,

@@ -10,10 +10,11 @@ import msgspec
 from ws402 import __version__
 from ws402.protocol import (
     BatchRequest,
-    BatchResponse,
     ErrorResponse,
     GenerateRequest,
     HealthResponse,
+    Message,
+    OpError,
     PaymentDetails,
     RefundRequest,
     RefundResponse,
@@ -21,6 +22,19 @@ from ws402.protocol import (
     VerifyRequest,
     VerifyResponse,
 )
+
+
+class OpResult(Message, kw_only=True):
+    """The answer to one operation: its response (`ok`), or an error."""
+
+    ok: Any = None  # on the wire it is raw JSON, which has no schema
+    error: OpError | None = None
+
+
+class BatchResponse(Message, kw_only=True):
+    """Answers in the order of the operations."""
+
+    results: list[OpResult]
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -15,6 +16,7 @@ from ws402.errors import UnavailableError, WS402Error
 from ws402.gateway.api.front import Alive, Front
 from ws402.gateway.api.openapi import document
 from ws402.gateway.api.surface import Service
+from ws402.gateway.api.verifying import Verifications
 from ws402.gateway.auth.keys import Principal, Scope
 from ws402.money import parse_amount
 from ws402.protocol import (
@@ -26,6 +28,7 @@ from ws402.protocol import (
     RefundRequest,
     RefundResponse,
     StatsResponse,
+    VerifyOp,
     VerifyRequest,
     VerifyResponse,
 )
@@ -42,6 +45,7 @@ class Routes:
     def __init__(self, service: Service, front: Front, *, provider: str) -> None:
         self._service = service
         self._front = front
+        self._verifications = Verifications(service)
         self._provider = provider
         self._ready_until = 0.0
         self.draining = False
@@ -94,7 +98,24 @@ class Routes:
 
     async def ops(self, principal: Principal, request: BatchRequest, _: Receive) -> BatchResponse:
         """POST /api/ops."""
-        return BatchResponse(results=list(await self._service.run(principal.tenant, request.ops)))
+        tenant, ops = principal.tenant, request.ops
+        slow = [op for op in ops if isinstance(op, VerifyOp) and op.key]
+        if not slow:
+            return BatchResponse(results=list(await self._service.run(tenant, ops)))
+        if len(slow) == len(ops):
+            return BatchResponse(results=await self._verifications.answer(tenant, slow))
+        rest = [op for op in ops if not (isinstance(op, VerifyOp) and op.key)]
+        answered, others = await asyncio.gather(
+            self._verifications.answer(tenant, slow), self._service.run(tenant, rest)
+        )
+        verified, run = iter(answered), iter(others)
+        return BatchResponse(
+            results=[next(verified) if isinstance(op, VerifyOp) and op.key else next(run) for op in ops]
+        )
+
+    async def close(self) -> None:
+        """Stop what waits for payments."""
+        await self._verifications.close()
 
     async def stats(self) -> StatsResponse:
         """GET /api/stats."""

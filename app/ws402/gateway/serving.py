@@ -1,0 +1,103 @@
+"""An ASGI application on a TCP port, in the running event loop. The caller decides when it ends."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+from collections.abc import Iterator
+from typing import Any, Final
+
+import uvicorn
+
+from ws402.errors import ConfigurationError
+
+BACKLOG: Final = 2048
+KEEP_ALIVE_SECONDS: Final = 75
+"""Longer than our own provider keeps an idle connection, so that it never writes into a closing one."""
+GRACE_SECONDS: Final = 30
+
+
+class _Server(uvicorn.Server):
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to whoever runs the event loop."""
+        yield
+
+
+class HttpServer:
+    """Binds at once, so that a taken port is known before anything else starts; serves from `start` to `close`."""
+
+    def __init__(self, host: str, port: int) -> None:
+        self._socket = _bind(host, port)
+        self.host = host
+        self.port: int = self._socket.getsockname()[1]
+        self._server: _Server | None = None
+        self._task: asyncio.Task[None] | None = None
+
+    @property
+    def url(self) -> str:
+        """Where it is reached from this machine."""
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    async def start(self, app: Any) -> None:
+        """Serve."""
+        config = uvicorn.Config(
+            app,
+            interface="asgi3",
+            http="httptools",
+            ws="none",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            timeout_graceful_shutdown=GRACE_SECONDS,
+            backlog=BACKLOG,
+        )
+        self._server = _Server(config)
+        self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name=f"http {self.port}")
+        while not self._server.started:
+            if self._task.done():
+                self._task.result()
+                raise ConfigurationError(f"The server on port {self.port} ended while it started.")
+            await asyncio.sleep(0.005)
+
+    async def close(self) -> None:
+        """Take no new connections, answer what was asked, and end."""
+        if self._server is not None and self._task is not None:
+            self._server.should_exit = True
+            await self._task
+            self._task = None
+        self._socket.close()
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    # Named, for asyncio turns Nagle's delay off only where it sees TCP.
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((host, port))
+        listener.listen(BACKLOG)
+    except (OSError, OverflowError) as error:
+        listener.close()
+        raise _refused(host, port, error) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _refused(host: str, port: int, error: Exception) -> ConfigurationError:
+    number = getattr(error, "errno", None)
+    if number == errno.EADDRINUSE:
+        return ConfigurationError(
+            f"Port {port} is in use.",
+            remedy=f"Stop what listens there, or set another port (ss -ltnp 'sport = :{port}').",
+        )
+    if number in (errno.EACCES, errno.EPERM):
+        return ConfigurationError(f"Port {port} may not be opened by this user.", remedy="Use a port above 1023.")
+    reason = getattr(error, "strerror", None) or str(error)
+    return ConfigurationError(f"{host}:{port} cannot be listened on: {reason}.", remedy="Check the host and the port.")

@@ -1,0 +1,191 @@
+"""The gateway over HTTP: operations in micro-batches over kept-alive connections."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import secrets
+from collections.abc import Mapping
+from typing import Any, Final, TypeVar
+
+import msgspec
+from pydantic import SecretStr
+
+from ws402.errors import ConfigurationError, UnavailableError
+from ws402.protocol import (
+    AnyOp,
+    BatchRequest,
+    BatchResponse,
+    Checkpoint,
+    CheckpointOp,
+    CheckpointResponse,
+    GenerateOp,
+    GenerateRequest,
+    OpResult,
+    PaymentDetails,
+    RefundRequest,
+    RefundResponse,
+    RefundStatusOp,
+    RefundStatusRequest,
+    RefundStatusResponse,
+    ReleaseOp,
+    ReleaseRequest,
+    ResumeOp,
+    ResumeRequest,
+    ResumeResponse,
+    SettleOp,
+    SettleRequest,
+    SettleResponse,
+    VerifyOp,
+    VerifyRequest,
+    VerifyResponse,
+)
+from ws402.provider.answers import error_of_op
+from ws402.provider.lanes import Lane
+from ws402.provider.transport import BACKOFF_SECONDS, Transport
+
+T = TypeVar("T")
+
+PENDING: Final = "pending"
+VERIFY_SECONDS: Final = 45.0
+"""No verification is waited for longer; the gateway gives up earlier."""
+
+_encoder: Final = msgspec.json.Encoder()
+_batch: Final = msgspec.json.Decoder(BatchResponse)
+_details: Final[msgspec.json.Decoder[PaymentDetails]] = msgspec.json.Decoder(PaymentDetails)
+_verify: Final = msgspec.json.Decoder(VerifyResponse)
+_checkpoint: Final = msgspec.json.Decoder(CheckpointResponse)
+_settle: Final = msgspec.json.Decoder(SettleResponse)
+_resume: Final = msgspec.json.Decoder(ResumeResponse)
+_status: Final = msgspec.json.Decoder(RefundStatusResponse)
+_refund: Final = msgspec.json.Decoder(RefundResponse)
+
+
+class ProxyPaymentProvider:
+    """Asks a gateway over HTTP.
+
+    `timeout` is in seconds for one attempt, `retry_attempts` counts the first. Calls are repeated safely after a lost
+    answer: verifications and resumes carry an idempotency key, the rest is idempotent by nature. Verifications, which
+    wait for chains, travel apart from checkpoints and settlements.
+    """
+
+    name = "proxy"
+
+    def __init__(
+        self,
+        gateway_url: str,
+        api_key: str | SecretStr | None,
+        *,
+        timeout: float = 30,
+        retry_attempts: int = 3,
+        custom_headers: Mapping[str, str] | None = None,
+    ) -> None:
+        key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+        if not key:
+            raise ConfigurationError(
+                "The gateway's API key is missing.", remedy="Set GATEWAY_API_KEY to one of the gateway's keys."
+            )
+        self._transport = Transport(
+            gateway_url, key, timeout=timeout, retry_attempts=retry_attempts, custom_headers=custom_headers
+        )
+        self._attempts = retry_attempts
+        self.gateway_url: str | None = self._transport.url
+        self._quick = Lane("operations", self._send)
+        self._fresh = Lane("verifications", self._send)
+        self._waiting = Lane("waiting verifications", self._send)
+
+    def __repr__(self) -> str:
+        return f"ProxyPaymentProvider({self.gateway_url!r})"
+
+    async def start(self) -> None:
+        """Connections open when they are first needed."""
+
+    async def close(self) -> None:
+        """Finish calls under way and close connections."""
+        for lane in (self._fresh, self._waiting, self._quick):
+            await lane.close()
+        await self._transport.close()
+
+    async def generate_payment_details(self, request: GenerateRequest) -> PaymentDetails:
+        """Ask for an invoice. Repeated after a lost answer, it may leave an invoice that nobody pays."""
+        return await self._ask(self._quick, GenerateOp(body=request), _details)
+
+    async def request_payment_details(self, request: GenerateRequest) -> PaymentDetails:
+        """Another name for `generate_payment_details`, which existing users know."""
+        return await self.generate_payment_details(request)
+
+    async def verify_payment(self, request: VerifyRequest) -> VerifyResponse:
+        """Verify a proof and open (or top up) a session; waits as long as the gateway waits for the chain."""
+        op = VerifyOp(key=secrets.token_hex(16), body=request)
+        try:
+            async with asyncio.timeout(VERIFY_SECONDS):
+                return await self._ask(self._fresh, op, _verify)
+        except TimeoutError:
+            raise UnavailableError("The gateway did not verify the payment in time.", code="timeout") from None
+
+    async def checkpoint(self, request: Checkpoint) -> CheckpointResponse:
+        """Report usage."""
+        return await self._ask(self._quick, CheckpointOp(body=request), _checkpoint)
+
+    async def settle(self, request: SettleRequest) -> SettleResponse:
+        """End a session."""
+        return await self._ask(self._quick, SettleOp(body=request), _settle)
+
+    async def release(self, request: ReleaseRequest) -> CheckpointResponse:
+        """Hand a live session back."""
+        return await self._ask(self._quick, ReleaseOp(body=request), _checkpoint)
+
+    async def resume(self, request: ResumeRequest) -> ResumeResponse:
+        """Take a session over."""
+        return await self._ask(self._quick, ResumeOp(key=secrets.token_hex(16), body=request), _resume)
+
+    async def refund_status(self, refund_id: str) -> RefundStatusResponse:
+        """Where a refund is."""
+        return await self._ask(self._quick, RefundStatusOp(body=RefundStatusRequest(refund_id=refund_id)), _status)
+
+    async def issue_refund(self, request: RefundRequest) -> RefundResponse:
+        """End a session as stock servers do."""
+        content = await self._transport.call("POST", "/api/payment/refund", _encoder.encode(request))
+        return _read(_refund, content)
+
+    async def health_check(self) -> bool:
+        """Whether the gateway answers."""
+        return await self._transport.healthy()
+
+    async def get_gateway_info(self) -> dict[str, Any]:
+        """GET /api/stats."""
+        info: dict[str, Any] = msgspec.json.decode(await self._transport.call("GET", "/api/stats"))
+        return info
+
+    async def _ask(self, lane: Lane, op: AnyOp, decoder: msgspec.json.Decoder[T]) -> T:
+        attempt = 1
+        while True:
+            result = await lane.submit(op)
+            told = result.error
+            if told is None:
+                return _read(decoder, result.ok)
+            if told.code == PENDING:
+                lane = self._waiting
+                continue
+            if not told.retry or attempt >= self._attempts:
+                raise error_of_op(told)
+            await asyncio.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - not a secret
+            attempt += 1
+
+    async def _send(self, ops: list[AnyOp]) -> list[OpResult]:
+        content = await self._transport.call("POST", "/api/ops", _encoder.encode(BatchRequest(ops=ops)))
+        results = _read(_batch, content).results
+        if len(results) != len(ops):
+            raise UnavailableError("The gateway answered another number of operations.", code="bad_answer")
+        return results
+
+
+def _read(decoder: msgspec.json.Decoder[T], content: bytes | msgspec.Raw) -> T:
+    try:
+        return decoder.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise UnavailableError(
+            "The gateway's answer cannot be read.",
+            remedy="Check that GATEWAY_URL is a WS402 gateway.",
+            code="bad_answer",
+        ) from None

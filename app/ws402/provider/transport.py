@@ -1,0 +1,122 @@
+"""HTTP to a gateway: kept-alive connections, time-outs, repetitions with full jitter, and a circuit breaker."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+
+from ws402.errors import ConfigurationError, RateLimitedError, UnavailableError, WS402Error
+from ws402.provider.answers import error_of
+from ws402.provider.breaker import Breaker
+
+log = logging.getLogger(__name__)
+
+BACKOFF_SECONDS: Final = 0.1
+MAX_BACKOFF_SECONDS: Final = 5.0
+HEALTH_SECONDS: Final = 5.0
+_LOCAL: Final = ("127.0.0.1", "localhost", "::1")
+
+
+class Transport:
+    """Calls of one gateway with one API key, which appears in no log, repr or error."""
+
+    def __init__(
+        self,
+        gateway_url: str,
+        api_key: str,
+        *,
+        timeout: float,
+        retry_attempts: int,
+        custom_headers: Mapping[str, str] | None,
+    ) -> None:
+        self.url = _checked(gateway_url)
+        self._attempts = retry_attempts
+        self._breaker = Breaker()
+        headers = httpx.Headers(custom_headers)
+        headers["X-WS402-Provider"] = "proxy"
+        headers["Content-Type"] = "application/json"
+        try:
+            headers["Authorization"] = f"Bearer {api_key}"
+            headers["Authorization"].encode("ascii")
+        except UnicodeEncodeError:
+            raise ConfigurationError("GATEWAY_API_KEY has characters that a header cannot carry.") from None
+        self._http = httpx.AsyncClient(
+            base_url=self.url,
+            headers=headers,
+            timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0), pool=timeout),
+            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=60),
+            # The gateway is inside: HTTP_PROXY is not for it. SSL_CERT_FILE still names a private authority.
+            verify=httpx.create_ssl_context(trust_env=True),
+            trust_env=False,
+        )
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._http.aclose()
+
+    async def healthy(self) -> bool:
+        """Whether the gateway answers now; one attempt."""
+        try:
+            answer = await self._http.get("/api/health", timeout=HEALTH_SECONDS)
+        except httpx.HTTPError:
+            return False
+        return answer.status_code == httpx.codes.OK
+
+    async def call(self, method: str, path: str, content: bytes | None = None) -> bytes:
+        """The body of a good answer. Repeats what may work later, so the call must be safe to repeat.
+
+        Raises UnavailableError when no attempt brought an answer, and the gateway's own refusal otherwise.
+        """
+        attempt = 1
+        while True:
+            self._breaker.enter()
+            try:
+                return await self._once(method, path, content)
+            except WS402Error as error:
+                temporary = isinstance(error, UnavailableError | RateLimitedError)
+                if not temporary or attempt >= self._attempts or self._breaker.open:
+                    raise
+                pause = random.uniform(0, min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**attempt))  # noqa: S311
+                if isinstance(error, RateLimitedError):
+                    pause += min(error.retry_after, MAX_BACKOFF_SECONDS)
+                log.debug("%s %s failed (%s), attempt %d", method, path, error.code, attempt)
+                await asyncio.sleep(pause)
+                attempt += 1
+
+    async def _once(self, method: str, path: str, content: bytes | None) -> bytes:
+        try:
+            answer = await self._http.request(method, path, content=content)
+        except httpx.HTTPError as error:
+            self._breaker.failed()
+            raise UnavailableError(
+                f"The payment gateway cannot be reached: {type(error).__name__}.",
+                remedy="Check that GATEWAY_URL is right and that the gateway runs.",
+                code="gateway_unavailable",
+            ) from error
+        except BaseException:
+            self._breaker.failed()  # cancelled: a probe must not stay open
+            raise
+        if answer.status_code >= 500:
+            self._breaker.failed()
+        else:
+            self._breaker.succeeded()
+        if answer.status_code != httpx.codes.OK:
+            raise error_of(answer.status_code, answer.content, answer.headers.get("retry-after"))
+        return answer.content
+
+
+def _checked(url: str) -> str:
+    parts = urlsplit(url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigurationError("GATEWAY_URL is not an http(s) address.", remedy="Write http://host:port.")
+    if parts.username or parts.password:
+        raise ConfigurationError("GATEWAY_URL holds a password.", remedy="Use GATEWAY_API_KEY instead.")
+    if parts.scheme == "http" and parts.hostname not in _LOCAL:
+        log.warning("the gateway %s is called without TLS; keep its network private", parts.hostname)
+    return url.rstrip("/")
