@@ -1,0 +1,1 @@
+"""EVM chains (Base and its kin): native coin and ERC-20 tokens over JSON-RPC."""
