@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 from tests.fixtures.stack import PRICE, MakeStack, Stack
-from tests.wire.conftest import SETTINGS, MakeClient, MakeWallet
+from tests.wire.conftest import SETTINGS, MakeClient, MakeWallet, strict_only
 from tests.wire.peers.client import Mode, StockClient, StockSession
 from tests.wire.peers.provider import ProviderError, StockProvider
 from tests.wire.peers.server import StockServer
@@ -98,7 +98,7 @@ async def test_a02_a_proof_raced_by_stock_servers_is_valid_for_one(client: MakeC
     assert sum(answer["valid"] for answer in answers) == 1
 
 
-@pytest.mark.usefixtures("strict_only")
+@strict_only
 async def test_a03_another_persons_transaction_is_worth_nothing(client: MakeClient, provider: StockProvider) -> None:
     victim, thief = await client(), await client()
     details = await provider.generate_payment_details(DEPOSIT, "films", SECONDS)
@@ -144,7 +144,7 @@ async def test_a10_less_than_the_price_opens_nothing(client: MakeClient, provide
     await refused(provider, await peer.pay(details, amount=DEPOSIT - short))
 
 
-@pytest.mark.usefixtures("strict_only")
+@strict_only
 async def test_a10_an_underpayment_that_names_its_invoice_is_refunded(
     client: MakeClient, provider: StockProvider
 ) -> None:
@@ -306,7 +306,7 @@ async def test_a37_another_tenants_server_reaches_no_session_and_no_invoice(
     await settles(peer, before, DEPOSIT)
 
 
-@pytest.mark.usefixtures("strict_only")
+@strict_only
 async def test_a43_an_overpayment_is_credited_and_refunded_at_the_end(client: MakeClient) -> None:
     peer = await client()
     schema = await peer.schema("ticker", 60)
