@@ -4,6 +4,14 @@ from __future__ import annotations
 
 from typing import Literal, Protocol
 
+from ws402.errors import UnavailableError
+
+
+class SignerUnavailableError(UnavailableError):
+    """The keeper of a key does not answer, or not with a signature. Nothing was signed."""
+
+    code = "signer_unavailable"
+
 
 class Signer(Protocol):
     """Signs; never reveals the key, not in repr, logs or errors."""

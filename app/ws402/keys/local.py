@@ -19,7 +19,7 @@ class LocalSigner:
     __slots__ = ("_key", "algorithm", "key_id", "public_key")
 
     def __init__(self, secret: bytes, *, key_id: str | None = None) -> None:
-        """`secret`: the 32 bytes. `key_id`: a name for logs, from the public key if unset. Raises ConfigurationError."""
+        """`secret`: the 32 bytes. `key_id`: a name for logs, else from the public key. Raises ConfigurationError."""
         try:
             self._key = PrivateKey(secret)
             self.public_key: bytes = self._key.public_key.to_bytes()

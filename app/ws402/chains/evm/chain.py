@@ -1,0 +1,266 @@
+"""`EvmChain`: one EVM network, as the gateway asks for it."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Final, TypeVar
+
+from ws402.chains.base import (
+    BlockTransfers,
+    BroadcastRefusedError,
+    ChainUnavailableError,
+    Head,
+    InvoiceTerms,
+    RefundOrder,
+    SignedTransaction,
+    TransferLookup,
+    TxStatus,
+)
+from ws402.chains.evm import abi, signatures
+from ws402.chains.evm.address import normalize_address, normalize_tx
+from ws402.chains.evm.details import payment_details
+from ws402.chains.evm.endpoint import Endpoint, EndpointError
+from ws402.chains.evm.fees import Fees
+from ws402.chains.evm.pool import Pool
+from ws402.chains.evm.reader import Reader
+from ws402.chains.evm.refunds import Refunds
+from ws402.chains.evm.replies import ReplyError
+from ws402.chains.evm.transfers import Ours, number
+from ws402.errors import ConfigurationError
+from ws402.keys.base import Signer
+from ws402.money import Asset
+from ws402.protocol import EvmPaymentDetails
+from ws402.settings import EvmNetworkSettings
+
+T = TypeVar("T")
+NATIVE: Final = "ETH"
+
+
+class EvmChain:
+    """See `ws402.chains.base.Chain`. `recipient` is where invoices are paid."""
+
+    def __init__(self, settings: EvmNetworkSettings, recipient: str) -> None:
+        self._settings = settings
+        self.network = settings.network
+        self.caip2 = f"eip155:{settings.chain_id}"
+        self.native = NATIVE
+        self.recipient = normalize_address(recipient)
+        self.poll_seconds = settings.poll_seconds
+        self.assets = _assets(settings)
+        tokens = {each.contract.lower(): each.symbol for each in self.assets.values() if each.contract}
+        urls = [each.get_secret_value() for each in settings.rpc]
+        self._pool = Pool(settings.network, urls, settings.chain_id, settings.rpc_timeout_seconds)
+        self._reader = Reader(Ours(self.network, NATIVE, self.recipient, tokens), settings.final_after)
+        self._refunds = Refunds(
+            self._pool, Fees(self._pool, settings.max_fee_gwei), settings.chain_id, self.assets, self.network
+        )
+
+    # --- Life --------------------------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """See `Chain.start`. Also checks that each token is a contract with the configured decimals."""
+        await self._pool.verify(every=True)
+        await self.head()
+        for asset in self.assets.values():
+            if asset.contract:
+                await self._check_token(asset, asset.contract)
+
+    async def close(self) -> None:
+        """See `Chain.close`."""
+        await self._pool.close()
+
+    async def check(self) -> None:
+        """See `Chain.check`."""
+        await self._pool.verify(every=False)
+
+    async def _check_token(self, asset: Asset, contract: str) -> None:
+        try:
+            answer = await self._pool.call("eth_call", {"to": contract, "data": abi.DECIMALS}, "latest")
+        except ReplyError as error:
+            answer = error.message
+        try:
+            decimals = number(answer)
+        except ValueError:
+            raise ConfigurationError(
+                f"{asset.symbol} on {self.network}: there is no token at {contract}.",
+                remedy="Check the token's contract address and the network.",
+            ) from None
+        if decimals != asset.decimals:
+            raise ConfigurationError(
+                f"{asset.symbol} on {self.network} has {decimals} decimals, not {asset.decimals} as configured.",
+                remedy="Check the token's contract address and its decimals.",
+            )
+
+    # --- Payments ----------------------------------------------------------------------------------------------------
+
+    async def head(self) -> Head:
+        """See `Chain.head`."""
+        return await self._read(self._reader.head)
+
+    async def blocks(self, first: int, last: int) -> Sequence[BlockTransfers]:
+        """See `Chain.blocks`."""
+        return await self._read(lambda endpoint: self._reader.blocks(endpoint, first, last))
+
+    async def lookup(self, tx: str, *, amount: int = 0) -> TransferLookup:
+        """See `Chain.lookup`. `amount` above the limit of any asset in question makes two endpoints agree."""
+
+        async def work(endpoint: Endpoint) -> TransferLookup:
+            return await self._reader.lookup(endpoint, tx)
+
+        found = await self._read(work)
+        sums = [(each.asset, max(amount, each.amount)) for each in found.transfers]
+        if any(self._large(asset, worth) for asset, worth in sums or [(asset, amount) for asset in self.assets]):
+            return await self._agreed(work)
+        return found
+
+    def confirmations(self, asset: str, amount: int) -> int:
+        """See `Chain.confirmations`."""
+        large = self._settings.large_above.get(asset)
+        if large is not None and amount > large:
+            return max(self._settings.confirmations, self._settings.large_confirmations)
+        return self._settings.confirmations
+
+    def normalize_address(self, address: str) -> str:
+        """See `Chain.normalize_address`."""
+        return normalize_address(address)
+
+    def normalize_tx(self, tx: str) -> str:
+        """See `Chain.normalize_tx`."""
+        return normalize_tx(tx)
+
+    def new_reference(self) -> str:
+        """See `Chain.new_reference`: 192 random bits."""
+        return secrets.token_urlsafe(24)
+
+    def details(self, terms: InvoiceTerms) -> EvmPaymentDetails:
+        """See `Chain.details`."""
+        return payment_details(
+            terms,
+            self.assets[terms.asset],
+            network=self.network,
+            chain_id=self._settings.chain_id,
+            recipient=self.recipient,
+        )
+
+    # --- Accounts ----------------------------------------------------------------------------------------------------
+
+    async def check_signature(self, payer: str, message: str, signature: str) -> bool:
+        """See `Chain.check_signature`."""
+        return await self._sure(signatures.signed_by(self._pool, payer, message, signature))
+
+    async def is_contract(self, address: str) -> bool:
+        """See `Chain.is_contract`."""
+        code: str = await self._sure(self._pool.call("eth_getCode", address, "latest"))
+        return code not in ("0x", "") and not signatures.is_delegation(code)
+
+    async def balance(self, address: str, asset: str, block: int | None = None) -> int:
+        """See `Chain.balance`."""
+        at = "latest" if block is None else hex(block)
+        contract = self.assets[asset].contract
+        if contract is None:
+            return number(await self._sure(self._pool.call("eth_getBalance", address, at)))
+        call = {"to": contract, "data": abi.balance_data(address)}
+        return number(await self._sure(self._pool.call("eth_call", call, at)))
+
+    async def next_nonce(self, address: str) -> int:
+        """See `Chain.next_nonce`."""
+        return number(await self._sure(self._pool.call("eth_getTransactionCount", address, "latest")))
+
+    # --- Refunds -----------------------------------------------------------------------------------------------------
+
+    async def estimate_fee(self, order: RefundOrder, sender: str) -> int:
+        """See `Chain.estimate_fee`."""
+        return await self._refunds.estimate_fee(order, sender)
+
+    async def sign(
+        self, order: RefundOrder, signer: Signer, *, nonce: int | None, replaces: SignedTransaction | None = None
+    ) -> SignedTransaction:
+        """See `Chain.sign`. Answers `replaces` itself when the cap on fees forbids a bump."""
+        if nonce is None:
+            msg = "an EVM transaction needs a nonce"
+            raise ValueError(msg)
+        return await self._refunds.sign(order, signer, nonce=nonce, replaces=replaces)
+
+    async def sign_cancel(self, signer: Signer, *, nonce: int, replaces: SignedTransaction | None) -> SignedTransaction:
+        """See `Chain.sign_cancel`. Answers `replaces` itself when the cap on fees forbids a bump."""
+        return await self._refunds.sign_cancel(signer, nonce=nonce, replaces=replaces)
+
+    async def broadcast(self, transaction: SignedTransaction) -> None:
+        """See `Chain.broadcast`."""
+        try:
+            await self._pool.call("eth_sendRawTransaction", "0x" + transaction.raw.hex())
+        except ReplyError as error:
+            if error.already_known:
+                return
+            reason = error.refusal or "other"
+            if reason == "nonce_used" and await self._pool.call("eth_getTransactionReceipt", transaction.tx):
+                return  # it is itself what used the nonce
+            raise BroadcastRefusedError(f"{self.network} refuses the transaction: {error.message}", reason) from error
+
+    async def status(self, tx: str) -> TxStatus:
+        """See `Chain.status`. A token's transfer that moved nothing has failed, whatever its receipt says."""
+
+        async def work(endpoint: Endpoint) -> tuple[TxStatus, str, int]:
+            return await self._reader.status(endpoint, tx)
+
+        status, asset, amount = await self._read(work)
+        if self._large(asset, amount):
+            status, _, _ = await self._agreed(work)
+        return status
+
+    # --- Helpers -----------------------------------------------------------------------------------------------------
+
+    def _large(self, asset: str, amount: int) -> bool:
+        limit = self._settings.agree_above.get(asset)
+        return limit is not None and amount > limit
+
+    async def _read(self, work: Callable[[Endpoint], Awaitable[T]]) -> T:
+        return await self._pool.run(_guarded(work))
+
+    async def _agreed(self, work: Callable[[Endpoint], Awaitable[T]]) -> T:
+        return await self._pool.agree(_guarded(work))
+
+    async def _sure(self, call: Awaitable[T]) -> T:
+        """A call that no honest node refuses."""
+        try:
+            return await call
+        except ReplyError as error:
+            raise ChainUnavailableError(f"{self.network} answered with an error: {error.message}.") from error
+
+
+def _guarded(work: Callable[[Endpoint], Awaitable[T]]) -> Callable[[Endpoint], Awaitable[T]]:
+    """Let malformed answers, too, pass to the next endpoint."""
+
+    async def guarded(endpoint: Endpoint) -> T:
+        try:
+            return await work(endpoint)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise EndpointError(f"{endpoint.name}: a malformed answer ({type(error).__name__})") from error
+
+    return guarded
+
+
+def _assets(settings: EvmNetworkSettings) -> dict[str, Asset]:
+    assets = {NATIVE: Asset(network=settings.network, symbol=NATIVE, decimals=18)}
+    for token in settings.tokens:
+        if token.symbol in assets:
+            raise ConfigurationError(
+                f"{settings.network} has two assets named {token.symbol}.", remedy="Give each its own symbol."
+            )
+        contract = normalize_address(token.contract)
+        if any(each.contract == contract for each in assets.values()):
+            raise ConfigurationError(f"{settings.network} lists the token {contract} twice.", remedy="Remove one.")
+        assets[token.symbol] = Asset(
+            network=settings.network, symbol=token.symbol, decimals=token.decimals, contract=contract
+        )
+    unknown = sorted({*settings.large_above, *settings.agree_above} - set(assets))
+    if unknown:
+        raise ConfigurationError(
+            f"{settings.network} has limits for unknown assets: {', '.join(unknown)}.", remedy="Check the spelling."
+        )
+    if settings.agree_above and len({each.get_secret_value() for each in settings.rpc}) < 2:
+        raise ConfigurationError(
+            f"{settings.network}: agree_above needs two RPC endpoints.", remedy="Add another provider's, or unset it."
+        )
+    return assets

@@ -1,0 +1,55 @@
+"""Building and signing EIP-1559 transactions."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+import rlp
+from eth_keys.datatypes import Signature
+from eth_keys.exceptions import BadSignature
+from eth_utils.crypto import keccak
+from eth_utils.exceptions import ValidationError
+
+from ws402.chains.evm.address import raw
+from ws402.errors import UnavailableError
+from ws402.keys.base import Signer
+
+TYPE: Final = b"\x02"
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """An unsigned transaction. Fees are wei per gas, `value` is wei, `data` is hex with 0x."""
+
+    chain_id: int
+    nonce: int
+    tip: int
+    max_fee: int
+    gas: int
+    to: str
+    value: int
+    data: str
+
+    def fields(self) -> list[object]:
+        """The fields that are signed, in order (EIP-1559)."""
+        data = bytes.fromhex(self.data[2:])
+        return [self.chain_id, self.nonce, self.tip, self.max_fee, self.gas, raw(self.to), self.value, data, []]
+
+
+async def sign(draft: Draft, signer: Signer) -> tuple[str, bytes]:
+    """The transaction's hash and signed bytes. Raises UnavailableError when the signer's answer is not its signature."""
+    fields = draft.fields()
+    digest = keccak(TYPE + rlp.encode(fields))
+    signature = await signer.sign(digest)
+    try:
+        recovered = Signature(signature).recover_public_key_from_msg_hash(digest).to_bytes()
+    except (BadSignature, ValidationError):
+        recovered = b""
+    if recovered != signer.public_key:
+        raise UnavailableError(
+            f"The keeper of the key {signer.key_id} answered with something else than its signature."
+        )
+    r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
+    encoded = TYPE + rlp.encode([*fields, signature[64], r, s])
+    return "0x" + keccak(encoded).hex(), encoded

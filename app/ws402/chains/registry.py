@@ -1,0 +1,32 @@
+"""Which module makes the chain of which settings. Adding a kind of chain: its folder, and a line here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from typing import Any, Final
+
+from ws402.chains.base import Chain
+from ws402.errors import ConfigurationError
+
+KINDS: Final = {"EvmNetworkSettings": "ws402.chains.evm"}
+"""By the settings' class: the module whose `from_settings` makes the chain; imported only when used."""
+
+
+def chain_for(settings: Any) -> Chain:
+    """The chain of one network's settings, not started. Raises ConfigurationError."""
+    chain: Chain = import_module(KINDS[type(settings).__name__]).from_settings(settings)
+    return chain
+
+
+def chains_for(networks: Iterable[Any]) -> dict[str, Chain]:
+    """All chains by network. Raises ConfigurationError, also when two have the same name or are the same chain."""
+    chains: dict[str, Chain] = {}
+    for settings in networks:
+        chain = chain_for(settings)
+        if chain.network in chains or any(each.caip2 == chain.caip2 for each in chains.values()):
+            raise ConfigurationError(
+                f"The network {chain.network} ({chain.caip2}) is configured twice.", remedy="Remove one of them."
+            )
+        chains[chain.network] = chain
+    return chains
