@@ -6,6 +6,8 @@ import secrets
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
+import msgspec
+
 from ws402.chains.base import (
     BlockTransfers,
     BroadcastRefusedError,
@@ -15,10 +17,11 @@ from ws402.chains.base import (
     RefundOrder,
     SignedTransaction,
     TransferLookup,
+    TxState,
     TxStatus,
 )
 from ws402.chains.evm import abi, signatures
-from ws402.chains.evm.address import normalize_address, normalize_tx
+from ws402.chains.evm.address import address_of, normalize_address, normalize_tx
 from ws402.chains.evm.details import payment_details
 from ws402.chains.evm.endpoint import Endpoint, EndpointError
 from ws402.chains.evm.fees import Fees
@@ -110,9 +113,16 @@ class EvmChain:
 
         found = await self._read(work)
         sums = [(each.asset, max(amount, each.amount)) for each in found.transfers]
-        if any(self._large(asset, worth) for asset, worth in sums or [(asset, amount) for asset in self.assets]):
-            return await self._agreed(work)
-        return found
+        if not any(self._large(asset, worth) for asset, worth in sums or [(asset, amount) for asset in self.assets]):
+            return found
+
+        async def comparable(endpoint: Endpoint) -> TransferLookup:
+            answer = await work(endpoint)
+            # One endpoint may know of a block's finality before the other.
+            final = answer.state is TxState.FINAL
+            return msgspec.structs.replace(answer, state=TxState.INCLUDED) if final else answer
+
+        return await self._agreed(comparable)
 
     def confirmations(self, asset: str, amount: int) -> int:
         """See `Chain.confirmations`."""
@@ -128,6 +138,10 @@ class EvmChain:
     def normalize_tx(self, tx: str) -> str:
         """See `Chain.normalize_tx`."""
         return normalize_tx(tx)
+
+    def address_of(self, signer: Signer) -> str:
+        """See `Chain.address_of`."""
+        return address_of(signer)
 
     def new_reference(self) -> str:
         """See `Chain.new_reference`: 192 random bits."""
@@ -194,7 +208,9 @@ class EvmChain:
             if error.already_known:
                 return
             reason = error.refusal or "other"
-            if reason == "nonce_used" and await self._pool.call("eth_getTransactionReceipt", transaction.tx):
+            if reason == "nonce_used" and await self._sure(
+                self._pool.call("eth_getTransactionReceipt", transaction.tx)
+            ):
                 return  # it is itself what used the nonce
             raise BroadcastRefusedError(f"{self.network} refuses the transaction: {error.message}", reason) from error
 
@@ -205,8 +221,14 @@ class EvmChain:
             return await self._reader.status(endpoint, tx)
 
         status, asset, amount = await self._read(work)
-        if self._large(asset, amount):
+        if not status.final or not self._large(asset, amount):
+            return status
+        try:
             status, _, _ = await self._agreed(work)
+        except ChainUnavailableError:
+            # Nothing is final that only one endpoint says.
+            state = TxState.INCLUDED if status.state is TxState.FINAL else status.state
+            return msgspec.structs.replace(status, state=state, final=False)
         return status
 
     # --- Helpers -----------------------------------------------------------------------------------------------------

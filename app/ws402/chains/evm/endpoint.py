@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import logging
 import time
@@ -22,6 +23,8 @@ BATCH: Final = 50
 
 MAX_BACKOFF: Final = 30.0
 
+HEADERS: Final = {"content-type": "application/json", "accept": "application/json"}
+
 Call = tuple[str, list[Any]]
 Answer = Any
 """A call's result, or a ReplyError in its place."""
@@ -34,11 +37,12 @@ class EndpointError(Exception):
 class Endpoint:
     """Calls one URL. The URL may hold an access key: only `name`, its host, is ever shown."""
 
-    def __init__(self, url: str, http: httpx.AsyncClient, chain_id: int) -> None:
+    def __init__(self, url: str, http: httpx.AsyncClient, chain_id: int, seconds: float) -> None:
         self.name = urlsplit(url).netloc.rpartition("@")[2]
         self._url = url
         self._http = http
         self._chain_id = chain_id
+        self._seconds = seconds
         self._ids = itertools.count(1)
         self._batch = BATCH
         self._failures = 0
@@ -63,6 +67,7 @@ class Endpoint:
         except (TypeError, ValueError):
             raise self._failed("no chain id") from None
         if served != self._chain_id:
+            self._blocked_until = time.monotonic() + MAX_BACKOFF
             raise WrongChainError(
                 f"The RPC endpoint {self.name} serves chain {served}, not {self._chain_id}.",
                 remedy="Check the network's RPC URLs and its chain id.",
@@ -100,9 +105,9 @@ class Endpoint:
         single = len(bodies) == 1
         content = msgspec.json.encode(bodies[0] if single else bodies)
         try:
-            response = await self._http.post(
-                self._url, content=content, headers={"content-type": "application/json", "accept": "application/json"}
-            )
+            # The client's own time-outs are for each read: an endpoint could drip its answer for ever.
+            async with asyncio.timeout(self._seconds):
+                response = await self._http.post(self._url, content=content, headers=HEADERS)
         except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
             # The exception's own text may quote the URL.
             raise self._failed(type(error).__name__) from None
@@ -122,11 +127,12 @@ class Endpoint:
         return [self._result(by_id[number], response.status_code) for number in ids]
 
     async def _shrink(self, calls: Sequence[Call], decoded: Any, status: int) -> list[Answer]:
-        error = decoded.get("error") if isinstance(decoded, dict) else None
-        if error is None:
-            raise self._failed(f"HTTP status {status} and no answer")
+        """Ask again for fewer: the endpoint refused the whole batch."""
+        error = read_error(decoded.get("error") if isinstance(decoded, dict) else None)
+        if error.endpoint_fault and "batch" not in error.text:
+            raise self._failed(error.message)
         self._batch = max(1, len(calls) // 2)
-        log.info("%s takes no batch of %d calls: %s", self.name, len(calls), read_error(error).message)
+        log.info("%s takes no batch of %d calls (HTTP status %d): %s", self.name, len(calls), status, error.message)
         return await self._send(calls[: self._batch])
 
     def _result(self, answer: Any, status: int) -> Answer:

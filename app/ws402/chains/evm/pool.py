@@ -29,7 +29,7 @@ class Pool:
         logging.getLogger("httpx").setLevel(logging.WARNING)
         self.network = network
         self._http = httpx.AsyncClient(timeout=timeout, limits=CONNECTIONS, follow_redirects=False)
-        self.endpoints = [Endpoint(url, self._http, chain_id) for url in urls]
+        self.endpoints = [Endpoint(url, self._http, chain_id, timeout) for url in dict.fromkeys(urls)]
 
     async def close(self) -> None:
         """Close connections."""
@@ -74,11 +74,10 @@ class Pool:
         answers: list[T] = []
         troubles: list[BaseException] = []
         waiting = self._order()
-        while len(answers) < 2 or waiting:
+        while waiting:
             # Two at once; further ones only when those fail or differ.
-            batch, waiting = waiting[: max(1, 2 - len(answers))], waiting[max(1, 2 - len(answers)) :]
-            if not batch:
-                break
+            count = max(1, 2 - len(answers))
+            batch, waiting = waiting[:count], waiting[count:]
             for answer in await asyncio.gather(*(work(each) for each in batch), return_exceptions=True):
                 if isinstance(answer, EndpointError | WrongChainError):
                     troubles.append(answer)

@@ -175,9 +175,10 @@ class Reader:
     async def status(self, endpoint: Endpoint, tx: str) -> tuple[TxStatus, str, int]:
         """Where a transaction of ours stands, and the asset and amount that it is about."""
         transaction, receipt, head, final = await self._transaction(endpoint, tx)
-        if receipt is None or transaction is None:
-            state = TxState.UNKNOWN if transaction is None else TxState.PENDING
-            return TxStatus(state=state), self._ours.native, number(transaction["value"]) if transaction else 0
+        if receipt is None:
+            return TxStatus(state=TxState.UNKNOWN if transaction is None else TxState.PENDING), self._ours.native, 0
+        if transaction is None:
+            raise EndpointError(f"{endpoint.name}: a receipt without its transaction")
         asset, amount = self._worth(transaction)
         block = number(receipt["blockNumber"])
         is_final = block <= min(final, head)

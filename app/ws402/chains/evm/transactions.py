@@ -12,8 +12,7 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
 from ws402.chains.evm.address import raw
-from ws402.errors import UnavailableError
-from ws402.keys.base import Signer
+from ws402.keys.base import Signer, SignerUnavailableError
 
 TYPE: Final = b"\x02"
 
@@ -38,7 +37,7 @@ class Draft:
 
 
 async def sign(draft: Draft, signer: Signer) -> tuple[str, bytes]:
-    """The transaction's hash and signed bytes. Raises UnavailableError when the signer's answer is not its signature."""
+    """The transaction's hash and signed bytes. Raises SignerUnavailableError, also for what is not its signature."""
     fields = draft.fields()
     digest = keccak(TYPE + rlp.encode(fields))
     signature = await signer.sign(digest)
@@ -47,9 +46,7 @@ async def sign(draft: Draft, signer: Signer) -> tuple[str, bytes]:
     except (BadSignature, ValidationError):
         recovered = b""
     if recovered != signer.public_key:
-        raise UnavailableError(
-            f"The keeper of the key {signer.key_id} answered with something else than its signature."
-        )
+        raise SignerUnavailableError(f"The keeper of the key {signer.key_id} answered with no signature of that key.")
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
     encoded = TYPE + rlp.encode([*fields, signature[64], r, s])
     return "0x" + keccak(encoded).hex(), encoded

@@ -1,7 +1,7 @@
-"""Reading transfers to us out of what nodes answer. Pure: no calls; malformed answers raise KeyError, TypeError, ValueError.
+"""Reading transfers to us out of what nodes answer. Pure; malformed answers raise KeyError, TypeError or ValueError.
 
-What counts: the transaction's own value when it goes straight to us, Transfer events of the configured contracts (their
-amounts, not the call's), and, where a node traces, value that a contract sent us. Nothing of a failed transaction counts.
+What counts: the transaction's own value when it goes straight to us; Transfer events of the configured contracts (their
+amounts, not the call's); where a node traces, value that a contract sent us. Of a failed transaction nothing counts.
 """
 
 from __future__ import annotations
