@@ -198,8 +198,8 @@ class Chain(Protocol):
     def normalize_tx(self, tx: str) -> str:
         """One spelling per tx id. Raises InvalidRequestError for what is no tx id."""
 
-    def address_of(self, public_key: bytes) -> str:
-        """The account that a signer's public key signs for, normalised."""
+    def address_of(self, signer: Signer) -> str:
+        """The account that a signer signs for, normalised."""
 
     def new_reference(self) -> str:
         """A fresh, unguessable reference in the form that this chain's wallets need."""
@@ -220,18 +220,20 @@ class Chain(Protocol):
         """Nonce after the last transaction in a block; None where the chain has none."""
 
     async def estimate_fee(self, order: RefundOrder, sender: str) -> int:
-        """About what delivering costs now, in `native`. Raises RefundImpossibleError when it would revert."""
+        """About what delivering costs now, in `native`. Raises as `sign` does."""
 
     async def sign(
         self, order: RefundOrder, signer: Signer, *, nonce: int | None, replaces: SignedTransaction | None = None
     ) -> SignedTransaction:
-        """Build and sign, sending nothing. `replaces`: same nonce and order with a fee that nodes accept as a bump.
+        """Build and sign, sending nothing. `replaces`: same nonce and order with a fee that nodes accept as a bump;
+        answers `replaces` itself when the cap on fees forbids one.
 
-        Raises RefundImpossibleError when a simulation shows that the recipient refuses.
+        Raises RefundImpossibleError when a simulation shows that the recipient refuses, BroadcastRefusedError
+        ('insufficient_funds') when our account does not hold the amount.
         """
 
     async def sign_cancel(self, signer: Signer, *, nonce: int, replaces: SignedTransaction | None) -> SignedTransaction:
-        """A transaction without effect that uses up a nonce (gap filling)."""
+        """A transaction without effect that uses up a nonce (gap filling). At the cap, `replaces` itself."""
 
     async def broadcast(self, transaction: SignedTransaction) -> None:
         """Send the stored bytes; sending again is harmless. Raises BroadcastRefusedError."""

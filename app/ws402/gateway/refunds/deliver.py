@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ws402.chains.base import RefundImpossibleError, RefundOrder, SignedTransaction
+from ws402.chains.base import BroadcastRefusedError, RefundImpossibleError, RefundOrder, SignedTransaction
 from ws402.gateway.ids import new_id
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.entries import Row as Entry
@@ -116,6 +116,8 @@ class Deliverer:
             order = RefundOrder(recipient=bundle.recipient, asset=bundle.asset, amount=amount, memo="")
             try:
                 return await self._desk.chain.estimate_fee(order, self._desk.address), refused
+            except BroadcastRefusedError:
+                return 0, refused  # there is nothing to send; what it would cost does not matter
             except RefundImpossibleError as error:
                 refused[bundle.recipient] = refusal(error)
         return None, refused
@@ -136,6 +138,9 @@ class Deliverer:
                 if isinstance(answer, RefundImpossibleError):
                     refused = True
                     decided.hold += [(debt, refusal(answer)) for debt in bundle.debts if debt.state == "due"]
+                elif isinstance(answer, BroadcastRefusedError):
+                    log.warning("%s: %s", desk.network, answer)
+                    return done  # what comes after it stays due too, so that no nonce is left out
                 elif isinstance(answer, Exception):
                     raise answer
                 elif refused:

@@ -155,7 +155,7 @@ class RefundEngine:
             if network not in signers:
                 log.warning("%s has no refund key: its refunds wait", network)
                 continue
-            address = chain.address_of(signers[network].public_key)
+            address = chain.address_of(signers[network])
             desk = Desk(
                 database=database,
                 chain=chain,

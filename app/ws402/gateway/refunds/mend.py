@@ -7,7 +7,7 @@ import time
 
 from sqlalchemy import select
 
-from ws402.chains.base import RefundImpossibleError
+from ws402.chains.base import BroadcastRefusedError, RefundImpossibleError
 from ws402.gateway.ids import new_id
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.tables import attempts, deliveries
@@ -27,6 +27,7 @@ class Mender:
         self._desk = desk
         self._sender = sender
         self._next: tuple[int, float] = (-1, 0.0)
+        self._given_up: dict[str, float] = {}
 
     async def run(self, line: Line) -> None:
         """One pass. Nothing is signed or sent for a paused key."""
@@ -96,16 +97,19 @@ class Mender:
         stuck_ms = (time.monotonic() - self._next[1]) * 1000
         oldest = now_ms() - desk.policy.bump_after_ms
         stuck = stuck_ms >= desk.policy.bump_after_ms and waiting[0].last.created_at <= oldest
+        self._given_up = {each: at for each, at in self._given_up.items() if time.monotonic() < at}
         old = [
             each
             for each in waiting
-            if (stuck and each.last.created_at <= oldest) or each.last.signed.tx in self._sender.underpriced
+            if each.id not in self._given_up
+            and ((stuck and each.last.created_at <= oldest) or each.last.signed.tx in self._sender.underpriced)
         ]
         fresh: list[tuple[Delivery, Attempt]] = []
         for delivery, answer in await desk.each(old, self._replace):
             if isinstance(answer, Exception):
                 raise answer
             if answer is None:
+                self._given_up[delivery.id] = time.monotonic() + desk.policy.bump_after_ms / 1000
                 continue
             fresh.append((delivery, answer))
         if not fresh:
@@ -121,16 +125,19 @@ class Mender:
         log.warning("%s: raised the fee of %d transactions from nonce %d", desk.network, len(fresh), fresh[0][0].nonce)
 
     async def _replace(self, delivery: Delivery) -> Attempt | None:
-        """A dearer attempt; one that only gives the nonce back when the recipient refuses by now. None: at the cap."""
+        """A dearer attempt, which only gives the nonce back if the recipient refuses by now. None: not possible."""
         chain, signer = self._desk.chain, self._desk.signer
         last, kind = delivery.last, delivery.last.kind
         if kind == "refund":
             try:
                 signed = await chain.sign(delivery.order, signer, nonce=delivery.nonce, replaces=last.signed)
+            except BroadcastRefusedError as error:
+                log.warning("delivery %s cannot get a higher fee: %s", delivery.id, error)
+                return None
             except RefundImpossibleError as error:
                 log.warning("delivery %s is called off: %s", delivery.id, error)
                 kind = "cancel"
                 self._desk.counters.cancelled += 1
         if kind == "cancel":
             signed = await chain.sign_cancel(signer, nonce=delivery.nonce, replaces=last.signed)
-        return next_attempt(delivery, signed, kind=kind)
+        return None if signed.tx == last.signed.tx else next_attempt(delivery, signed, kind=kind)

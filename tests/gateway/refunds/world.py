@@ -1,0 +1,179 @@
+"""A gateway's core on a real chain and a real ledger, driven step by step: payments, settlements, refunds, audit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+from eth_account.signers.local import LocalAccount
+from pydantic import SecretStr
+from sqlalchemy import Row, select
+from tests.fixtures.evm import ETHER, Evm
+
+from ws402.chains.base import Chain
+from ws402.chains.evm import EvmChain
+from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.tables import attempts, deliveries, entries, refunds, signers
+from ws402.gateway.refunds import Operator, Policy, RefundEngine
+from ws402.gateway.service import PaymentService
+from ws402.keys.local import LocalSigner
+from ws402.protocol import GenerateRequest, Proof, RefundRequest, VerifyRequest
+from ws402.settings import EvmNetworkSettings, GatewaySettings
+
+NETWORK = "base-sepolia"
+TENANT = "test"
+UNSETTLED = ("waiting", "due", "in_flight", "confirmed")
+
+
+def make_chain(url: str, wallet: str, *, final_after: int = 2, **settings: Any) -> EvmChain:
+    """The network as a gateway is configured for it, with little to wait for."""
+    network = EvmNetworkSettings(
+        network=NETWORK,
+        chain_id=84532,
+        rpc=[SecretStr(url)],
+        final_after=final_after,
+        poll_seconds=0.2,
+        **settings,
+    )
+    return EvmChain(network, wallet)
+
+
+class World:
+    """One gateway process's parts, over `evm`."""
+
+    def __init__(
+        self,
+        evm: Evm,
+        chain: Chain,
+        database: Database,
+        key: LocalAccount,
+        *,
+        policy: Policy | None = None,
+        holder: str = "test",
+        lease_seconds: float = 30,
+    ) -> None:
+        self.evm = evm
+        self.chain = chain
+        self.database = database
+        self.key = key
+        self.wallet = chain.normalize_address(key.address)
+        settings = GatewaySettings(
+            refund_lease_seconds=lease_seconds, refund_interval_seconds=0.1, verify_wait_seconds=10
+        )
+        chains = {NETWORK: chain}
+        self.service = PaymentService(settings, database, chains, {NETWORK: {self.wallet}})
+        self.engine = RefundEngine(
+            database,
+            chains,
+            {NETWORK: LocalSigner(bytes(key.key))},
+            settings,
+            holder,
+            rules={NETWORK: policy or Policy()},
+        )
+        self.operator = Operator(database)
+
+    # --- payers ------------------------------------------------------------------------------------------------------
+
+    async def pay(self, payer: LocalAccount, amount: int, **fields: Any) -> str:
+        """Pay an invoice with its tag; answers the transaction. Nothing is claimed yet."""
+        request = GenerateRequest(amount=amount, resource_id="film", estimated_duration=60)
+        details: Any = await self.service.generate(TENANT, request)
+        data = bytes.fromhex(details.data[2:])
+        tx = await asyncio.to_thread(self.evm.send, payer, self.key.address, value=amount, data=data, **fields)
+        self.proof = Proof(reference=details.reference, tx_hash=tx, sender_address=payer.address)
+        return tx
+
+    async def claim(self) -> None:
+        """Open a session with what was just paid."""
+        opened = await self.service.verify(TENANT, VerifyRequest(proof=self.proof))
+        assert opened.valid, opened.reason
+
+    async def owe(self, payer: LocalAccount, refund: int, *, paid: int | None = None) -> str:
+        """A payer pays, uses nothing of `refund`, and ends; answers the refund's id."""
+        await self.pay(payer, paid or refund)
+        await self.claim()
+        answer = await self.service.refund(TENANT, RefundRequest(proof=self.proof, amount=refund))
+        assert answer.refund_id
+        return answer.refund_id
+
+    async def payers(self, count: int, wei: int = ETHER) -> list[LocalAccount]:
+        """Fresh accounts with money."""
+        return [await asyncio.to_thread(self.evm.account, wei) for _ in range(count)]
+
+    # --- the engine --------------------------------------------------------------------------------------------------
+
+    async def step(self, blocks: int = 0) -> None:
+        """Make blocks, then one pass of the engine."""
+        await asyncio.to_thread(self.evm.mine, blocks)
+        await self.engine.run_once()
+
+    async def finish(self, *, passes: int = 30) -> None:
+        """Blocks and passes until nothing moves by itself any more."""
+        for _ in range(passes):
+            await self.step(1)
+            if not await self.refunds(*UNSETTLED):
+                return
+        states = {row.id: (row.state, row.reason) for row in await self.refunds(*UNSETTLED)}
+        raise AssertionError(f"unfinished after {passes} passes: {states}")
+
+    # --- the ledger --------------------------------------------------------------------------------------------------
+
+    async def all(self, query: Any) -> Sequence[Row[Any]]:
+        async with self.database.begin() as connection:
+            return (await connection.execute(query)).all()
+
+    async def refunds(self, *states: str) -> Sequence[Row[Any]]:
+        query = select(refunds).order_by(refunds.c.created_at, refunds.c.id)
+        return await self.all(query.where(refunds.c.state.in_(states)) if states else query)
+
+    async def refund(self, refund_id: str) -> Row[Any]:
+        return (await self.all(select(refunds).where(refunds.c.id == refund_id)))[0]
+
+    async def deliveries(self) -> Sequence[Row[Any]]:
+        return await self.all(select(deliveries).order_by(deliveries.c.nonce))
+
+    async def attempts(self) -> Sequence[Row[Any]]:
+        query = select(attempts, deliveries.c.nonce).join(deliveries)
+        return await self.all(query.order_by(deliveries.c.nonce, attempts.c.number))
+
+    async def signer(self) -> Row[Any]:
+        return (await self.all(select(signers)))[0]
+
+    async def entries(self, kind: str) -> Sequence[Row[Any]]:
+        return await self.all(select(entries).where(entries.c.kind == kind).order_by(entries.c.id))
+
+    async def audit(self) -> None:
+        """The books agree with themselves and with the chain, to the unit."""
+        await self.service.watcher.step(self.chain)
+        for line in await self.service.audit():
+            assert line.clean, line
+
+    def received(self, account: LocalAccount) -> int:
+        """What an account was sent by our key, over all blocks."""
+        total = 0
+        for number in range(int(self.evm.rpc("eth_blockNumber"), 16) + 1):
+            block = self.evm.rpc("eth_getBlockByNumber", hex(number), True)
+            for each in block["transactions"]:
+                if (
+                    each["from"].lower() == self.wallet.lower()
+                    and (each["to"] or "").lower() == account.address.lower()
+                ):
+                    total += int(each["value"], 16)
+        return total
+
+
+@asynccontextmanager
+async def world(
+    evm: Evm, database: Database, *, float_wei: int = ETHER, key: LocalAccount | None = None, **options: Any
+) -> AsyncIterator[World]:
+    """A world of its own, with a funded refund key."""
+    key = key or await asyncio.to_thread(evm.account, float_wei)
+    made = World(evm, make_chain(evm.url, key.address), database, key, **options)
+    await made.service.start()
+    try:
+        yield made
+    finally:
+        await made.engine.close()
+        await made.service.close()
