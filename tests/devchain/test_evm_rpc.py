@@ -220,7 +220,7 @@ def test_time_can_be_moved_forward(devchain: EvmDevChain) -> None:
 
 def test_unlocked_accounts_send_and_sign(devchain: EvmDevChain) -> None:
     account = devchain.rpc("eth_accounts")[3]
-    tx = devchain.rpc("eth_sendTransaction", {"from": account, "to": "0x" + "42" * 20, "value": "0x9"})
+    tx = devchain.rpc("eth_sendTransaction", {"from": account, "to": "0x" + "ab" * 20, "value": "0x9"})
     assert devchain.rpc("eth_getTransactionReceipt", tx)["from"] == account
     assert len(devchain.rpc("personal_sign", "0x1234", account)) == 132
 

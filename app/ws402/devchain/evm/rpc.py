@@ -11,6 +11,7 @@ from eth_account import Account
 from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 from eth_typing import HexStr
+from eth_utils.address import to_checksum_address
 
 from ws402.devchain.evm import shapes
 from ws402.devchain.evm.engine import COINBASE, GAS_LIMIT, Block, Engine, raise_for
@@ -230,7 +231,7 @@ class Rpc:
             {
                 "chainId": self.engine.chain_id,
                 "nonce": nonce,
-                "to": HexStr(data(fields.to) if fields.to else ""),
+                "to": to_checksum_address(fields.to) if fields.to else HexStr(""),
                 "value": fields.value,
                 "data": fields.data,
                 "gas": gas,
