@@ -143,10 +143,6 @@ class EvmChain:
         """See `Chain.address_of`."""
         return address_of(signer)
 
-    def address_of(self, signer: Signer) -> str:
-        """See `Chain.address_of`."""
-        return address_of(signer)
-
     def new_reference(self) -> str:
         """See `Chain.new_reference`: 192 random bits."""
         return secrets.token_urlsafe(24)
