@@ -54,8 +54,9 @@ class Refunds:
         it, ChainUnavailableError.
         """
         estimate = await self._simulate(order, address_of(signer))
-        # What a contract takes may change until the block; what a plain account takes may not.
-        gas = estimate if estimate == PLAIN_GAS else estimate + estimate // 4
+        # What a plain account takes is certain. A contract may take more by then, and so does a token whose recipient
+        # has spent its last unit meanwhile: that costs 17,100 (EIP-2200).
+        gas = estimate if estimate == PLAIN_GAS else estimate + max(estimate // 4, 20_000)
         to, value, data = self._call(order)
         return await self._signed(signer, nonce, gas, to, value, data, replaces)
 
@@ -106,15 +107,17 @@ class Refunds:
         to, value, data = self._call(order)
         call = {"from": sender, "to": to, "value": hex(value), "data": data, "gas": hex(MAX_GAS)}
         token = self._assets[order.asset].contract is not None
-        calls: list[Call] = [("eth_estimateGas", [call])]
-        if token:
-            calls.append(("eth_call", [call, "latest"]))
-        estimate, *results = await self._pool.batch(calls)
-        for answer in (estimate, *results):
+        # The newest block's state: some nodes would estimate on top of the very refund that is to be replaced.
+        calls: list[Call] = [("eth_estimateGas", [call, "latest"])]
+        calls.append(("eth_call", [call, "latest"]) if token else ("eth_getBalance", [sender, "latest"]))
+        estimate, result = await self._pool.batch(calls)
+        for answer in (estimate, result):
             if isinstance(answer, ReplyError):
                 await self._explain(answer, order, sender)
-        if token and not _accepted(results[0]):
+        if token and not _accepted(result):
             raise RefundImpossibleError(f"The {order.asset} contract refuses the transfer to {order.recipient}.")
+        if not token and number(result) < order.amount:
+            raise _short(order, sender)
         gas = number(estimate)
         if gas > MAX_GAS:
             raise RefundImpossibleError(f"{order.recipient} would burn {gas} gas, more than {MAX_GAS}.")
@@ -122,9 +125,8 @@ class Refunds:
 
     async def _explain(self, error: ReplyError, order: RefundOrder, sender: str) -> None:
         """Raise what a failed simulation means. An empty account of ours must not look like a refusing recipient."""
-        short = BroadcastRefusedError(f"{sender} does not hold {order.amount} {order.asset}.", "insufficient_funds")
         if error.refusal == "insufficient_funds":
-            raise short from error
+            raise _short(order, sender) from error
         if not error.reverted:
             raise ChainUnavailableError(f"{self._network} cannot simulate a refund: {error.message}") from error
         contract = self._assets[order.asset].contract
@@ -137,8 +139,12 @@ class Refunds:
         except ReplyError as trouble:
             raise ChainUnavailableError(f"{self._network} cannot tell a balance: {trouble.message}") from trouble
         if held < order.amount:
-            raise short from error
+            raise _short(order, sender) from error
         raise RefundImpossibleError(f"{order.recipient} cannot take it: {error.message}") from error
+
+
+def _short(order: RefundOrder, sender: str) -> BroadcastRefusedError:
+    return BroadcastRefusedError(f"{sender} does not hold {order.amount} {order.asset}.", "insufficient_funds")
 
 
 def _accepted(result: str) -> bool:
