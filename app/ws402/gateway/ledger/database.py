@@ -22,7 +22,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ws402.errors import ConfigurationError, UnavailableError
-from ws402.gateway.ledger.tables import metadata
+from ws402.gateway.ledger.schema import upgrade
 
 BUSY_SECONDS: Final = 15
 """How long to wait for another process that writes to the same SQLite file."""
@@ -116,7 +116,7 @@ class Database:
         async with self.begin() as connection:
             if self.dialect == "postgresql":
                 await connection.execute(text("SELECT pg_advisory_xact_lock(402)"))
-            await connection.run_sync(metadata.create_all)
+            await connection.run_sync(upgrade)
 
     def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that may write: committed at the end of the block, rolled back by an exception."""
