@@ -138,11 +138,9 @@ async def test_a24_a_key_that_is_used_elsewhere_is_paused(devchain_evm: Evm, dat
         assert w.received(two) == SMALL
 
 
-async def test_a19_an_old_copy_of_the_ledger_does_not_pay_again_by_itself(
-    devchain_evm: Evm, sqlite_url: str, tmp_path: Any
-) -> None:
+async def test_a19_an_old_copy_of_the_ledger_does_not_pay_again_by_itself(devchain_evm: Evm, tmp_path: Any) -> None:
     copy = tmp_path / "old.db"
-    database = Database(sqlite_url)
+    database = Database(f"sqlite:///{tmp_path}/ledger.db")
     await database.create()
     async with world(devchain_evm, database) as w:
         (payer,) = await w.payers(1)

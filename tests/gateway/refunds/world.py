@@ -52,23 +52,22 @@ class World:
         *,
         policy: Policy | None = None,
         holder: str = "test",
-        lease_seconds: float = 30,
+        **settings: Any,
     ) -> None:
         self.evm = evm
         self.chain = chain
         self.database = database
         self.key = key
         self.wallet = chain.normalize_address(key.address)
-        settings = GatewaySettings(
-            refund_lease_seconds=lease_seconds, refund_interval_seconds=0.1, verify_wait_seconds=10
-        )
+        quick: dict[str, Any] = {"refund_interval_seconds": 0.1, "verify_wait_seconds": 10, "refund_lease_seconds": 30}
+        made = GatewaySettings(**quick | settings)
         chains = {NETWORK: chain}
-        self.service = PaymentService(settings, database, chains, {NETWORK: {self.wallet}})
+        self.service = PaymentService(made, database, chains, {NETWORK: {self.wallet}})
         self.engine = RefundEngine(
             database,
             chains,
             {NETWORK: LocalSigner(bytes(key.key))},
-            settings,
+            made,
             holder,
             rules={NETWORK: policy or Policy()},
         )
