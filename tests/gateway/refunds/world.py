@@ -72,6 +72,7 @@ class World:
             rules={NETWORK: policy or Policy()},
         )
         self.operator = Operator(database)
+        self.first_block = int(evm.rpc("eth_blockNumber"), 16)
 
     # --- payers ------------------------------------------------------------------------------------------------------
 
@@ -149,18 +150,18 @@ class World:
         for line in await self.service.audit():
             assert line.clean, line
 
+    def payouts(self) -> dict[str, list[int]]:
+        """By recipient in lower case: every amount that our key sent it since this world began."""
+        found: dict[str, list[int]] = {}
+        for number in range(self.first_block, int(self.evm.rpc("eth_blockNumber"), 16) + 1):
+            for each in self.evm.rpc("eth_getBlockByNumber", hex(number), True)["transactions"]:
+                if each["from"].lower() == self.wallet.lower() and each["to"]:
+                    found.setdefault(each["to"].lower(), []).append(int(each["value"], 16))
+        return found
+
     def received(self, account: LocalAccount) -> int:
-        """What an account was sent by our key, over all blocks."""
-        total = 0
-        for number in range(int(self.evm.rpc("eth_blockNumber"), 16) + 1):
-            block = self.evm.rpc("eth_getBlockByNumber", hex(number), True)
-            for each in block["transactions"]:
-                if (
-                    each["from"].lower() == self.wallet.lower()
-                    and (each["to"] or "").lower() == account.address.lower()
-                ):
-                    total += int(each["value"], 16)
-        return total
+        """What our key sent an account."""
+        return sum(self.payouts().get(account.address.lower(), []))
 
 
 @asynccontextmanager
