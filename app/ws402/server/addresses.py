@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Final
+from urllib.parse import unquote_plus
 
 from ws402.errors import ConfigurationError, RateLimitedError
 
 _HOST: Final = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+
+Header = Callable[[str], str | None]
+"""Looks up a request header."""
 
 UNKNOWN: Final = "unknown"
 """The address of a peer without one (a Unix socket)."""
@@ -40,11 +45,11 @@ class TrustedProxies:
         parsed = _parse(address)
         return parsed is not None and any(parsed in network for network in self._networks)
 
-    def client(self, peer: str, forwarded_for: str | None) -> str:
+    def client(self, peer: str, header: Header) -> str:
         """The nearest address that is not a trusted proxy: what a client itself writes there counts for nothing."""
-        if not forwarded_for or not self.trusts(peer):
+        if not self.trusts(peer):
             return peer
-        for part in reversed(forwarded_for.split(",")):
+        for part in reversed((header("X-Forwarded-For") or "").split(",")):
             hop = _host(part.strip())
             if _parse(hop) is None:
                 break
@@ -53,20 +58,34 @@ class TrustedProxies:
                 break
         return peer
 
-    def base_url(self, peer: str, headers: Mapping[str, str], *, secure: bool) -> str:
+    def base_url(self, peer: str, header: Header, *, secure: bool) -> str:
         """How the client reaches this server, as far as it can be told: scheme and host, without a path."""
         scheme = "https" if secure else "http"
-        host = headers.get("Host", "")
+        host = header("Host") or ""
         if self.trusts(peer):
-            if headers.get("X-Forwarded-Proto", "") in ("http", "https"):
-                scheme = headers["X-Forwarded-Proto"]
-            host = headers.get("X-Forwarded-Host", host)
-        return f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"
+            forwarded = header("X-Forwarded-Proto")
+            scheme = forwarded if forwarded in ("http", "https") else scheme
+            host = header("X-Forwarded-Host") or host
+        return _base_url(scheme, host)
+
+
+@lru_cache(maxsize=256)
+def _base_url(scheme: str, host: str) -> str:
+    return f"{scheme}://{host if _HOST.fullmatch(host) else 'localhost'}"
+
+
+def query_value(query: str, name: str) -> str:
+    """The first value of this name in a query string, or an empty one."""
+    for part in query.split("&"):
+        key, _, value = part.partition("=")
+        if key == name:
+            return unquote_plus(value)
+    return ""
 
 
 def group(address: str) -> str:
     """What limits count by: an IPv4 address, or the /64 that one IPv6 subscriber has (RFC 6177)."""
-    parsed = _parse(address)
+    parsed = _parse(address) if ":" in address else None
     if isinstance(parsed, IPv6Address):
         if parsed.ipv4_mapped is not None:
             return str(parsed.ipv4_mapped)

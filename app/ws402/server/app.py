@@ -80,6 +80,11 @@ class WS402Server:
             raise RuntimeError(msg)
         return int(self._uvicorn.servers[0].sockets[0].getsockname()[1])
 
+    @property
+    def live(self) -> int:
+        """Sessions that run now."""
+        return len(self.sessions.live)
+
     def run(self) -> None:
         """Serve in an event loop of its own until SIGTERM or SIGINT, which drain first. Raises ConfigurationError."""
         config = self._config()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
+from ws402.server.handshake import Upgrade
 from ws402.server.resources.http_answers import CONNECTION
 from ws402.server.socket import Socket
 
@@ -34,7 +34,7 @@ class HttpConnection(HttpToolsProtocol):
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._sessions = sessions
-        self.ws_protocol_class = cast("type[asyncio.Protocol]", partial(Socket, sessions))
+        self.ws_protocol_class = Socket  # not None: uvicorn hands upgrades to `handle_websocket_upgrade`
         self.due_tick = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
@@ -49,9 +49,15 @@ class HttpConnection(HttpToolsProtocol):
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
-        """From here on the socket has its own deadline."""
+        """The head is parsed: no need to write it down and parse it again, as uvicorn does."""
         self._sessions.wheel.cancel(self)
-        super().handle_websocket_upgrade()
+        if self.scope["method"] != "GET":
+            self.send_400_response("A WebSocket is opened with GET.")
+            return
+        self.connections.discard(self)
+        socket = Socket(self._sessions, cast("set[Any]", self.connections), self.transport)
+        self.transport.set_protocol(socket)
+        socket.begin(Upgrade(str(self.url, "latin-1"), self.headers))
 
     def tick(self, now: int) -> None:  # noqa: ARG002
         """No whole request head came in time."""

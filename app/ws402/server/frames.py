@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
 from typing import Final
 
+from websockets.protocol import OPEN
 from websockets.server import ServerProtocol
-from websockets.typing import Subprotocol
 
 TEXT: Final = 0x81
 BINARY: Final = 0x82
@@ -27,11 +26,7 @@ def frame(first: int, payload: bytes) -> bytes:
 
 
 class Connection(ServerProtocol):
-    """The sans-I/O protocol of the websockets library: handshake, parsing, pongs, close codes. No compression."""
+    """The sans-I/O protocol of the websockets library after the handshake: parsing, pongs, close codes."""
 
     def __init__(self, max_size: int) -> None:
-        super().__init__(max_size=max_size, logger=_quiet)
-
-    def select_subprotocol(self, subprotocols: Sequence[Subprotocol]) -> Subprotocol | None:
-        """The client's favourite: browsers give up when they offer some and none is taken."""
-        return subprotocols[0] if subprotocols else None
+        super().__init__(state=OPEN, max_size=max_size, logger=_quiet)

@@ -1,16 +1,34 @@
-"""Why an upgrade is refused, as an HTTP response in the same JSON family as every other error."""
+"""The opening handshake of a WebSocket (RFC 6455 §4.2), from request headers that an HTTP parser has read already."""
 
 from __future__ import annotations
 
+import binascii
 import math
+from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
+from typing import Final
 
-from websockets.datastructures import Headers
-from websockets.http11 import Response
+import msgspec
+from websockets.utils import accept_key
 
-from ws402.errors import RateLimitedError, WS402Error
+from ws402.errors import InvalidRequestError, RateLimitedError, WS402Error
 from ws402.protocol import ErrorResponse, encode
+
+VERSION: Final = b"13"
+
+
+class HandshakeError(InvalidRequestError):
+    """The request is no WebSocket handshake that we speak."""
+
+    code = "handshake"
+
+
+class VersionError(HandshakeError):
+    """Another version of the WebSocket protocol."""
+
+    code = "websocket_version"
+    status = 426
 
 
 class BusyError(RateLimitedError):
@@ -20,20 +38,62 @@ class BusyError(RateLimitedError):
     status = 503
 
 
-def rejection(error: WS402Error) -> Response:
-    """The response to an upgrade that is refused."""
-    body = encode(error_body(error))
-    headers = Headers(
-        [
-            ("Date", formatdate(usegmt=True)),
-            ("Connection", "close"),
-            ("Content-Type", "application/json"),
-            ("Content-Length", str(len(body))),
-        ]
+class Upgrade(msgspec.Struct, frozen=True):
+    """A request to open a socket: `path` with its query, headers with lower-case names."""
+
+    path: str
+    headers: list[tuple[bytes, bytes]]
+
+    def header(self, name: str) -> str | None:
+        """A header's value; several of one name are joined, in order."""
+        wanted = name.lower().encode()
+        values = [str(value, "latin-1") for key, value in self.headers if key == wanted]
+        return ",".join(values) if values else None
+
+
+def accept(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, str | None]:
+    """The response that opens the socket, and the subprotocol in it. Raises HandshakeError.
+
+    That it is a GET with `Upgrade: websocket` was checked before. The subprotocol is the client's favourite: browsers
+    give up when they offer some and none is taken.
+    """
+    key = version = offered = None
+    for name, value in headers:
+        if name == b"sec-websocket-key":
+            if key is not None:
+                raise HandshakeError("Sec-WebSocket-Key stands there twice.")
+            key = value
+        elif name == b"sec-websocket-version":
+            version = value
+        elif name == b"sec-websocket-protocol" and offered is None:
+            offered = value
+    if version != VERSION:
+        raise VersionError("This server speaks version 13 of the WebSocket protocol.")
+    text = _key(key)
+    subprotocol = str(offered, "latin-1").split(",")[0].strip() if offered else ""
+    chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
+    response = (
+        "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+        f"Sec-WebSocket-Accept: {accept_key(text)}\r\n{chosen}\r\n"
     )
+    return response.encode("latin-1"), subprotocol or None
+
+
+def rejection(error: WS402Error) -> bytes:
+    """The response to an upgrade that is refused, in the same JSON family as every other error."""
+    body = encode(error_body(error))
+    lines = [
+        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
+        f"Date: {formatdate(usegmt=True)}",
+        "Connection: close",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body)}",
+    ]
     if isinstance(error, RateLimitedError):
-        headers["Retry-After"] = str(math.ceil(error.retry_after))
-    return Response(error.status, HTTPStatus(error.status).phrase, headers, body)
+        lines.append(f"Retry-After: {math.ceil(error.retry_after)}")
+    if isinstance(error, VersionError):
+        lines.append("Sec-WebSocket-Version: 13")
+    return "\r\n".join([*lines, "", ""]).encode("latin-1") + body
 
 
 def error_body(error: WS402Error) -> ErrorResponse:
@@ -41,3 +101,14 @@ def error_body(error: WS402Error) -> ErrorResponse:
     return ErrorResponse(
         error=HTTPStatus(error.status).phrase, message=error.message, code=error.code, remedy=error.remedy
     )
+
+
+def _key(value: bytes | None) -> str:
+    """The client's key, which must be 16 bytes in base64."""
+    try:
+        raw = binascii.a2b_base64(value or b"", strict_mode=True)
+    except binascii.Error:
+        raw = b""
+    if value is None or len(raw) != 16:
+        raise HandshakeError("Sec-WebSocket-Key is not 16 bytes in base64.")
+    return str(value, "ascii")

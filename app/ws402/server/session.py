@@ -19,15 +19,14 @@ from ws402.protocol import (
     ErrorMessage,
     MaxDurationReached,
     Message,
-    PaymentRejected,
     ReleaseRequest,
-    SessionEnded,
     SettleRequest,
     SettleResponse,
     UsageUpdate,
 )
+from ws402.server.endings import ABNORMAL, RESUME_LATER, lost, settlement_news
 from ws402.server.events import RefundIssued, SessionEnd
-from ws402.server.frames import TEXT
+from ws402.server.frames import TEXT, frame
 from ws402.server.meter import Meter
 
 if TYPE_CHECKING:
@@ -35,23 +34,17 @@ if TYPE_CHECKING:
     from ws402.server.sessions import Sessions
     from ws402.server.socket import Socket
 
-ABNORMAL: Final = 1006
-RESUME_LATER: Final = 4000
-"""A client that closes with this code will resume on another socket: hand the session back instead of settling it."""
-SUPERSEDED: Final = 4001
-"""The session goes on on another socket; this one is closed."""
+RESOURCE_FAILED: Final = "The resource failed; what was not used is refunded."
 
 SETTLE_SECONDS: Final = 5
 """How long a socket stays open for the news of its settlement."""
-
-RESOURCE_FAILED: Final = "The resource failed; what was not used is refunded."
 
 LOW_SECONDS: Final = 30
 """`balance_low` is sent when the balance lasts this long, or a fifth of what was paid if that is less."""
 
 logger = logging.getLogger(__name__)
 
-_encoder = msgspec.json.Encoder()
+_encode = msgspec.json.Encoder().encode
 _update = UsageUpdate(
     session_id="", elapsed_seconds=0, consumed_amount=0, remaining_balance=0, bytes_transferred=0, message_count=0
 )
@@ -72,6 +65,7 @@ class Session:
         "message_count",
         "meter",
         "network",
+        "next_event",
         "next_ping",
         "next_update",
         "payer",
@@ -123,6 +117,7 @@ class Session:
         self.low_at = 0
         self.next_update = 0
         self.next_ping = 0
+        self.next_event = 0
 
     # --- what the resource sees ----------------------------------------------------------------------------------
 
@@ -186,7 +181,6 @@ class Session:
         self.next_update = now + self.sessions.settings.update_interval
         self.next_ping = now + self.sessions.ping_ms
         self._watch_balance()
-        self._schedule()
         try:
             self.resource.opened(self)
         except Exception:
@@ -226,15 +220,23 @@ class Session:
     # --- the wheel's side ----------------------------------------------------------------------------------------
 
     def tick(self, now: int) -> None:
-        """Something is due: the end, an update, a warning, a ping."""
-        meter = self.meter
-        if now >= meter.stops_at():
-            self._run_out(now)
+        """Something is due: mostly an update, seldom the end, a warning or a ping."""
+        if now >= self.next_event and not self._event(now):
             return
         if now >= self.next_update:
-            self._send_update(now)
+            if not self.socket.paused:
+                self._send_update(now)
             interval = self.sessions.settings.update_interval
-            self.next_update += interval * (1 + (now - self.next_update) // interval)
+            self.next_update += interval
+            if self.next_update <= now:  # a busy loop: leave out what was missed
+                self.next_update = now + interval
+        self._schedule()
+
+    def _event(self, now: int) -> bool:
+        """The rare steps; answers whether the session goes on."""
+        if now >= self.meter.stops_at:
+            self._run_out(now)
+            return False
         if self.low_at and now >= self.low_at:
             self._warn(now)
         if now >= self.next_ping:
@@ -242,8 +244,9 @@ class Session:
             if not self.socket.ping():
                 self.client_left(ABNORMAL)
                 self.socket.abort()
-                return
-        self._schedule()
+                return False
+        self._plan()
+        return True
 
     def broken(self) -> None:
         """`tick` raised."""
@@ -265,7 +268,6 @@ class Session:
         """More was paid."""
         self.meter.add(amount)
         self._watch_balance()
-        self._schedule()
 
     def finish(
         self,
@@ -284,10 +286,12 @@ class Session:
         if self.ended:
             return
         now = self.sessions.wheel.clock()
+        if unused:
+            self.meter.begin(now)
         request = SettleRequest(
             session_id=self.id,
             epoch=self.epoch,
-            elapsed_ms=self.meter.stop(now, unused=unused),
+            elapsed_ms=self.meter.stop(now),
             bytes_transferred=self.bytes_transferred,
             message_count=self.message_count,
             reason=reason,
@@ -320,7 +324,7 @@ class Session:
             return
         now = self.sessions.wheel.clock()
         self.meter.stop(now)
-        code, text, notice = _lost(reason)
+        code, text, notice = lost(reason)
         self._leave(now, reason or EndReason.SERVER_ERROR, code)
         self.socket.send(notice)
         self.socket.close(code, text)
@@ -348,16 +352,7 @@ class Session:
 
     def _settled(self, request: SettleRequest | ReleaseRequest, answer: SettleResponse | None) -> None:
         if answer is not None and isinstance(request, SettleRequest):
-            self.socket.send(
-                SessionEnded(
-                    session_id=self.id,
-                    reason=request.reason,
-                    paid_amount=answer.paid,
-                    consumed_amount=answer.consumed,
-                    refund_amount=answer.refund,
-                    refund_id=answer.refund_id,
-                )
-            )
+            self.socket.send(settlement_news(request, answer))
             if refund := int(answer.refund):
                 self.sessions.callbacks.refund_issued(
                     RefundIssued(
@@ -381,19 +376,16 @@ class Session:
             self.finish(EndReason.MAX_DURATION, notice, text="maximum duration reached")
 
     def _send_update(self, now: int) -> None:
-        """One reused message for all sessions. A client that does not read gets none: it would be old by then."""
-        socket = self.socket
-        if socket.paused:
-            return
+        """One reused message for all sessions; the meter runs, and its end is not reached."""
         meter = self.meter
-        consumed = meter.consumed(now)
+        elapsed, consumed = meter.reading(now)
         _update.session_id = self.id
-        _update.elapsed_seconds = meter.elapsed_ms(now) // 1000
+        _update.elapsed_seconds = elapsed // 1000
         _update.consumed_amount = wire_amount(consumed)
         _update.remaining_balance = wire_amount(meter.paid - consumed)
         _update.bytes_transferred = self.bytes_transferred
         _update.message_count = self.message_count
-        socket.send_payload(TEXT, _encoder.encode(_update))
+        self.socket.transport.write(frame(TEXT, _encode(_update)))
 
     def _watch_balance(self) -> None:
         """When to warn that the balance runs low; 0 for never."""
@@ -402,6 +394,11 @@ class Session:
         if moment is not None:
             lasts_ms = self.meter.paid * 1000 // self.meter.price_per_second
             self.low_at = moment - min(LOW_SECONDS * 1000, lasts_ms // 5)
+        self._plan()
+        self._schedule()
+
+    def _plan(self) -> None:
+        self.next_event = min(self.meter.stops_at, self.next_ping, self.low_at or self.next_ping)
 
     def _warn(self, now: int) -> None:
         self.low_at = 0
@@ -415,18 +412,4 @@ class Session:
         )
 
     def _schedule(self) -> None:
-        due = min(self.next_update, self.meter.stops_at(), self.next_ping)
-        if self.low_at:
-            due = min(due, self.low_at)
-        self.sessions.wheel.schedule(self, due)
-
-
-def _lost(reason: EndReason | None) -> tuple[int, str, Message]:
-    """Close code, its reason and what the client is told, when the gateway ended a session behind our back."""
-    if reason is EndReason.REORGED:
-        return 1008, "payment reversed", PaymentRejected(reason="The payment left the chain.", code=reason)
-    if reason is EndReason.SUPERSEDED:
-        return SUPERSEDED, "resumed elsewhere", ErrorMessage(code=reason, message="The session goes on elsewhere.")
-    code = reason or "unknown_session"
-    message = "The gateway has settled the session; what was not used is refunded."
-    return 1000, "session ended", ErrorMessage(code=code, message=message)
+        self.sessions.wheel.schedule(self, min(self.next_update, self.next_event))

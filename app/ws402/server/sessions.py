@@ -10,8 +10,6 @@ from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
-from websockets.datastructures import Headers
-from websockets.http11 import Request
 
 from ws402.errors import NotFoundError, RateLimitedError
 from ws402.protocol import (
@@ -24,10 +22,10 @@ from ws402.protocol import (
     SettleResponse,
 )
 from ws402.provider.base import PaymentProvider
-from ws402.server.addresses import Counts, TrustedProxies, group
+from ws402.server.addresses import Counts, TrustedProxies, group, query_value
 from ws402.server.checkpoints import Checkpointer
 from ws402.server.events import Callbacks
-from ws402.server.handshake import BusyError
+from ws402.server.handshake import BusyError, Upgrade
 from ws402.server.opening import Opening, reject
 from ws402.server.resources.base import Resource
 from ws402.server.session import Session
@@ -43,8 +41,8 @@ CONTROL_BYTES: Final = 16_384
 
 MAX_USER_ID: Final = 256
 
-UserIdExtractor = Callable[[Request], str]
-"""Who opens a socket, from its upgrade request (`path` with the query, `headers`)."""
+UserIdExtractor = Callable[[Upgrade], str]
+"""Who opens a socket, from its upgrade request."""
 
 logger = logging.getLogger(__name__)
 
@@ -149,14 +147,13 @@ class Sessions:
         if len(self.live) + len(self.waiting) >= self.settings.max_sessions:
             raise BusyError("This server is full.", retry_after=5, remedy="Try again later.")
 
-    def admit(self, socket: Socket, peer: str, headers: Headers) -> None:
+    def admit(self, socket: Socket, peer: str, request: Upgrade) -> None:
         """Let a socket in, or raise why not.
 
         Any origin may connect: sessions are paid for by proofs, and cookies mean nothing here.
         """
         self.check_room()
-        forwarded = ",".join(headers.get_all("X-Forwarded-For")) if "X-Forwarded-For" in headers else None
-        address = group(self.proxies.client(peer, forwarded))
+        address = group(self.proxies.client(peer, request.header))
         if not self.unpaid.take(address):
             raise RateLimitedError(
                 f"{self.unpaid.limit} sockets of your address wait for payment already.",
@@ -182,14 +179,14 @@ class Sessions:
         last = path.rsplit("/", 1)[-1]
         return last if last in self.resources else None
 
-    def user_id(self, request: Request, values: Mapping[str, list[str]]) -> str:
+    def user_id(self, request: Upgrade, query: str) -> str:
         """Who opens the socket."""
         if self._user_id_extractor is not None:
             try:
                 return self._user_id_extractor(request)[:MAX_USER_ID]
             except Exception:
                 logger.exception("user_id_extractor failed")
-        return values.get("userId", ["anonymous"])[0][:MAX_USER_ID]
+        return query_value(query, "userId")[:MAX_USER_ID] or "anonymous"
 
     def greet(self, socket: Socket, text: str) -> None:
         """A text message before the payment: a proof, a resume, or nothing that concerns us."""

@@ -1,6 +1,6 @@
 """One client's WebSocket, without ASGI: an asyncio protocol over the sans-I/O one, frames straight to the transport.
 
-uvicorn hands an HTTP connection over when it asks for an upgrade (`ws=` setting). The socket knows bytes, frames and
+`HttpConnection` hands a connection over when its client asks for an upgrade. The socket knows bytes, frames and
 deadlines; what they mean for money is `Session` and `Sessions`.
 """
 
@@ -9,24 +9,20 @@ from __future__ import annotations
 import asyncio
 import logging
 from enum import IntEnum
-from sys import intern
-from typing import TYPE_CHECKING, Any, Final, cast
-from urllib.parse import parse_qs, unquote
+from typing import TYPE_CHECKING, Any, Final
+from urllib.parse import unquote
 
 from websockets.frames import Frame, Opcode
-from websockets.http11 import Request, Response
 from websockets.protocol import OPEN
 
 from ws402.errors import WS402Error
 from ws402.protocol import Message, encode
-from ws402.server.addresses import UNKNOWN
+from ws402.server.addresses import UNKNOWN, query_value
+from ws402.server.endings import ABNORMAL
 from ws402.server.frames import BINARY, TEXT, Connection, frame
-from ws402.server.handshake import rejection
+from ws402.server.handshake import Upgrade, accept, rejection
 
 if TYPE_CHECKING:
-    from uvicorn.config import Config
-    from uvicorn.server import ServerState
-
     from ws402.server.session import Session
     from ws402.server.sessions import Sessions
 
@@ -36,16 +32,12 @@ UNPAID_BYTES: Final = 65_536
 CLOSE_SECONDS: Final = 10
 """How long the peer may take to answer a close frame."""
 
-ABNORMAL: Final = 1006
-"""RFC 6455 §7.4.1: the connection was lost without a close frame."""
-
 logger = logging.getLogger(__name__)
 
 
 class Phase(IntEnum):
     """What a socket is for now."""
 
-    HANDSHAKE = 0
     UNPAID = 1
     VERIFYING = 2
     LIVE = 3
@@ -81,20 +73,12 @@ class Socket(asyncio.Protocol):
         "user_id",
     )
 
-    def __init__(
-        self,
-        sessions: Sessions,
-        *,
-        config: Config,  # noqa: ARG002 - uvicorn's way to make protocols
-        server_state: ServerState,
-        app_state: dict[str, Any],  # noqa: ARG002
-        _loop: asyncio.AbstractEventLoop | None = None,
-    ) -> None:
+    def __init__(self, sessions: Sessions, connections: set[Any], transport: asyncio.Transport) -> None:
         self.sessions = sessions
-        self._connections = cast("set[Any]", server_state.connections)
+        self._connections = connections
+        self.transport = transport
         self.conn = Connection(UNPAID_BYTES)
-        self.transport: asyncio.Transport = None  # type: ignore[assignment]  # before connection_made
-        self.phase = Phase.HANDSHAKE
+        self.phase = Phase.UNPAID
         self.session: Session | None = None
         self.address: str | None = None
         """The address whose count of unpaid sockets includes this one."""
@@ -115,10 +99,28 @@ class Socket(asyncio.Protocol):
 
     # --- the transport's side ------------------------------------------------------------------------------------
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """uvicorn hands the connection over."""
-        self.transport = cast("asyncio.Transport", transport)
+    def begin(self, request: Upgrade) -> None:
+        """Answer the handshake: the socket waits for a payment proof from now on, or is refused."""
+        sessions = self.sessions
+        peername = self.transport.get_extra_info("peername")
+        peer = str(peername[0]) if isinstance(peername, tuple) else UNKNOWN
+        path, _, self.query = request.path.partition("?")
+        try:
+            response, self.subprotocol = accept(request.headers)
+            self.resource_id = sessions.resource_named(query_value(self.query, "resourceId"), unquote(path))
+            sessions.admit(self, peer, request)
+        except WS402Error as error:
+            self.phase = Phase.CLOSING
+            self.transport.write(rejection(error))
+            self.transport.close()
+            self.deadline(CLOSE_SECONDS)
+            return
         self._connections.add(self)
+        self.user_id = sessions.user_id(request, self.query)
+        secure = self.transport.get_extra_info("sslcontext") is not None
+        self.base_url = sessions.proxies.base_url(peer, request.header, secure=secure)
+        self.transport.write(response)
+        self.deadline(sessions.settings.handshake_seconds)
 
     def data_received(self, data: bytes) -> None:
         """Bytes from the client."""
@@ -126,13 +128,11 @@ class Socket(asyncio.Protocol):
         conn = self.conn
         conn.receive_data(data)
         for event in conn.events_received():
-            if type(event) is Frame:
+            if isinstance(event, Frame):
                 self._frame(event)
-            elif isinstance(event, Request):
-                self._request(event)
         if conn.writes:
             self._flush()
-        if conn.parser_exc is not None or conn.handshake_exc is not None:
+        if conn.parser_exc is not None:
             self._broken()
 
     def eof_received(self) -> bool:
@@ -218,10 +218,6 @@ class Socket(asyncio.Protocol):
         if self.open:
             self.transport.write(b"".join([frame(TEXT, encode(message)) for message in messages]))
 
-    def send_payload(self, first: int, payload: bytes) -> None:
-        """One message that is encoded already."""
-        self.transport.write(frame(first, payload))
-
     def send_message(self, message: str | bytes) -> None:
         """A message of the resource."""
         self.transport.write(frame(TEXT, message.encode()) if isinstance(message, str) else frame(BINARY, message))
@@ -267,36 +263,6 @@ class Socket(asyncio.Protocol):
         self.transport.abort()
 
     # --- frames --------------------------------------------------------------------------------------------------
-
-    def _request(self, request: Request) -> None:
-        response = self.conn.accept(request)
-        if response.status_code == 101:
-            response = self._admit(request, response)
-        self.conn.send_response(response)
-        self._flush()
-        if response.status_code != 101:
-            self.phase = Phase.CLOSING
-            self.deadline(CLOSE_SECONDS)
-
-    def _admit(self, request: Request, response: Response) -> Response:
-        """Accept the socket, or answer why not."""
-        sessions = self.sessions
-        peername = self.transport.get_extra_info("peername")
-        peer = str(peername[0]) if isinstance(peername, tuple) else UNKNOWN
-        path, _, self.query = request.path.partition("?")
-        values = parse_qs(self.query, max_num_fields=50) if self.query else {}
-        try:
-            self.resource_id = sessions.resource_named(values.get("resourceId", [""])[0], unquote(path))
-            sessions.admit(self, peer, request.headers)
-        except WS402Error as error:
-            return rejection(error)
-        self.user_id = sessions.user_id(request, values)
-        self.subprotocol = self.conn.subprotocol
-        secure = self.transport.get_extra_info("sslcontext") is not None
-        self.base_url = intern(sessions.proxies.base_url(peer, request.headers, secure=secure))
-        self.phase = Phase.UNPAID
-        self.deadline(sessions.settings.handshake_seconds)
-        return response
 
     def _frame(self, event: Frame) -> None:
         opcode = event.opcode

@@ -1,8 +1,7 @@
 """The one timer of a server: all that must happen later (usage updates, exhaustion, deadlines, pings) waits here.
 
 A timer, task or queue for each session would cost more than the session. Instead, a session stands in the bucket of its
-next due moment; every `TICK_MS` the bucket that is due is emptied. Rescheduling just writes a new moment: the old place
-is skipped when its time comes.
+next due moment; every `TICK_MS` the bucket that is due is emptied.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ class Wheel:
 
     def __init__(self, clock: Callable[[], int] = monotonic_ms) -> None:
         self.clock = clock
-        self._buckets: dict[int, list[Timed]] = {}
+        self._buckets: dict[int, set[Timed]] = {}
         self._next = clock() // TICK_MS
         self._timer: asyncio.TimerHandle | None = None
 
@@ -59,18 +58,28 @@ class Wheel:
     def schedule(self, item: Timed, at: int) -> None:
         """Call `item.tick` at this moment or up to a tick later; replaces the moment that it waited for before."""
         tick = max(-(-at // TICK_MS), self._next)
-        if item.due_tick == tick:
+        old = item.due_tick
+        if old == tick:
             return
+        if old:
+            self._remove(item, old)
         item.due_tick = tick
         bucket = self._buckets.get(tick)
         if bucket is None:
-            self._buckets[tick] = [item]
+            self._buckets[tick] = {item}
         else:
-            bucket.append(item)
+            bucket.add(item)
 
     def cancel(self, item: Timed) -> None:
         """Forget what the item waits for."""
-        item.due_tick = 0
+        if item.due_tick:
+            self._remove(item, item.due_tick)
+            item.due_tick = 0
+
+    def _remove(self, item: Timed, tick: int) -> None:
+        bucket = self._buckets.get(tick)
+        if bucket is not None:
+            bucket.discard(item)
 
     def turn(self, now: int) -> None:
         """Run everything that is due."""
@@ -79,7 +88,7 @@ class Wheel:
             tick = self._next
             self._next += 1
             for item in self._buckets.pop(tick, ()):
-                if item.due_tick != tick:
+                if item.due_tick != tick:  # an earlier step of this bucket cancelled it
                     continue
                 item.due_tick = 0
                 try:

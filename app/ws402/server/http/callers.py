@@ -16,12 +16,12 @@ Scope = Mapping[str, Any]
 
 def client_address(proxies: TrustedProxies, scope: Scope) -> str:
     """The client's address, behind proxies that we trust."""
-    return proxies.client(_peer(scope), _headers(scope).get("X-Forwarded-For"))
+    return proxies.client(_peer(scope), _headers(scope).get)
 
 
 def base_url(proxies: TrustedProxies, scope: Scope) -> str:
     """Scheme and host by which the client reached this server."""
-    return proxies.base_url(_peer(scope), _headers(scope), secure=scope["scheme"] == "https")
+    return proxies.base_url(_peer(scope), _headers(scope).get, secure=scope["scheme"] == "https")
 
 
 def bearer(scope: Scope) -> str | None:

@@ -1,0 +1,22 @@
+"""`python -m bench [server|gateway …]`: run one bench, or all. Options of a bench: `python -m bench server --help`."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import sys
+
+BENCHES = ("server", "gateway")
+
+
+def main() -> None:
+    name, *arguments = sys.argv[1:] or ["all"]
+    chosen = [each for each in BENCHES if name in (each, "all") and importlib.util.find_spec(f"bench.{each}")]
+    if not chosen:
+        sys.exit(f"usage: python -m bench [{'|'.join(BENCHES)}] [options]")
+    for each in chosen:
+        importlib.import_module(f"bench.{each}").main(arguments)
+
+
+if __name__ == "__main__":
+    main()
