@@ -78,6 +78,7 @@ class _Batch:
     transfers: dict[tuple[str, str], list[Row[Any]]] = field(default_factory=dict)
     sessions: dict[str, Row[Any]] = field(default_factory=dict)
     taken: set[TransferKey] = field(default_factory=set)
+    taking: set[TransferKey] = field(default_factory=set)
     paid: dict[str, Row[Any]] = field(default_factory=dict)
     paying: set[str] = field(default_factory=set)
     payments: list[tuple[int, dict[str, Any], Row[Any]]] = field(default_factory=list)
@@ -85,9 +86,13 @@ class _Batch:
     refunds: list[Row[Any]] = field(default_factory=list)
     refund_at: list[dict[str, Any]] = field(default_factory=list)
 
+    def is_free(self, key: TransferKey) -> bool:
+        """Nothing, as far as was read or judged, has been paid by this transfer."""
+        return key not in self.taken and key not in self.taking
+
     def forget_writes(self) -> None:
         """Start over; what was read stays."""
-        for each in (self.paying, self.payments, self.opened, self.refunds, self.refund_at):
+        for each in (self.taking, self.paying, self.payments, self.opened, self.refunds, self.refund_at):
             each.clear()
 
 
@@ -221,7 +226,7 @@ class Claims:
         usable = [row for row in found if row.asset == invoice.asset and row.recipient == invoice.recipient]
         if not usable:
             return rejected(RejectCode.WRONG_ASSET, f"The transaction does not pay in {invoice.asset}.")
-        free = [row for row in usable if row.state == "seen" and (row.network, row.tx, row.idx) not in batch.taken]
+        free = [row for row in usable if row.state == "seen" and batch.is_free((row.network, row.tx, row.idx))]
         if not free:
             return rejected(RejectCode.ALREADY_CLAIMED, "The transfer has paid for something already.")
         claim_token = op.request.claim_token
@@ -253,7 +258,7 @@ class Claims:
         """Money that opens no session goes back: at once if it names this invoice, else when nobody can claim it."""
         if bound:
             batch.refunds.append(row)
-            batch.taken.add((row.network, row.tx, row.idx))
+            batch.taking.add((row.network, row.tx, row.idx))
         elif wanted:
             at = row.block_time + 2 * self._settings.invoice_seconds * 1000
             batch.refund_at.append({"b_network": row.network, "b_tx": row.tx, "b_idx": row.idx, "refund_at": at})
@@ -294,7 +299,7 @@ class Claims:
                 "source_block": row.block,
                 "opened_at": batch.now,
             }
-        batch.taken.add((row.network, row.tx, row.idx))
+        batch.taking.add((row.network, row.tx, row.idx))
         batch.paying.add(invoice.id)
         payment = {
             "id": new_id("pay"),
