@@ -22,7 +22,7 @@ CALLS: list[tuple[str, str, Any]] = [
 
 
 @pytest.mark.parametrize(("method", "path", "body"), CALLS)
-@pytest.mark.parametrize("header", [None, "Bearer ", "Bearer wrong", "Bearer " + "0" * 64, "Basic abc", "nonsense"])
+@pytest.mark.parametrize("header", [None, "Bearer", "Bearer wrong", "Bearer " + "0" * 64, "Basic abc", "nonsense"])
 async def test_a38_without_a_valid_key_every_call_is_401(
     wire: Stack, method: str, path: str, body: Any, header: str | None
 ) -> None:

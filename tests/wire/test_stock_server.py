@@ -53,6 +53,14 @@ async def test_a_refused_proof_is_no_http_error(client: MakeClient, provider: St
     assert answer["reason"]
 
 
+async def test_a_refused_proof_does_not_harm_a_good_one_beside_it(client: MakeClient, provider: StockProvider) -> None:
+    peer = await client()
+    proofs = [await peer.pay(await provider.generate_payment_details(5 * PRICE, "films", 5)) for _ in range(3)]
+    bad = [{**proof, "reference": f"nobody-{turn}"} for turn, proof in enumerate(proofs)]
+    answers = await asyncio.gather(*(provider.verify_payment(proof) for proof in [*bad, *proofs, *bad]))
+    assert [answer["valid"] for answer in answers] == [False] * 3 + [True] * 3 + [False] * 3
+
+
 async def test_generate_answers_the_details_and_says_who_made_them(wire: Stack, provider: StockProvider) -> None:
     details = await provider.generate_payment_details(12345, "films", 5)
     assert details["type"] == "base"
