@@ -67,12 +67,54 @@ class Alive:
         self._task.cancel()
 
 
+class Deadlines:
+    """Cancels requests that take too long, from one timer for all: a time-out object each costs more than all else."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._running: dict[asyncio.Task[Any], float] = {}
+        self._late: set[asyncio.Task[Any]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def enter(self) -> asyncio.Task[Any]:
+        """Watch the request of this task, until `leave`."""
+        loop = asyncio.get_running_loop()
+        task = asyncio.current_task(loop)
+        assert task is not None  # noqa: S101 - a request runs in a task
+        self._running[task] = loop.time() + self._seconds
+        if self._timer is None:
+            self._timer = loop.call_later(1.0, self._tick, loop)
+        return task
+
+    def leave(self, task: asyncio.Task[Any]) -> None:
+        """The request is answered."""
+        self._running.pop(task, None)
+
+    def is_late(self, task: asyncio.Task[Any]) -> bool:
+        """Whether its cancellation was ours; then it is over, and the request can be answered."""
+        if task not in self._late:
+            return False
+        self._late.discard(task)
+        return task.uncancel() == 0
+
+    def _tick(self, loop: asyncio.AbstractEventLoop) -> None:
+        now = loop.time()
+        for task in [task for task, deadline in self._running.items() if deadline <= now]:
+            del self._running[task]
+            self._late.add(task)
+            task.cancel()
+        self._timer = loop.call_later(1.0, self._tick, loop) if self._running else None
+
+
 class Front:
     """What all calls share: keys, limits, time-outs, and the figures of GET /api/stats."""
 
-    def __init__(self, authenticator: Authenticator, *, max_body_bytes: int) -> None:
+    def __init__(
+        self, authenticator: Authenticator, *, max_body_bytes: int, request_seconds: float = REQUEST_SECONDS
+    ) -> None:
         self._authenticator = authenticator
         self._max_body = max_body_bytes
+        self._deadlines = Deadlines(request_seconds)
         self.serving = True
         """False while the gateway starts: every call is answered 503."""
         self.calls = 0
@@ -84,15 +126,21 @@ class Front:
 
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:
             begun = time.perf_counter()
+            task = self._deadlines.enter()
             try:
-                async with asyncio.timeout(REQUEST_SECONDS):
-                    principal, length = self._enter(scope, "POST", KeyScope.PAYMENTS)
-                    request = decode(decoder, await self._body(receive, length))
-                    content = _encode(await work(principal, request, receive))
+                principal, length = self._enter(scope, "POST", KeyScope.PAYMENTS)
+                request = decode(decoder, await self._body(receive, length))
+                content = _encode(await work(principal, request, receive))
             except Exception as error:  # noqa: BLE001 - every failure is answered
                 await refuse(send, error)
+            except asyncio.CancelledError:
+                if not self._deadlines.is_late(task):
+                    raise
+                await refuse(send, TimedOutError())
             else:
                 await reply(send, 200, content)
+            finally:
+                self._deadlines.leave(task)
             self.calls += 1
             self.seconds += time.perf_counter() - begun
 

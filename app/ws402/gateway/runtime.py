@@ -1,0 +1,173 @@
+"""A whole gateway from its settings: ledger, chains, keys, service, refunds, and the HTTP API over them."""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import socket
+from collections.abc import Mapping
+from contextlib import AsyncExitStack
+
+from ws402.chains.base import Chain
+from ws402.chains.registry import chains_for
+from ws402.errors import ConfigurationError, UnavailableError
+from ws402.gateway.app import GatewayApp
+from ws402.gateway.auth.keys import Authenticator
+from ws402.gateway.auth.stored import StoredKeys
+from ws402.gateway.figures import GatewayService, default_chain, kind_of
+from ws402.gateway.ledger.database import Database
+from ws402.gateway.refunds import RefundEngine
+from ws402.gateway.serving import HttpServer
+from ws402.keys.base import Signer
+from ws402.keys.local import LocalSigner
+from ws402.provider.direct import DirectPaymentProvider
+from ws402.settings import EvmNetworkSettings, GatewaySettings, load
+
+log = logging.getLogger(__name__)
+
+
+class Gateway:
+    """Made by `build`. `start` and `close` it once; `provider` reaches it from the same process."""
+
+    def __init__(self, settings: GatewaySettings, chains: Mapping[str, Chain], signers: Mapping[str, Signer]) -> None:
+        self.settings = settings
+        self.chains = chains
+        self.signers = signers
+        self.database = Database(settings.database_url.get_secret_value())
+        self.refunds = RefundEngine(self.database, chains, signers, settings, _holder())
+        self.service = GatewayService(
+            settings, self.database, chains, _addresses(chains, signers), on_refunds=self.refunds.wake
+        )
+        self._authenticator = Authenticator(settings)
+        self._stored = StoredKeys(self.database, self._authenticator)
+        self._http: HttpServer | None = None
+        self._app: GatewayApp | None = None
+        self._open = AsyncExitStack()
+
+    @property
+    def url(self) -> str:
+        """Where the HTTP API answers."""
+        if self._http is None:
+            msg = "the gateway serves no HTTP"
+            raise RuntimeError(msg)
+        return self._http.url
+
+    def provider(self, tenant: str = "default") -> DirectPaymentProvider:
+        """The gateway as a payment provider of this process."""
+        return DirectPaymentProvider(self.service, tenant)
+
+    async def start(self, *, http: bool = True) -> None:
+        """Take the port, open the ledger, catch up with the chains, and serve.
+
+        Probes are answered while it catches up; everything else is 503 until then. Raises ConfigurationError, after
+        which nothing is left open.
+        """
+        try:
+            await self._start(http=http)
+        except UnavailableError as error:
+            await self.close()
+            raise ConfigurationError(
+                f"The gateway cannot start: {error.message}",
+                remedy=error.remedy or "Check the endpoints of the network, such as BASE_RPC, and that they answer.",
+                code=error.code,
+            ) from error
+        except BaseException:
+            await self.close()
+            raise
+
+    async def _start(self, *, http: bool) -> None:
+        self._open.push_async_callback(self.database.close)
+        if http:
+            self._http = HttpServer(self.settings.gateway_host, self.settings.gateway_port)
+            self._open.push_async_callback(self._http.close)
+        await self.database.check()
+        await self.database.create()
+        if http:
+            await self._stored.refresh()
+            self._authenticator.require_keys()
+            await self._serve()
+        self._open.push_async_callback(self.service.close)
+        await self.service.start()
+        self._open.push_async_callback(self.refunds.close)
+        await self.refunds.start()
+        if self._http is not None and self._app is not None:
+            await self._stored.start()
+            self._open.push_async_callback(self._stored.close)
+            # Closed once more, and first: what was asked is answered while the rest still works.
+            self._open.push_async_callback(self._http.close)
+            self._app.started()
+
+    async def _serve(self) -> None:
+        assert self._http is not None  # noqa: S101 - the caller made it
+        kind = kind_of(default_chain(self.chains, self.settings.default_network))
+        self._app = GatewayApp(self.service, self._authenticator, self.settings, provider=kind)
+        self._app.starting()
+        await self._http.start(self._app.app)
+
+    async def close(self) -> None:
+        """Answer what was asked, finish what is queued, let go of keys and connections."""
+        if self._app is not None:
+            self._app.draining()
+        await self._open.aclose()
+
+
+class EmbeddedPaymentProvider(DirectPaymentProvider):
+    """A gateway inside a WS402 server's process (`PROVIDER=direct`): started and closed with the server, no HTTP."""
+
+    def __init__(self, settings: GatewaySettings | None = None, tenant: str = "default") -> None:
+        self.gateway = build(settings or load(GatewaySettings))
+        super().__init__(self.gateway.service, tenant)
+
+    async def start(self) -> None:
+        """Start the gateway. Raises ConfigurationError."""
+        await self.gateway.start(http=False)
+
+    async def close(self) -> None:
+        """Close the gateway."""
+        await self.gateway.close()
+
+
+def build(
+    settings: GatewaySettings,
+    *,
+    chains: Mapping[str, Chain] | None = None,
+    signers: Mapping[str, Signer] | None = None,
+) -> Gateway:
+    """A gateway by its settings, or over given chains and signers (by network). Raises ConfigurationError."""
+    networks = settings.networks()
+    if chains is None:
+        if not networks:
+            raise ConfigurationError(
+                "The gateway has no network.", remedy="Set BASE_RPC, BASE_NETWORK and MERCHANT_PRIVATE_KEY."
+            )
+        signers = {each.network: _signer(each) for each in networks if each.merchant_private_key} | dict(signers or {})
+        chains = chains_for(networks)
+    if settings.default_network and settings.default_network not in chains:
+        raise ConfigurationError(
+            f"DEFAULT_NETWORK={settings.default_network} is not configured.", remedy=f"Use one of: {', '.join(chains)}."
+        )
+    return Gateway(settings, chains, signers or {})
+
+
+def _signer(network: EvmNetworkSettings) -> LocalSigner:
+    assert network.merchant_private_key is not None  # noqa: S101 - the caller looked
+    try:
+        return LocalSigner.from_hex(network.merchant_private_key)
+    except ConfigurationError as error:
+        raise ConfigurationError(
+            f"MERCHANT_PRIVATE_KEY of {network.network}: {error.message}", remedy=error.remedy
+        ) from None
+
+
+def _addresses(chains: Mapping[str, Chain], signers: Mapping[str, Signer]) -> dict[str, set[str]]:
+    addresses = {network: {chain.recipient} for network, chain in chains.items()}
+    for network, signer in signers.items():
+        if network in chains:
+            addresses[network].add(chains[network].address_of(signer))
+    return addresses
+
+
+def _holder() -> str:
+    """This process, for the lease of a signing key: a name that an operator can find, and no two share."""
+    return f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
