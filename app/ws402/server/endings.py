@@ -1,8 +1,8 @@
-"""What a client learns at the end of its session, and the close codes for it."""
+"""What is told at the end of a session: to its client, with close codes, and to the server's owner."""
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ws402.protocol import (
     EndReason,
@@ -13,6 +13,10 @@ from ws402.protocol import (
     SettleRequest,
     SettleResponse,
 )
+from ws402.server.events import RefundIssued, SessionEnd
+
+if TYPE_CHECKING:
+    from ws402.server.session import Session
 
 ABNORMAL: Final = 1006
 """RFC 6455 §7.4.1: the connection was lost without a close frame."""
@@ -43,3 +47,29 @@ def lost(reason: EndReason | None) -> tuple[int, str, Message]:
     code = reason or "unknown_session"
     message = "The gateway has settled the session; what was not used is refunded."
     return 1000, "session ended", ErrorMessage(code=code, message=message)
+
+
+def session_end(session: Session, reason: EndReason, now: int) -> SessionEnd:
+    """The event of a session that ended at `now`."""
+    return SessionEnd(
+        session_id=session.id,
+        user_id=session.user_id,
+        resource_id=session.resource.settings.id,
+        reason=reason,
+        elapsed_ms=session.meter.elapsed_ms(now),
+        paid=session.meter.paid,
+        consumed=session.meter.consumed(now),
+        bytes_transferred=session.bytes_transferred,
+        message_count=session.message_count,
+    )
+
+
+def refund_issued(session: Session, answer: SettleResponse) -> RefundIssued:
+    """The event of a settlement with something left."""
+    return RefundIssued(
+        session_id=session.id,
+        user_id=session.user_id,
+        resource_id=session.resource.settings.id,
+        amount=int(answer.refund),
+        refund_id=answer.refund_id,
+    )

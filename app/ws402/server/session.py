@@ -24,8 +24,7 @@ from ws402.protocol import (
     SettleResponse,
     UsageUpdate,
 )
-from ws402.server.endings import ABNORMAL, RESUME_LATER, lost, settlement_news
-from ws402.server.events import RefundIssued, SessionEnd
+from ws402.server.endings import ABNORMAL, RESUME_LATER, lost, refund_issued, session_end, settlement_news
 from ws402.server.frames import TEXT, frame
 from ws402.server.meter import Meter
 
@@ -336,33 +335,13 @@ class Session:
             self.resource.closed(self, code)
         except Exception:
             logger.exception("resource %s failed at the end of a session", self.resource.settings.id)
-        self.sessions.callbacks.session_end(
-            SessionEnd(
-                session_id=self.id,
-                user_id=self.user_id,
-                resource_id=self.resource.settings.id,
-                reason=reason,
-                elapsed_ms=self.meter.elapsed_ms(now),
-                paid=self.meter.paid,
-                consumed=self.meter.consumed(now),
-                bytes_transferred=self.bytes_transferred,
-                message_count=self.message_count,
-            )
-        )
+        self.sessions.callbacks.session_end(session_end(self, reason, now))
 
     def _settled(self, request: SettleRequest | ReleaseRequest, answer: SettleResponse | None) -> None:
         if answer is not None and isinstance(request, SettleRequest):
             self.socket.send(settlement_news(request, answer))
-            if refund := int(answer.refund):
-                self.sessions.callbacks.refund_issued(
-                    RefundIssued(
-                        session_id=self.id,
-                        user_id=self.user_id,
-                        resource_id=self.resource.settings.id,
-                        amount=refund,
-                        refund_id=answer.refund_id,
-                    )
-                )
+            if int(answer.refund):
+                self.sessions.callbacks.refund_issued(refund_issued(self, answer))
         self.socket.close(*self.socket.close_with)
 
     # --- timed steps ---------------------------------------------------------------------------------------------

@@ -67,8 +67,8 @@ def page_handlers(assets: dict[str, Asset]) -> list[HTTPRouteHandler]:
         return _answer(assets, "index.html", request)
 
     @get("/static/{path:path}")
-    async def asset(request: AnyRequest, path: Path) -> Response[bytes]:
-        return _answer(assets, path.as_posix().lstrip("/"), request)
+    async def asset(request: AnyRequest) -> Response[bytes]:
+        return _answer(assets, Path(request.path_params["path"]).as_posix().lstrip("/"), request)
 
     return [index, asset]
 

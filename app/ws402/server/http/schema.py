@@ -43,8 +43,8 @@ class SchemaRoutes:
         """The routes."""
 
         @get("/ws402/schema/{resource_id:str}")
-        async def schema(request: AnyRequest, resource_id: str) -> Response[bytes]:
-            return json(await self._schema(request, resource_id))
+        async def schema(request: AnyRequest) -> Response[bytes]:
+            return json(await self._schema(request, request.path_params["resource_id"]))
 
         @get("/api/resources")
         async def resources() -> Response[bytes]:
