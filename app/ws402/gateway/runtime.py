@@ -9,7 +9,7 @@ import socket
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
-from ws402.chains.base import Chain
+from ws402.chains.base import Chain, ChainUnavailableError
 from ws402.chains.registry import chains_for
 from ws402.errors import ConfigurationError, UnavailableError
 from ws402.gateway.app import GatewayApp
@@ -67,9 +67,12 @@ class Gateway:
             await self._start(http=http)
         except UnavailableError as error:
             await self.close()
+            names = (
+                "BASE_RPC or the rpc of EVM_NETWORKS" if isinstance(error, ChainUnavailableError) else "DATABASE_URL"
+            )
             raise ConfigurationError(
                 f"The gateway cannot start: {error.message}",
-                remedy=error.remedy or "Check the endpoints of the network, such as BASE_RPC, and that they answer.",
+                remedy=f"Check {names}, and that what it names runs and can be reached.",
                 code=error.code,
             ) from error
         except BaseException:
