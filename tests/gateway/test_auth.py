@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
 from pydantic import SecretStr
@@ -163,22 +160,6 @@ async def test_a_key_has_its_share_of_calls_and_no_more() -> None:
     authenticator.authenticate(bearer(OTHER), "a").spend()
     await asyncio.sleep(limited.value.retry_after + 0.01)
     principal.spend()
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)])
-async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
-    url = f"sqlite:///{tmp_path / 'ledger.db'}"
-    if request.param == "postgresql":
-        url = os.environ.get("DATABASE_URL", "")
-        if not url:
-            pytest.skip("DATABASE_URL is not set")
-    opened = Database(url)
-    await opened.check()
-    await opened.create()
-    async with opened.begin() as connection:
-        await connection.execute(api_keys.delete())
-    yield opened
-    await opened.close()
 
 
 async def test_a_stored_key_works_until_it_is_revoked(database: Database) -> None:

@@ -26,6 +26,9 @@ log = logging.getLogger(__name__)
 CHUNK: Final = 50
 """Blocks asked for at once."""
 
+OPENING_DEPTH: Final = 64
+"""A new ledger begins at most this many blocks below the head."""
+
 KEEP_BLOCKS: Final = 512
 """Block hashes remembered; deeper than any reorg that finality allows."""
 
@@ -125,19 +128,21 @@ class Watcher:
             if (await _cursor(connection, chain.network)) is not None:
                 return
         head = await chain.head()
+        # Final, so that no reorg changes the opening balance; not older than state that every node still has.
+        (start,) = await chain.blocks(*[max(min(head.final, head.block), head.block - OPENING_DEPTH, 0)] * 2)
         balances = [
-            (address, symbol, await chain.balance(address, symbol, head.block))
+            (address, symbol, await chain.balance(address, symbol, start.block))
             for address in sorted(self._addresses[chain.network])
             for symbol in chain.assets
         ]
         now = now_ms()
-        row = {"network": chain.network, "first_block": head.block, "block": head.block}
+        row = {"network": chain.network, "first_block": start.block, "block": start.block}
         async with self._database.begin() as connection:
             new = await connection.execute(insert_ignore(connection, networks).returning(networks.c.network), [row])
             if new.first() is None:
                 return  # another gateway was first
             await connection.execute(
-                blocks.insert(), [{"network": chain.network, "block": head.block, "block_hash": head.block_hash}]
+                blocks.insert(), [{"network": chain.network, "block": start.block, "block_hash": start.block_hash}]
             )
             await post(
                 connection,
@@ -149,7 +154,7 @@ class Watcher:
                     if amount
                 ],
             )
-        log.info("watching %s from block %d", chain.network, head.block)
+        log.info("watching %s from block %d", chain.network, start.block)
 
     async def step(self, chain: Chain) -> None:
         """Look once: bring the ledger up to the chain's head, through a reorg if there was one."""
