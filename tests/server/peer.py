@@ -111,7 +111,9 @@ class Shop:
         """The reference of a new invoice."""
         return str((await self.schema(resource, duration=seconds, **query))["paymentDetails"]["reference"])
 
-    async def connect(self, resource: str | None = "ticker", *, query: str = "", path: str = "/", **options: Any) -> Peer:
+    async def connect(
+        self, resource: str | None = "ticker", *, query: str = "", path: str = "/", **options: Any
+    ) -> Peer:
         """A socket that has not paid."""
         address = self.url.replace("http", "ws") + path + "?userId=ann"
         if resource is not None:
@@ -135,7 +137,9 @@ class Shop:
 
     async def ended(self, peer: Peer, seconds: float = 5) -> Any:
         """The session in the gateway's books once it has ended there."""
-        return await self.until(lambda: self.book(peer) if self.book(peer).state in ("ended", "reversed") else None, seconds)
+        return await self.until(
+            lambda: self.book(peer) if self.book(peer).state in ("ended", "reversed") else None, seconds
+        )
 
     async def until(self, condition: Any, seconds: float = 5) -> Any:
         """Wait until this is true; answers it."""

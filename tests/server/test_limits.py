@@ -40,9 +40,7 @@ class Raw:
     def frame(self, first: int, payload: bytes = b"", *, mask: bool = True) -> None:
         size = len(payload)
         flag = 0x80 if mask else 0
-        head = (
-            struct.pack("!BB", first, flag | size) if size < 126 else struct.pack("!BBH", first, flag | 126, size)
-        )
+        head = struct.pack("!BB", first, flag | size) if size < 126 else struct.pack("!BBH", first, flag | 126, size)
         key = os.urandom(4) if mask else b""
         masked = bytes(byte ^ key[at % 4] for at, byte in enumerate(payload)) if mask else payload
         self.writer.write(head + key + masked)
@@ -194,7 +192,7 @@ async def test_a_full_server_says_when_to_come_back_and_sells_no_invoice(open_sh
     assert (await shop.get("/health/ready")).status_code == 503
     await peer.close()
     await shop.ended(peer)
-    assert await shop.buy()
+    await shop.buy()
 
 
 async def test_a_message_that_is_too_large_closes_1009_and_settles(open_shop: OpenShop) -> None:

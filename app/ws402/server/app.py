@@ -22,6 +22,7 @@ from ws402.server.connection import HttpConnection
 from ws402.server.drain import drain
 from ws402.server.events import Callback, Callbacks, PaymentVerified, RefundIssued, SessionEnd
 from ws402.server.http.answers import http_error, internal_error, ws402_error
+from ws402.server.http.checkout import CheckoutRoutes
 from ws402.server.http.page import page_handlers, read_assets
 from ws402.server.http.resources import ResourceRoutes
 from ws402.server.http.schema import SchemaRoutes
@@ -61,6 +62,7 @@ class WS402Server:
                 *schema.handlers(),
                 *self._status.handlers(),
                 *ResourceRoutes(sessions, schema).handlers(),
+                *CheckoutRoutes(sessions).handlers(),
                 *page_handlers(read_assets()),
             ],
             cors_config=CORS,

@@ -13,7 +13,6 @@ from ws402.money import wire_amount
 from ws402.protocol import (
     VERSION,
     GenerateRequest,
-    PaymentDetails,
     Pricing,
     ResourceInfo,
     ResourceListing,
@@ -74,29 +73,8 @@ class SchemaRoutes:
         seconds = self._duration(request.query_params.get("duration"))
         self._asked.take(group(client_address(sessions.proxies, request.scope)))
         sessions.check_room()
-        details = await self._invoice(request, settings, seconds)
-        symbol = self._symbols[settings.id] = details.asset or details.currency
-        base = self._settings.public_url or base_url(sessions.proxies, request.scope)
-        return SchemaResponse(
-            protocol="ws402",
-            version=VERSION,
-            resource_id=settings.id,
-            websocket_endpoint=_websocket(base, settings.id),
-            pricing=_pricing(settings, seconds, symbol),
-            payment_details=details,
-            max_session_duration=self._settings.max_session_duration,
-        )
-
-    async def _invoice(self, request: AnyRequest, settings: ResourceSettings, seconds: int) -> PaymentDetails:
-        session_id = request.query_params.get("sessionId")
-        rate = settings.price_per_second
-        if session_id is not None:
-            token = request.query_params.get("token") or bearer(request.scope) or ""
-            session = self._sessions.for_top_up(session_id, token)
-            if session.resource.settings.id != settings.id:
-                raise InvalidRequestError("The session is for another resource.", code="resource_mismatch")
-            rate = session.meter.price_per_second
-        return await self._sessions.provider.generate_payment_details(
+        session_id, rate = self._session(request, settings)
+        details = await sessions.provider.generate_payment_details(
             GenerateRequest(
                 amount=wire_amount(seconds * rate),
                 resource_id=settings.id,
@@ -107,6 +85,28 @@ class SchemaRoutes:
                 session_id=session_id,
             )
         )
+        symbol = self._symbols[settings.id] = details.asset or details.currency
+        base = self._settings.public_url or base_url(sessions.proxies, request.scope)
+        return SchemaResponse(
+            protocol="ws402",
+            version=VERSION,
+            resource_id=settings.id,
+            websocket_endpoint=_websocket(base, settings.id),
+            pricing=_pricing(rate, seconds, symbol),
+            payment_details=details,
+            max_session_duration=self._settings.max_session_duration,
+        )
+
+    def _session(self, request: AnyRequest, settings: ResourceSettings) -> tuple[str | None, int]:
+        """The session that is to be topped up, if one is, and the price: a session keeps the one that it began with."""
+        session_id = request.query_params.get("sessionId")
+        if session_id is None:
+            return None, settings.price_per_second
+        token = request.query_params.get("token") or bearer(request.scope) or ""
+        session = self._sessions.for_top_up(session_id, token)
+        if session.resource.settings.id != settings.id:
+            raise InvalidRequestError("The session is for another resource.", code="resource_mismatch")
+        return session_id, session.meter.price_per_second
 
     def _duration(self, text: str | None) -> int:
         if text is None:
@@ -120,22 +120,21 @@ class SchemaRoutes:
         return int(text)
 
     def _listing(self, settings: ResourceSettings) -> ResourceListing:
+        symbol = settings.asset or self._symbols.get(settings.id, "")
         return ResourceListing(
             id=settings.id,
             name=settings.name or settings.id,
             type=settings.kind,
-            pricing=_pricing(
-                settings, settings.estimated_seconds, settings.asset or self._symbols.get(settings.id, "")
-            ),
+            pricing=_pricing(settings.price_per_second, settings.estimated_seconds, symbol),
         )
 
 
-def _pricing(settings: ResourceSettings, seconds: int, currency: str) -> Pricing:
+def _pricing(rate: int, seconds: int, currency: str) -> Pricing:
     return Pricing(
-        price_per_second=wire_amount(settings.price_per_second),
+        price_per_second=wire_amount(rate),
         currency=currency,
         estimated_duration=seconds,
-        total_price=wire_amount(seconds * settings.price_per_second),
+        total_price=wire_amount(seconds * rate),
     )
 
 
