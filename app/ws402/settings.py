@@ -281,6 +281,8 @@ class ServerSettings(_Settings):
     """A client that reads too slowly is cut off, and settled, when this much waits for it."""
     schema_per_minute: int = Field(default=120, ge=1)
     """Invoices that one address may ask for in a minute."""
+    dev_rpc_url: str | None = Field(default=None, pattern=r"^http://(127\.0\.0\.1|localhost)(:\d+)?/?$")
+    """DEVELOPMENT ONLY: a development node on this machine, from whose test accounts the checkout page may pay."""
     status_public: bool = False
     """UNSAFE: serve /status without a key; it names users."""
     status_key: SecretStr | None = None

@@ -179,10 +179,12 @@ async def _payment(
         known = store.take_open(target.base, resource_id, payer.wallet.address)
     if known is not None:
         if known.state is PaymentState.DONE:
+            store.release(known)
             raise ConflictError(
                 f"The payment '{known.id}' was used: its session has ended.", remedy="Use another payment id."
             )
         if (known.base, known.resource_id) != (target.base, resource_id):
+            store.release(known)
             raise ConflictError(f"The payment '{known.id}' is for {known.resource_id} at {known.base}.")
         return known if known.state is PaymentState.PROVED else await payer.go_on(known)
     offer = await fetch_offer(http, target, resource_id, duration)

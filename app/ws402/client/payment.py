@@ -66,11 +66,12 @@ class Payer:
                 payment = self.store.add(payment, replaces=replaces)
                 try:
                     await self.wallet.send(_signed(payment))
-                except WalletError as error:
-                    if error.code != "nonce_taken":
-                        raise
-                    replaces = payment
-                    continue
+                except BaseException as error:
+                    if isinstance(error, WalletError) and error.code == "nonce_taken":
+                        replaces = payment
+                        continue
+                    self.store.release(payment)
+                    raise
             return await self.await_block(payment)
         assert replaces is not None  # noqa: S101 - the loop ends here only after a lost nonce
         self.store.update(replaces, PaymentState.DONE)
@@ -82,6 +83,14 @@ class Payer:
 
     async def go_on(self, payment: Payment) -> Payment:
         """Send a payment again that was written down before: the same bytes, so it cannot be paid twice."""
+        try:
+            await self._send_again(payment)
+        except BaseException:
+            self.store.release(payment)
+            raise
+        return await self.await_block(payment)
+
+    async def _send_again(self, payment: Payment) -> None:
         signed = _signed(payment)
         inclusion = await self.wallet.inclusion(signed, 0)
         if inclusion is Inclusion.PENDING:
@@ -101,13 +110,21 @@ class Payer:
                     if error.code == "nonce_taken":
                         self.store.update(payment, PaymentState.DONE)
                     raise
-        return await self.await_block(payment)
 
     async def await_block(self, payment: Payment) -> Payment:
-        """Wait until it is in a block. Raises PaymentPendingError, PaymentFailedError."""
-        match await self.wallet.inclusion(_signed(payment), self._block_seconds):
+        """Wait until it is in a block. Raises PaymentPendingError, PaymentFailedError, NodeUnavailableError."""
+        try:
+            inclusion = await self.wallet.inclusion(_signed(payment), self._block_seconds)
+            self._judge(payment, inclusion)
+        except BaseException:
+            self.store.release(payment)
+            raise
+        return payment
+
+    def _judge(self, payment: Payment, inclusion: Inclusion) -> None:
+        match inclusion:
             case Inclusion.INCLUDED:
-                return payment
+                return
             case Inclusion.PENDING:
                 raise PaymentPendingError(
                     f"The payment {payment.tx} is in no block after {self._block_seconds:g} s.",
