@@ -7,6 +7,7 @@ An environment variable is a field's name in capitals; lists and tables are writ
 from __future__ import annotations
 
 import os
+import re
 import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, Self, TypeVar
@@ -18,6 +19,7 @@ from pydantic_settings import (
     NoDecode,
     PydanticBaseSettingsSource,
     SettingsConfigDict,
+    SettingsError,
 )
 
 from ws402.errors import ConfigurationError
@@ -306,3 +308,10 @@ def load(kind: type[T], **values: Any) -> T:
             name = ".".join(str(part) for part in each["loc"]).upper() or kind.__name__
             lines.append(f"{name}: {each['msg'].removeprefix('Value error, ')}")
         raise ConfigurationError("; ".join(lines)) from None
+    except SettingsError as error:
+        # Its cause would quote the value; its text names the field.
+        named = re.search(r'field "([^"]+)"', str(error))
+        raise ConfigurationError(
+            f"{named.group(1).upper() if named else 'A setting'} is not JSON.",
+            remedy="Write lists and tables of settings as JSON in the environment, or use the file of WS402_CONFIG.",
+        ) from None

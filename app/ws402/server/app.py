@@ -114,10 +114,21 @@ class WS402Server:
     async def _lifespan(self, app: Litestar) -> AsyncIterator[None]:  # noqa: ARG002
         await self.sessions.start()
         self._status.started = True
+        self.sessions.spawn(self._greet_gateway())
         try:
             yield
         finally:
             await self.sessions.close()
+
+    async def _greet_gateway(self) -> None:
+        """Say early that the gateway is away; that it comes later is no reason not to start."""
+        try:
+            healthy = await self.sessions.provider.health_check()
+        except WS402Error:
+            healthy = False
+        if not healthy:
+            url = self.sessions.provider.gateway_url or self.sessions.provider.name
+            logger.warning("the gateway does not answer (%s); sessions can begin when it does", url)
 
     def _listen(self) -> sockets.socket:
         host, port = self.settings.host, self.settings.port
