@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from typing import Any
 
 import pytest
 from tests.fixtures.evm import ETHER
-from tests.fixtures.stack import Stack
+from tests.fixtures.stack import Stack, postgres_ledger
 from tests.wire.peers.client import Mode, StockClient
 from tests.wire.peers.provider import StockProvider
 from tests.wire.peers.wallet import Wallet
@@ -32,20 +32,28 @@ def mode(request: pytest.FixtureRequest) -> Any:
     return request.param
 
 
-def running(folder: pytest.TempPathFactory, mode: Mode) -> Iterator[Stack]:
-    """One chain, one gateway, two servers; for many tests, which must not disturb each other."""
-    stack = Stack(folder.mktemp(f"wire-{mode}"), gateway_settings=SETTINGS[mode])
-    try:
-        stack.start(servers=2)
-        yield stack
-    finally:
-        stack.stop()
+@pytest.fixture(scope="session")
+def ledger(request: pytest.FixtureRequest) -> str:
+    """Which database the gateway keeps its ledger in; see `on_both_ledgers`."""
+    return str(getattr(request, "param", "sqlite"))
+
+
+on_both_ledgers = pytest.mark.parametrize(
+    "ledger", ["sqlite", pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True, scope="session"
+)
+"""For what the database decides."""
 
 
 @pytest.fixture(scope="session")
-def wire(tmp_path_factory: pytest.TempPathFactory, mode: Mode) -> Iterator[Stack]:
-    """A stack in each mode."""
-    yield from running(tmp_path_factory, mode)
+def wire(tmp_path_factory: pytest.TempPathFactory, mode: Mode, ledger: str) -> Iterator[Stack]:
+    """One chain, one gateway, two servers, in each mode; for many tests, which must not disturb each other."""
+    with ExitStack() as opened:
+        url = opened.enter_context(postgres_ledger()) if ledger == "postgresql" else None
+        folder = tmp_path_factory.mktemp(f"wire-{mode}-{ledger}")
+        stack = Stack(folder, gateway_settings=SETTINGS[mode], database_url=url)
+        opened.callback(stack.stop)
+        stack.start(servers=2)
+        yield stack
 
 
 @pytest.fixture

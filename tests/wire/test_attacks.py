@@ -11,10 +11,12 @@ from typing import Any
 
 import pytest
 from tests.fixtures.stack import PRICE, MakeStack, Stack
-from tests.wire.conftest import SETTINGS, MakeClient, MakeWallet, strict_only
+from tests.wire.conftest import SETTINGS, MakeClient, MakeWallet, on_both_ledgers, strict_only
 from tests.wire.peers.client import Mode, StockClient, StockSession
 from tests.wire.peers.provider import ProviderError, StockProvider
 from tests.wire.peers.server import StockServer
+
+pytestmark = on_both_ledgers
 
 SECONDS = 300
 DEPOSIT = SECONDS * PRICE
@@ -137,11 +139,11 @@ async def test_a06_a_payment_for_a_cheap_resource_does_not_open_a_dear_one(clien
         assert session.balance == DEPOSIT
 
 
-@pytest.mark.parametrize("short", [1, DEPOSIT // 100, DEPOSIT - 1])
-async def test_a10_less_than_the_price_opens_nothing(client: MakeClient, provider: StockProvider, short: int) -> None:
+async def test_a10_less_than_the_price_opens_nothing(client: MakeClient, provider: StockProvider) -> None:
     peer = await client()
-    details = await provider.generate_payment_details(DEPOSIT, "films", SECONDS)
-    await refused(provider, await peer.pay(details, amount=DEPOSIT - short))
+    for short in (1, DEPOSIT // 100, DEPOSIT - 1):
+        details = await provider.generate_payment_details(DEPOSIT, "films", SECONDS)
+        await refused(provider, await peer.pay(details, amount=DEPOSIT - short))
 
 
 @strict_only
@@ -171,19 +173,17 @@ async def test_a16_a_refund_goes_to_the_payer_whoever_is_named(client: MakeClien
     assert await thief.wallet.balance() == stolen
 
 
-@pytest.mark.parametrize("excess", [1, DEPOSIT, 10**30])
-async def test_a17_more_than_was_paid_is_never_refunded(
-    client: MakeClient, provider: StockProvider, excess: int
-) -> None:
+async def test_a17_more_than_was_paid_is_never_refunded(client: MakeClient, provider: StockProvider) -> None:
     peer = await client()
     proof = await peer.pay(await provider.generate_payment_details(DEPOSIT, "films", SECONDS))
     assert (await provider.verify_payment(proof))["valid"]
     before = await peer.wallet.balance()
-    with pytest.raises(ProviderError) as refusal:
-        await provider.issue_refund(proof, DEPOSIT + excess)
-    assert refusal.value.status == 409
-    assert refusal.value.body["error"] == "Conflict"
-    assert int(refusal.value.body["refundable"]) == DEPOSIT
+    for excess in (1, DEPOSIT, 10**30):
+        with pytest.raises(ProviderError) as refusal:
+            await provider.issue_refund(proof, DEPOSIT + excess)
+        assert refusal.value.status == 409
+        assert refusal.value.body["error"] == "Conflict"
+        assert int(refusal.value.body["refundable"]) == DEPOSIT
     assert (await provider.issue_refund(proof, DEPOSIT))["amount"] == DEPOSIT
     await settles(peer, before, DEPOSIT)
 
