@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 from eth_account import Account
 from tests.fixtures.evm import Contract
+from tests.fixtures.nodes import Node
 from tests.fixtures.worlds import EvmWorld
 
 TEXT = "WS402 payment\nof something"
@@ -46,6 +48,25 @@ async def test_a33_a_wallet_that_burns_gas_or_babbles_is_a_no_soon(world: EvmWor
     started = time.monotonic()
     assert not await world.chain.check_signature(wallet.address, TEXT, "0x" + "11" * 65)
     assert time.monotonic() - started < 10
+
+
+async def test_a33_the_check_of_a_wallet_has_a_gas_limit(
+    fresh_world: EvmWorld, make_node: Callable[[str], Node]
+) -> None:
+    node = make_node(fresh_world.evm.url)
+    asked: list[int] = []
+
+    def note(method: str, params: list[Any], result: Any) -> Any:
+        if method == "eth_call" and params[0]["to"] == wallet.address:
+            asked.append(int(params[0]["gas"], 16))
+        return result
+
+    wallet = deployed(fresh_world, CHATTERBOX)
+    node.change = note
+    async with fresh_world.over(node.url) as chain:
+        assert not await chain.check_signature(wallet.address, TEXT, "0x" + "11" * 65)
+    assert asked
+    assert max(asked) <= 1_000_000
 
 
 async def test_a33_a_contract_that_is_no_wallet_is_a_no(world: EvmWorld, contracts: Any) -> None:

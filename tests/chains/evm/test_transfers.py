@@ -128,6 +128,47 @@ async def test_a13_a_tag_behind_a_batch_ties_no_transfer(world: EvmWorld, contra
     assert [each.tags for each in found] == [(), ()]
 
 
+async def test_a13_a_tag_ties_nothing_when_the_call_made_two_transfers_to_us(world: EvmWorld, contracts: Any) -> None:
+    payer = world.evm.account()
+    # The token's owner, who earns its fee, is our own account.
+    token = world.evm.deploy(contracts["FeeOnTransferToken"], SUPPLY, 100, sender=world.key)
+    world.evm.send(world.key, token.address, data=token.data("transfer", payer.address, 10**6))
+    async with world.accepting(token) as chain:
+        data = token.data("transfer", chain.recipient, 10_000) + bytes.fromhex(TAG)
+        found = await both(chain, world.evm.send(payer, token.address, data=data))
+        assert [(each.amount, each.tags) for each in found.transfers] == [(9_900, ()), (100, ())]
+
+
+async def test_calldata_is_the_word_of_who_sent_it_only(
+    fresh_world: EvmWorld, make_node: Callable[[str], Node]
+) -> None:
+    world = fresh_world
+    node, other = make_node(world.evm.url), world.nobody()
+    tx = world.pay(world.payer(), "DUSD", 5, tag=TAG)
+
+    def another_sender(method: str, params: list[Any], result: Any) -> Any:
+        return dict(result, **{"from": other}) if method == "eth_getTransactionByHash" else result
+
+    async with world.over(node.url) as chain:
+        assert (await chain.lookup(tx)).transfers[0].tags == (TAG,)
+        node.change = another_sender
+        assert (await chain.lookup(tx)).transfers[0].tags == ()
+
+
+async def test_payments_are_found_on_chains_that_leave_blooms_empty(
+    fresh_world: EvmWorld, make_node: Callable[[str], Node]
+) -> None:
+    node = make_node(fresh_world.evm.url)
+
+    def no_bloom(method: str, params: list[Any], result: Any) -> Any:
+        return dict(result, logsBloom="0x" + "00" * 256) if method == "eth_getBlockByNumber" else result
+
+    node.change = no_bloom
+    async with fresh_world.over(node.url) as chain:
+        tx = fresh_world.pay(fresh_world.payer(), "DUSD", 5)
+        assert [each.amount for each in await seen(chain, tx)] == [5]
+
+
 async def test_a_transfer_of_nothing_and_one_from_ourselves_are_not_reported(world: EvmWorld) -> None:
     # Anybody can make a token say "nothing went from A to B"; nothing must not need a refund.
     zero = world.pay(world.payer(), "DUSD", 0, tag=TAG)
