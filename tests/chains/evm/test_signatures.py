@@ -14,9 +14,9 @@ from tests.fixtures.worlds import EvmWorld
 
 TEXT = "WS402 payment\nof something"
 ORDER = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-BURNER = "0x600380600c6000396000f35b5f56"
+BURNER = "0x600380600b6000396000f35b5f56"
 """Creates a contract that loops for ever whatever it is asked."""
-CHATTERBOX = "0x600b80600c6000396000f3620f42405f5260205ff35f"
+CHATTERBOX = "0x600b80600b6000396000f3620f42405f5260205ff35f"
 """Creates a contract that answers something else than the value of EIP-1271, whatever it is asked."""
 
 
