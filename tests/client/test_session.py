@@ -346,7 +346,14 @@ async def test_a_server_that_breaks_off_is_told_apart_from_a_resource_that_ends(
 
 
 async def test_json_of_the_resource_is_not_taken_for_the_protocol(scripted: ScriptedServer, wallet: EvmWallet) -> None:
-    own = ['{"type":"quote","price":1}', '{"type":7}', '{"type":"usage_update"}', "{broken", "[1]", b'{"type":"error"}']
+    own: list[str | bytes] = [
+        '{"type":"quote","price":1}',
+        '{"type":7}',
+        '{"type":"usage_update"}',
+        "{broken",
+        "[1]",
+        b'{"type":"error"}',
+    ]
 
     async def speak(peer: Peer) -> None:
         await peer.start()
