@@ -175,7 +175,8 @@ class EvmChain:
         if contract is None:
             return number(await self._sure(self._pool.call("eth_getBalance", address, at)))
         call = {"to": contract, "data": abi.balance_data(address)}
-        return number(await self._sure(self._pool.call("eth_call", call, at)))
+        answer: str = await self._sure(self._pool.call("eth_call", call, at))
+        return 0 if answer == "0x" else number(answer)  # no code: the contract is younger than the block
 
     async def next_nonce(self, address: str) -> int:
         """See `Chain.next_nonce`."""

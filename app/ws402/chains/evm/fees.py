@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -51,14 +52,17 @@ class Fees:
         self._pool = pool
         self._quote: FeeQuote | None = None
         self._at = 0.0
+        self._asking = asyncio.Lock()
         self.cap = cap_gwei * GWEI
 
     async def quote(self) -> FeeQuote:
         """What gas costs now. Raises ChainUnavailableError."""
-        if self._quote is None or time.monotonic() - self._at > FRESH_SECONDS:
-            self._quote = await self._pool.run(_ask)
-            self._at = time.monotonic()
-        return self._quote
+        # Many refunds are signed at once: one of them asks for all.
+        async with self._asking:
+            if self._quote is None or time.monotonic() - self._at > FRESH_SECONDS:
+                self._quote = await self._pool.run(_ask)
+                self._at = time.monotonic()
+            return self._quote
 
     async def bid(self) -> Bid:
         """Enough for the next blocks even if the base fee doubles; never above the cap."""
