@@ -13,7 +13,7 @@ from litestar.types import ControllerRouterHandler
 
 from ws402.errors import WS402Error
 from ws402.gateway.api.errors import InternalError, describe
-from ws402.gateway.api.front import Front
+from ws402.gateway.api.front import REQUEST_SECONDS, Front, Handle
 from ws402.gateway.api.routes import Routes
 from ws402.gateway.api.surface import Service
 from ws402.gateway.auth.keys import Authenticator
@@ -21,22 +21,45 @@ from ws402.protocol import ErrorResponse
 from ws402.settings import GatewaySettings
 
 
+class _App(Litestar):
+    """Litestar, but the calls that servers make all the time skip its routing: a fifth of their cost without it."""
+
+    __slots__ = ("direct",)
+
+    direct: dict[str, Handle]
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        """See `Litestar.__call__`."""
+        handle = self.direct.get(scope["path"]) if scope["type"] == "http" else None
+        if handle is not None:
+            await handle(scope, receive, send)
+        else:
+            await super().__call__(scope, receive, send)
+
+
 class GatewayApp:
     """The application with its switches: `app` is what an ASGI server runs."""
 
     def __init__(
-        self, service: Service, authenticator: Authenticator, settings: GatewaySettings, *, provider: str = "base"
+        self,
+        service: Service,
+        authenticator: Authenticator,
+        settings: GatewaySettings,
+        *,
+        provider: str = "base",
+        request_seconds: float = REQUEST_SECONDS,
     ) -> None:
-        self._front = Front(authenticator, max_body_bytes=settings.max_body_bytes)
+        self._front = Front(authenticator, max_body_bytes=settings.max_body_bytes, request_seconds=request_seconds)
         self._routes = Routes(service, self._front, provider=provider)
         handlers: list[ControllerRouterHandler] = [*self._routes.handlers()]
-        self.app = Litestar(
+        self.app = _App(
             handlers,
             openapi_config=None,  # ours is made from the wire's types, and wants a key
             logging_config=None,
             on_shutdown=[self._routes.close],
             exception_handlers={HTTPException: _http_error, Exception: _internal_error},
         )
+        self.app.direct = self._front.handles
 
     def starting(self) -> None:
         """Answer 503 until `started`."""

@@ -182,6 +182,13 @@ async def test_a_body_beyond_the_limit_is_not_read(http: httpx.AsyncClient) -> N
     refused(await http.post("/api/payment/generate", content=chunks()), 413, "Request Entity Too Large")
 
 
+async def test_a_batch_without_end_is_refused(http: httpx.AsyncClient) -> None:
+    op = {"op": "refund_status", "body": {"refundId": "r"}}
+    assert (await http.post("/api/ops", json={"ops": [op] * 1000})).status_code == 200
+    told = refused(await http.post("/api/ops", json={"ops": [op] * 1001}), 400, "Bad Request")
+    assert "1000" in told["message"]
+
+
 async def test_what_fails_inside_stays_inside(gateway: MockGateway, http: httpx.AsyncClient) -> None:
     class SecretError(WS402Error):
         code = "secret"

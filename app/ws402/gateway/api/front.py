@@ -10,7 +10,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final, TypeVar
+from typing import Any, Final
 
 import msgspec
 from litestar import asgi
@@ -33,7 +33,7 @@ from ws402.gateway.auth.keys import Scope as KeyScope
 
 log = logging.getLogger(__name__)
 
-Request = TypeVar("Request")
+Handle = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REQUEST_SECONDS: Final = 40.0
 """Longer than a verify call waits for its payment, and than stock servers wait for anything."""
@@ -117,6 +117,8 @@ class Front:
         self._deadlines = Deadlines(request_seconds)
         self.serving = True
         """False while the gateway starts: every call is answered 503."""
+        self.handles: dict[str, Handle] = {}
+        """The calls with a body, by path, for those who route by themselves."""
         self.calls = 0
         self.seconds = 0.0
 
@@ -144,6 +146,7 @@ class Front:
             self.calls += 1
             self.seconds += time.perf_counter() - begun
 
+        self.handles[path] = handle
         return _handler(path, handle)
 
     def get(self, path: str, work: Callable[[], Awaitable[Any]], *scopes: KeyScope) -> ASGIRouteHandler:
@@ -215,7 +218,7 @@ def _is_json(media_type: bytes) -> bool:
     return essence == b"application/json" or (essence.startswith(b"application/") and essence.endswith(b"+json"))
 
 
-def _handler(path: str, handle: Callable[[Scope, Receive, Send], Awaitable[None]]) -> ASGIRouteHandler:
+def _handler(path: str, handle: Handle) -> ASGIRouteHandler:
     return asgi(path, copy_scope=False)(handle)
 
 

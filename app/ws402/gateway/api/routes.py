@@ -12,7 +12,7 @@ import msgspec
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive
 
-from ws402.errors import UnavailableError, WS402Error
+from ws402.errors import InvalidRequestError, UnavailableError, WS402Error
 from ws402.gateway.api.front import Alive, Front
 from ws402.gateway.api.openapi import document
 from ws402.gateway.api.surface import Service
@@ -37,6 +37,9 @@ log = logging.getLogger(__name__)
 
 READY_SECONDS: Final = 1.0
 """Probes within this time share one check."""
+
+MAX_OPS: Final = 1000
+"""Operations in one batch; our own provider sends fewer."""
 
 
 class Routes:
@@ -99,6 +102,10 @@ class Routes:
     async def ops(self, principal: Principal, request: BatchRequest, _: Receive) -> BatchResponse:
         """POST /api/ops."""
         tenant, ops = principal.tenant, request.ops
+        if len(ops) > MAX_OPS:
+            raise InvalidRequestError(
+                f"A batch has at most {MAX_OPS} operations, not {len(ops)}.", remedy="Send several batches."
+            )
         slow = [op for op in ops if isinstance(op, VerifyOp) and op.key]
         if not slow:
             return BatchResponse(results=list(await self._service.run(tenant, ops)))
