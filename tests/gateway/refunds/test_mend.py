@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sqlite3
+from contextlib import AsyncExitStack, closing
 from typing import Any
 
 import pytest
@@ -138,33 +140,40 @@ async def test_a24_a_key_that_is_used_elsewhere_is_paused(devchain_evm: Evm, dat
         assert w.received(two) == SMALL
 
 
-async def test_a19_an_old_copy_of_the_ledger_does_not_pay_again_by_itself(devchain_evm: Evm, tmp_path: Any) -> None:
+async def test_a19_an_old_copy_of_the_ledger_does_not_pay_again_by_itself(
+    devchain_evm: Evm, sqlite_database: Database, tmp_path: Any
+) -> None:
     copy = tmp_path / "old.db"
-    database = Database(f"sqlite:///{tmp_path}/ledger.db")
-    await database.create()
-    async with world(devchain_evm, database) as w:
+    async with world(devchain_evm, sqlite_database) as w:
         (payer,) = await w.payers(1)
         await w.step()
         await w.owe(payer, SMALL)
         devchain_evm.mine(2)
-        async with database.begin() as connection:
-            await connection.exec_driver_sql("SELECT 1")
-        await database.close()
-        copy.write_bytes((tmp_path / "ledger.db").read_bytes())
+        await asyncio.to_thread(_copy, tmp_path / "ledger.db", copy)
         await w.finish()
         assert w.received(payer) == SMALL
         key = w.key
-    await database.close()
-    old = Database(f"sqlite:///{copy}")
-    async with world(devchain_evm, old, key=key, holder="restored") as w:
-        async with old.begin() as connection:
-            await connection.execute(update(signers).values(lease_until=1))
+    async with AsyncExitStack() as stack:
+        old = Database(f"sqlite:///{copy}")
+        stack.push_async_callback(old.close)
+        await run_out(old)
+        w = await stack.enter_async_context(world(devchain_evm, old, key=key, holder="restored"))
         for _ in range(4):
             await w.step(1)
         assert len(await w.refunds("due")) == 1
         assert "ledger does not know" in (await w.signer()).pause_reason
-        assert w.received(payer) == SMALL
-    await old.close()
+        assert w.received(payer) == 0
+
+
+def _copy(source: Any, target: Any) -> None:
+    """A consistent copy of a database in use."""
+    with closing(sqlite3.connect(source)) as old, closing(sqlite3.connect(target)) as new:
+        old.backup(new)
+
+
+async def run_out(database: Database) -> None:
+    async with database.begin() as connection:
+        await connection.execute(update(signers).values(lease_until=1))
 
 
 class Flaky:

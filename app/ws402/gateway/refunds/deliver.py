@@ -10,10 +10,16 @@ from typing import Any
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ws402.chains.base import BroadcastRefusedError, RefundImpossibleError, RefundOrder, SignedTransaction
+from ws402.chains.base import (
+    BroadcastRefusedError,
+    ChainUnavailableError,
+    RefundImpossibleError,
+    RefundOrder,
+    SignedTransaction,
+)
 from ws402.gateway.ids import new_id
+from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.database import now_ms
-from ws402.gateway.ledger.entries import Row as Entry
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import attempts, deliveries, refunds
 from ws402.gateway.refunds.desk import Desk
@@ -48,15 +54,21 @@ class Deliverer:
             desk.condition.short[desk.chain.native] = sum(self._sender.unfunded.values())
         total = 0
         sending: list[asyncio.Task[None]] = []
+        trouble: ChainUnavailableError | None = None
         try:
             for asset in desk.chain.assets:
-                while count := await self._group(asset, sending):
-                    total += count
+                try:
+                    while count := await self._group(asset, sending):
+                        total += count
+                except ChainUnavailableError as error:
+                    trouble = error  # one asset's contract may be what fails
         finally:
             # A group is sent while the next one is being signed.
             for answer in await asyncio.gather(*sending, return_exceptions=True):
                 if isinstance(answer, BaseException):
                     raise answer
+        if trouble is not None:
+            raise trouble
         return total
 
     async def _group(self, asset: str, sending: list[asyncio.Task[None]]) -> int:
@@ -109,18 +121,30 @@ class Deliverer:
 
     async def _cost(self, bundles: Sequence[Bundle], balance: int) -> tuple[int | None, dict[str, str]]:
         """What a delivery costs now, learnt from the first recipients; and those among them that refuse, with why."""
-        refused: dict[str, str] = {}
-        for bundle in bundles[:EXAMPLES]:
+        examples = [
             # Not more than there is: an empty account must not look like a recipient that refuses.
-            amount = min(bundle.amount, max(balance // 2, 1))
-            order = RefundOrder(recipient=bundle.recipient, asset=bundle.asset, amount=amount, memo="")
-            try:
-                return await self._desk.chain.estimate_fee(order, self._desk.address), refused
-            except BroadcastRefusedError:
-                return 0, refused  # there is nothing to send; what it would cost does not matter
-            except RefundImpossibleError as error:
-                refused[bundle.recipient] = refusal(error)
-        return None, refused
+            RefundOrder(
+                recipient=bundle.recipient,
+                asset=bundle.asset,
+                amount=min(bundle.amount, max(balance // 2, 1)),
+                memo="",
+            )
+            for bundle in bundles[:EXAMPLES]
+        ]
+        estimate = self._desk.chain.estimate_fee
+        costs: list[int] = []
+        refused: dict[str, str] = {}
+        for order, answer in await self._desk.each(examples, lambda order: estimate(order, self._desk.address)):
+            if isinstance(answer, RefundImpossibleError):
+                refused[order.recipient] = refusal(answer)
+            elif isinstance(answer, BroadcastRefusedError):
+                costs.append(0)  # there is nothing to send; what it would cost does not matter
+            elif isinstance(answer, Exception):
+                raise answer
+            else:
+                costs.append(answer)
+        # The lowest: one recipient whose contract burns gas must not raise everybody's minimum.
+        return min(costs, default=None), refused
 
     async def _sign(self, decided: Plan, nonce: int) -> list[Signed]:
         """Sign what is to be sent, with consecutive nonces. Recipients that refuse are to be held, and leave no gap."""

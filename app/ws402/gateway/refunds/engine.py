@@ -33,6 +33,9 @@ log = logging.getLogger(__name__)
 MAX_BACK_OFF: Final = 30.0
 """Seconds between tries while a network or the database does not answer."""
 
+GATHER_SECONDS: Final = 0.05
+"""After news, so that a burst of debts is one look."""
+
 CENSUS_SECONDS: Final = 5.0
 """How often unfinished refunds are counted."""
 
@@ -93,6 +96,7 @@ class Worker:
                 delay = self._interval
             except StaleError as error:
                 log.info("%s: %s", self.desk.network, error)
+                await asyncio.sleep(GATHER_SECONDS)
                 continue
             except LeaseLostError as error:
                 log.warning("%s: %s", self.desk.network, error)
@@ -108,6 +112,7 @@ class Worker:
                 continue
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self.poke.wait(), delay)
+                await asyncio.sleep(min(GATHER_SECONDS, delay))
             self.poke.clear()
 
     async def close(self) -> None:

@@ -62,19 +62,16 @@ class Queue:
 
     async def reserved(self, connection: AsyncConnection) -> Reserved:
         """Over the transactions that are in no block."""
-        newest = func.max(attempts.c.number).label("number")
-        last = select(attempts.c.delivery_id, newest).group_by(attempts.c.delivery_id).subquery()
         query = (
-            select(deliveries.c.asset, deliveries.c.amount, attempts.c.max_fee)
+            select(deliveries.c.id, deliveries.c.asset, deliveries.c.amount, attempts.c.max_fee)
             .join(attempts, attempts.c.delivery_id == deliveries.c.id)
-            .join(last, (last.c.delivery_id == attempts.c.delivery_id) & (last.c.number == attempts.c.number))
             .where(self._mine(), deliveries.c.state == "signed")
+            .order_by(attempts.c.number)
         )
-        result = Reserved()
-        for row in await connection.execute(query):
-            result.transactions += 1
+        newest = {row.id: row for row in await connection.execute(query)}
+        result = Reserved(transactions=len(newest), fees=sum(row.max_fee for row in newest.values()))
+        for row in newest.values():
             result.amounts[row.asset] = result.amounts.get(row.asset, 0) + row.amount
-            result.fees += row.max_fee
         return result
 
     async def spent(self, connection: AsyncConnection, asset: str) -> int:

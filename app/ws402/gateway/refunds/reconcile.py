@@ -10,8 +10,8 @@ from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Head, TxState
+from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.database import now_ms
-from ws402.gateway.ledger.entries import Row as Entry
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import deliveries, refunds, signers
 from ws402.gateway.refunds.desk import Desk
