@@ -209,9 +209,7 @@ class EvmChain:
             if error.already_known:
                 return
             reason = error.refusal or "other"
-            if reason == "nonce_used" and await self._sure(
-                self._pool.call("eth_getTransactionReceipt", transaction.tx)
-            ):
+            if reason == "nonce_used" and await self._sure(self._pool.call("eth_getTransactionByHash", transaction.tx)):
                 return  # it is itself what used the nonce
             raise BroadcastRefusedError(f"{self.network} refuses the transaction: {error.message}", reason) from error
 
