@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 from eth_account.signers.local import LocalAccount
 from pydantic import SecretStr
 from sqlalchemy import Row, select
-from tests.fixtures.evm import ETHER, Evm
+from tests.fixtures.evm import ETHER, Contract, Evm
 
 from ws402.chains.base import Chain
 from ws402.chains.evm import EvmChain
@@ -20,21 +20,25 @@ from ws402.gateway.refunds import Operator, Policy, RefundEngine
 from ws402.gateway.service import PaymentService
 from ws402.keys.local import LocalSigner
 from ws402.protocol import GenerateRequest, Proof, RefundRequest, VerifyRequest
-from ws402.settings import EvmNetworkSettings, GatewaySettings
+from ws402.settings import EvmNetworkSettings, GatewaySettings, TokenSettings
 
 NETWORK = "base-sepolia"
 TENANT = "test"
 UNSETTLED = ("waiting", "due", "in_flight", "confirmed")
 
 
-def make_chain(url: str, wallet: str, *, final_after: int = 2, **settings: Any) -> EvmChain:
+def make_chain(
+    url: str, wallet: str, *, final_after: int = 2, token: Contract | None = None, **settings: Any
+) -> EvmChain:
     """The network as a gateway is configured for it, with little to wait for."""
+    tokens = [TokenSettings(symbol="DUSD", contract=token.address, decimals=6)] if token else []
     network = EvmNetworkSettings(
         network=NETWORK,
         chain_id=84532,
         rpc=[SecretStr(url)],
         final_after=final_after,
         poll_seconds=0.2,
+        tokens=tokens,
         **settings,
     )
     return EvmChain(network, wallet)
@@ -62,7 +66,7 @@ class World:
         quick: dict[str, Any] = {"refund_interval_seconds": 0.1, "verify_wait_seconds": 10, "refund_lease_seconds": 30}
         made = GatewaySettings(**quick | settings)
         chains = {NETWORK: chain}
-        self.service = PaymentService(made, database, chains, {NETWORK: {self.wallet}})
+        self.service = PaymentService(made, database, chains, {NETWORK: {self.wallet, chain.recipient}})
         self.engine = RefundEngine(
             database,
             chains,
@@ -76,12 +80,17 @@ class World:
 
     # --- payers ------------------------------------------------------------------------------------------------------
 
-    async def pay(self, payer: LocalAccount, amount: int, **fields: Any) -> str:
+    async def pay(self, payer: LocalAccount, amount: int, *, token: Contract | None = None) -> str:
         """Pay an invoice with its tag; answers the transaction. Nothing is claimed yet."""
-        request = GenerateRequest(amount=amount, resource_id="film", estimated_duration=60)
+        asset = "DUSD" if token else "ETH"
+        request = GenerateRequest(
+            amount=amount, resource_id="film", estimated_duration=60, network=NETWORK, asset=asset
+        )
         details: Any = await self.service.generate(TENANT, request)
-        data = bytes.fromhex(details.data[2:])
-        tx = await asyncio.to_thread(self.evm.send, payer, self.key.address, value=amount, data=data, **fields)
+        to, value, data = details.recipient, amount, bytes.fromhex(details.data[2:])
+        if token is not None:
+            to, value, data = token.address, 0, token.data("transfer", to, amount) + data
+        tx = await asyncio.to_thread(self.evm.send, payer, to, value=value, data=data)
         self.proof = Proof(reference=details.reference, tx_hash=tx, sender_address=payer.address)
         return tx
 
@@ -90,9 +99,11 @@ class World:
         opened = await self.service.verify(TENANT, VerifyRequest(proof=self.proof))
         assert opened.valid, opened.reason
 
-    async def owe(self, payer: LocalAccount, refund: int, *, paid: int | None = None) -> str:
+    async def owe(
+        self, payer: LocalAccount, refund: int, *, paid: int | None = None, token: Contract | None = None
+    ) -> str:
         """A payer pays, uses nothing of `refund`, and ends; answers the refund's id."""
-        await self.pay(payer, paid or refund)
+        await self.pay(payer, paid or refund, token=token)
         await self.claim()
         answer = await self.service.refund(TENANT, RefundRequest(proof=self.proof, amount=refund))
         assert answer.refund_id
@@ -166,11 +177,19 @@ class World:
 
 @asynccontextmanager
 async def world(
-    evm: Evm, database: Database, *, float_wei: int = ETHER, key: LocalAccount | None = None, **options: Any
+    evm: Evm,
+    database: Database,
+    *,
+    float_wei: int = ETHER,
+    key: LocalAccount | None = None,
+    cold_wallet: str | None = None,
+    network: Mapping[str, Any] | None = None,
+    **options: Any,
 ) -> AsyncIterator[World]:
-    """A world of its own, with a funded refund key."""
+    """A world of its own, with a funded refund key. `network`: see `make_chain`."""
     key = key or await asyncio.to_thread(evm.account, float_wei)
-    made = World(evm, make_chain(evm.url, key.address), database, key, **options)
+    chain = make_chain(evm.url, cold_wallet or key.address, **(network or {}))
+    made = World(evm, chain, database, key, **options)
     await made.service.start()
     try:
         yield made

@@ -6,6 +6,7 @@ import logging
 from typing import Any
 
 from sqlalchemy import Row, Update, select, update
+from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError
@@ -93,6 +94,31 @@ class Operator:
     async def resume(self, network: str, *, address: str | None = None) -> list[str]:
         """Let a network's keys work again; answers their addresses. Raises NotFoundError."""
         return await self._switch(network, address, paused=False, reason=None)
+
+    async def deposit(self, network: str, asset: str, amount: int, tx: str) -> None:
+        """Book money that the operator sent to a refund key that invoices do not name: nobody else tells the ledger.
+
+        `amount` smallest units by transaction `tx`. A wrong booking shows in the audit. Raises ConflictError for a
+        transaction that is booked already.
+        """
+        await self._capital("chain", "capital", network, asset, amount, tx)
+
+    async def withdraw(self, network: str, asset: str, amount: int, tx: str) -> None:
+        """Book money that the operator took out of one of our addresses, the fee included when that address paid it.
+
+        Raises ConflictError for a transaction that is booked already.
+        """
+        await self._capital("capital", "chain", network, asset, amount, tx)
+
+    async def _capital(self, debit: str, credit: str, network: str, asset: str, amount: int, tx: str) -> None:
+        if amount <= 0:
+            raise InvalidRequestError("The amount must be above zero.")
+        entry = move(debit, credit, network, asset, amount, "capital", f"{network}/{tx}", now_ms())
+        try:
+            async with self._database.begin() as connection:
+                await post(connection, [entry])
+        except IntegrityError:
+            raise ConflictError(f"Transaction {tx} is booked already.") from None
 
     async def _switch(self, network: str, address: str | None, *, paused: bool, reason: str | None) -> list[str]:
         statement: Update = update(signers).where(signers.c.network == network)
