@@ -209,8 +209,10 @@ class EvmChain:
             if error.already_known:
                 return
             reason = error.refusal or "other"
-            if reason == "nonce_used" and await self._sure(self._pool.call("eth_getTransactionByHash", transaction.tx)):
-                return  # it is itself what used the nonce
+            if reason == "nonce_used":
+                known = await self._sure(self._pool.call("eth_getTransactionByHash", transaction.tx))
+                if known and known.get("blockHash"):
+                    return  # it is itself what used the nonce
             raise BroadcastRefusedError(f"{self.network} refuses the transaction: {error.message}", reason) from error
 
     async def status(self, tx: str) -> TxStatus:
