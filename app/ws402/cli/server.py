@@ -34,12 +34,17 @@ def command(
         ticker = {"id": "ticker", "name": "Ticker", "kind": "ticker", "price_per_second": 10_000_000_000_000}
         settings = load(ServerSettings, **settings.model_dump(exclude={"resources"}), resources=[ticker])
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    logging.getLogger("httpx").setLevel(logging.WARNING)  # one line a call, with addresses
-    logging.getLogger("websockets").setLevel(logging.WARNING)
+    for name in ("httpx", "uvicorn", "websockets"):  # a line for each call or connection
+        logging.getLogger(name).setLevel(logging.WARNING)
     from ws402.server import create_server  # noqa: PLC0415 - only once the settings are right
 
     server = create_server(settings, make_provider(settings))
-    server.run()
+
+    def started() -> None:
+        address = f"[{settings.host}]" if ":" in settings.host else settings.host
+        click.echo(f"ws402 server: http://{address}:{server.port} sells {', '.join(server.sessions.resources)}")
+
+    server.run(started=started)
 
 
 def make_provider(settings: ServerSettings) -> PaymentProvider:
@@ -48,15 +53,23 @@ def make_provider(settings: ServerSettings) -> PaymentProvider:
         case "proxy":
             return _proxy(settings)
         case "direct":
-            raise ConfigurationError(
-                "PROVIDER=direct is for programs that make their own server.",
-                remedy="Run a gateway (ws402 gateway) and use PROVIDER=proxy, or call ws402.server.create_server.",
-            )
+            return _direct()
         case "mock":
             from ws402.provider.mock import MockPaymentProvider  # noqa: PLC0415
 
             logger.warning("provider mock: no money moves, every proof counts as paid; for tests only")
             return MockPaymentProvider()
+
+
+def _direct() -> PaymentProvider:
+    try:
+        from ws402.gateway.runtime import EmbeddedPaymentProvider  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise ConfigurationError(
+            f"PROVIDER=direct runs a gateway in this process, which needs the package {error.name}.",
+            remedy="Install it with: pip install 'ws402[gateway]'",
+        ) from error
+    return EmbeddedPaymentProvider()
 
 
 def _proxy(settings: ServerSettings) -> PaymentProvider:

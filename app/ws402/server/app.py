@@ -7,7 +7,6 @@ import logging
 import signal
 import socket as sockets
 from collections.abc import Callable
-from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -32,7 +31,6 @@ from ws402.server.sessions import Sessions, UserIdExtractor
 from ws402.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
     from types import FrameType
 
 BACKLOG: Final = 4096
@@ -68,7 +66,6 @@ class WS402Server:
             cors_config=CORS,
             openapi_config=None,
             logging_config=None,
-            lifespan=[self._lifespan],
             exception_handlers=cast(
                 "Any", {WS402Error: ws402_error, HTTPException: http_error, Exception: internal_error}
             ),
@@ -87,18 +84,27 @@ class WS402Server:
         """Sessions that run now."""
         return len(self.sessions.live)
 
-    def run(self) -> None:
+    def run(self, *, started: Callable[[], None] | None = None) -> None:
         """Serve in an event loop of its own until SIGTERM or SIGINT, which drain first. Raises ConfigurationError."""
-        config = self._config()
-        listener = self._listen()
-        server = self._uvicorn = _Uvicorn(config, self.drain)
-        server.run(sockets=[listener])
+        with asyncio.Runner(loop_factory=self._config().get_loop_factory()) as runner:
+            runner.run(self.serve(started=started))
 
     async def serve(self, *, started: Callable[[], None] | None = None) -> None:
-        """Serve on the running loop until `stop`. Raises ConfigurationError when the port is taken."""
+        """Serve on the running loop until `stop` or a signal. Raises ConfigurationError, of the provider's too."""
         listener = self._listen()
+        try:
+            await self.sessions.start()
+        except BaseException:
+            listener.close()
+            await self.sessions.close()
+            raise
+        self._status.started = True
+        self.sessions.spawn(self._greet_gateway())
         server = self._uvicorn = _Uvicorn(self._config(), self.drain, started)
-        await server.serve(sockets=[listener])
+        try:
+            await server.serve(sockets=[listener])
+        finally:
+            await self.sessions.close()
 
     async def drain(self) -> None:
         """Stop taking sessions and hand over those that are live: see `ws402.server.drain`."""
@@ -109,16 +115,6 @@ class WS402Server:
         await self.drain()
         if self._uvicorn is not None:
             self._uvicorn.should_exit = True
-
-    @asynccontextmanager
-    async def _lifespan(self, app: Litestar) -> AsyncIterator[None]:  # noqa: ARG002
-        await self.sessions.start()
-        self._status.started = True
-        self.sessions.spawn(self._greet_gateway())
-        try:
-            yield
-        finally:
-            await self.sessions.close()
 
     async def _greet_gateway(self) -> None:
         """Say early that the gateway is away; that it comes later is no reason not to start."""
@@ -153,7 +149,7 @@ class WS402Server:
             http=cast("Any", partial(HttpConnection, self.sessions)),
             ws="none",  # HttpConnection knows what to upgrade to
             loop="auto",
-            lifespan="on",
+            lifespan="off",  # `serve` starts and closes what the application needs
             access_log=False,  # it would write session tokens (A35)
             log_config=None,
             proxy_headers=False,  # TRUSTED_PROXIES decides, for sockets too

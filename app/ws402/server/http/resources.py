@@ -53,7 +53,7 @@ class ResourceRoutes:
             return
         values = parse_qs(str(scope.get("query_string", b""), "latin-1"), max_num_fields=1000)
         token = values.get("token", [""])[0] or bearer(scope)
-        if path == "schema" and scope["method"] == "GET":
+        if path == "/schema" and scope["method"] == "GET":
             await self._describe(resource_id, scope, send)
             return
         if token is None:
@@ -106,8 +106,8 @@ async def _serve(session: Session, path: str, scope: Scope, receive: Receive, se
 
 
 def _split(scope: Scope) -> tuple[str, str]:
-    """The resource's id and the path below it, as the client sent it (still percent-encoded)."""
+    """The resource's id, and what follows: empty, or a path as the client sent it (still percent-encoded)."""
     raw = str(scope.get("raw_path", b""), "latin-1").partition("?")[0]
     _, _, below = raw.partition(PREFIX)
-    resource_id, _, path = below.lstrip("/").partition("/")
-    return unquote(resource_id), path
+    resource_id, slash, path = below.lstrip("/").partition("/")
+    return unquote(resource_id), slash + path

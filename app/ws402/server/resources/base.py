@@ -108,7 +108,7 @@ class Resource:
         """
 
     async def serve(self, stream: Stream, path: str, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer an HTTP request of a live session; `path` is what follows the resource's own address.
+        """Answer an HTTP request of a live session; `path` is what follows the resource's own address, or empty.
 
         The session may end in the middle: check `stream.live` between pieces.
         """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
 from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
 
@@ -78,6 +79,9 @@ class HttpResource(Resource):
             timeout=httpx.Timeout(IDLE_SECONDS, connect=CONNECT_SECONDS, pool=CONNECT_SECONDS),
             limits=httpx.Limits(max_connections=1000, max_keepalive_connections=100),
             follow_redirects=False,
+            cookies=CookieJar(
+                DefaultCookiePolicy(allowed_domains=[])
+            ),  # one session's would go with another's requests
             trust_env=False,
         )
 
@@ -133,7 +137,7 @@ class HttpResource(Resource):
     def _url(self, path: str, scope: Scope) -> str:
         """The upstream's address for a path below the resource. Raises InvalidRequestError for one that leaves it."""
         base = self.settings.target.rstrip("/")
-        parts = path.split("/") if path else []
+        parts = path.split("/")[1:]
         for part in parts:
             plain = part
             while plain != (once := unquote(plain)):
@@ -145,7 +149,7 @@ class HttpResource(Resource):
         return f"{base}{below}" + (f"?{query}" if query else "")
 
     def _headers(self, stream: Stream, scope: Scope) -> list[tuple[str, str]]:
-        named = _named(header(scope, b"connection"))
+        named = _named(",".join(str(value, "latin-1") for name, value in scope["headers"] if name == b"connection"))
         own_token = all(name != "token" for name, _ in _query(scope))
         headers = []
         for raw_name, raw_value in scope["headers"]:

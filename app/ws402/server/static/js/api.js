@@ -1,0 +1,66 @@
+// The server's HTTP side. Addresses are relative, so that the page works below a path too.
+
+/** What went wrong, what to do about it, and a code for programs. */
+export class Problem extends Error {
+  constructor(message, remedy = "", code = "") {
+    super(message);
+    this.remedy = remedy;
+    this.code = code;
+  }
+}
+
+async function get(path) {
+  let answer;
+  try {
+    answer = await fetch(path, { headers: { accept: "application/json" }, cache: "no-store" });
+  } catch {
+    throw new Problem("The server does not answer.", "Check your connection, then try again.", "offline");
+  }
+  let body = null;
+  try {
+    body = await answer.json();
+  } catch {
+    body = null;
+  }
+  if (!answer.ok || body === null) {
+    const said = body ?? {};
+    throw new Problem(
+      said.message ?? `The server answered ${answer.status}.`,
+      said.remedy ?? "Try again in a moment.",
+      said.code ?? `http_${answer.status}`,
+    );
+  }
+  return body;
+}
+
+export async function resources() {
+  const body = await get("api/resources");
+  return Array.isArray(body) ? body : body.resources;
+}
+
+/** An offer for so many seconds; `topUp` has the session's id and its current token. */
+export function schema(resourceId, seconds, topUp = null) {
+  const query = new URLSearchParams({ duration: String(seconds) });
+  if (topUp) {
+    query.set("sessionId", topUp.sessionId);
+    query.set("token", topUp.token);
+  }
+  return get(`ws402/schema/${encodeURIComponent(resourceId)}?${query}`);
+}
+
+export function refund(refundId) {
+  return get(`ws402/refund/${encodeURIComponent(refundId)}`);
+}
+
+/** How this server's page is set up; older servers do not say. */
+export async function page() {
+  try {
+    return await get("ws402/page");
+  } catch {
+    return {};
+  }
+}
+
+export function qr(link) {
+  return `ws402/qr.svg?${new URLSearchParams({ text: link })}`;
+}

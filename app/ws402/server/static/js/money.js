@@ -1,0 +1,52 @@
+// Amounts are BigInt, in an asset's smallest unit. JSON has them as numbers up to 2^53-1 and as strings above.
+
+/** Reads an amount of the wire; throws for what is no whole number. */
+export function amount(value) {
+  if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return BigInt(value);
+  if (typeof value === "string" && /^[0-9]{1,78}$/.test(value)) return BigInt(value);
+  throw new TypeError("not an amount");
+}
+
+/** Whole coins, exactly, without trailing zeros: 1500000n, 6 -> "1.5". */
+export function coins(units, decimals) {
+  const digits = units.toString().padStart(decimals + 1, "0");
+  const whole = decimals ? digits.slice(0, -decimals) : digits;
+  const part = decimals ? digits.slice(-decimals).replace(/0+$/, "") : "";
+  return part ? `${whole}.${part}` : whole;
+}
+
+/** For the eye: at most `places` significant decimals; exact amounts are shown where money is decided. */
+export function short(units, decimals, places = 6) {
+  const [whole, part = ""] = coins(units, decimals).split(".");
+  if (!part) return whole;
+  const zeros = /^0*/.exec(part)[0].length;
+  const keep = whole === "0" ? zeros + places : places;
+  const cut = part.slice(0, keep).replace(/0+$/, "");
+  return cut ? `${whole}.${cut}` : whole;
+}
+
+/** Groups digits for reading: 3000000 -> 3 000 000, with narrow spaces. */
+export function grouped(units) {
+  return units.toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
+}
+
+/** 65 -> "1:05", 3661 -> "1:01:01". */
+export function clock(seconds) {
+  const whole = Math.max(0, Math.floor(seconds));
+  const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
+  const tail = `${String(minutes).padStart(hours ? 2 : 1, "0")}:${String(rest).padStart(2, "0")}`;
+  return hours ? `${hours}:${tail}` : tail;
+}
+
+/** 90 -> "1 min 30 s". */
+export function spoken(seconds) {
+  const parts = [[3600, "h"], [60, "min"], [1, "s"]];
+  const words = [];
+  let rest = Math.max(0, Math.floor(seconds));
+  for (const [size, unit] of parts) {
+    const count = Math.floor(rest / size);
+    rest -= count * size;
+    if (count) words.push(`${count} ${unit}`);
+  }
+  return words.join(" ") || "0 s";
+}

@@ -1,0 +1,300 @@
+// A paid session over its socket: the proof, the meter, top-ups, the end, and coming back after a lost connection.
+
+import { Problem } from "./api.js";
+import { amount } from "./money.js";
+
+const AGAIN = new Set(["transfer_not_found", "transfer_unconfirmed", "chain_unavailable"]);
+const OURS = new Set([
+  "session_started", "http_access_granted", "usage_update", "balance_low", "balance_updated", "balance_exhausted",
+  "max_duration_reached", "payment_rejected", "draining", "session_ended", "error",
+]);
+const RESUMABLE = new Set([1001, 1006, 1012, 1013]);
+const RESUME_LATER = 4000; // our close code: hand the session back, do not settle it
+const SUPERSEDED = 4001;
+const TRIES_MS = 90_000;
+const SLACK_MS = 2_000;
+
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+const backoff = (attempt) => Math.random() * Math.min(8_000, 500 * 2 ** attempt);
+
+/**
+ * Events (`detail`): `started`, `usage`, `message`, `low`, `away`, `access`, `waiting`, `ended`, `lost`, `token`.
+ * `payment` is { tx, from, offer }: what was paid.
+ */
+export class Session extends EventTarget {
+  constructor(socketUrl, resourceId, paid, price) {
+    super();
+    this.resourceId = resourceId;
+    this.paid = paid;
+    this.price = price;
+    this.remaining = paid;
+    this.consumed = 0n;
+    this.id = null;
+    this.token = null;
+    this.live = false;
+    this.ending = false;
+    this.settlement = null;
+    this.counted = performance.now();
+    this.began = Date.now();
+    this.topUps = [];
+    const url = new URL(socketUrl, location.href);
+    url.searchParams.set("userId", `page-${Math.random().toString(36).slice(2, 10)}`);
+    url.searchParams.set("resourceId", resourceId);
+    url.searchParams.set("resumable", "1");
+    this.url = url.href;
+  }
+
+  /** Left now, counted on from the server's last figure. */
+  get left() {
+    if (!this.live) return this.remaining;
+    const since = BigInt(Math.floor(performance.now() - this.counted));
+    const now = this.remaining - (since * this.price) / 1000n;
+    return now > 0n ? now : 0n;
+  }
+
+  /** Shows a payment until the server accepts it. Throws Problem. */
+  prove(proof, extra) {
+    this.began = Date.now();
+    return this.#enter({ type: "payment_proof", proof, ...extra });
+  }
+
+  /** Goes on with a session that was left. Throws Problem. */
+  resume(token, began) {
+    this.began = began;
+    return this.#enter({ type: "resume", token });
+  }
+
+  send(text) {
+    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(text);
+  }
+
+  /** Shows another payment in the live session; answers what was credited. Throws Problem. */
+  async topUp(proof, extra) {
+    const end = Date.now() + TRIES_MS;
+    for (let attempt = 0; ; attempt++) {
+      const answer = await new Promise((resolve) => {
+        this.topUps.push(resolve);
+        this.send(JSON.stringify({ type: "payment_proof", proof, ...extra }));
+        setTimeout(() => resolve(null), 35_000);
+      });
+      this.topUps = [];
+      if (answer?.type === "balance_updated") {
+        const added = amount(answer.added);
+        this.paid += added;
+        return added;
+      }
+      if (answer?.code === "already_claimed") return null; // an answer before this one was lost
+      if (!this.live) throw new Problem("The session ended before the payment was credited.", "The gateway refunds it.");
+      if ((answer?.type === "payment_rejected" && !AGAIN.has(answer.code)) || Date.now() > end) {
+        throw new Problem(`The payment was not credited: ${answer?.reason ?? answer?.message ?? "no answer"}`, "What was paid too much is refunded.", answer?.code);
+      }
+      await pause(backoff(attempt));
+    }
+  }
+
+  /** Ends it; `ended` follows with the settlement. */
+  end() {
+    this.ending = true;
+    this.send(JSON.stringify({ type: "end_session" }));
+    setTimeout(() => this.live && this.socket.close(1000), 12_000);
+  }
+
+  /** The page goes away: hand the session back, so that a reload can go on with it. */
+  leave() {
+    if (this.live && this.token) this.socket.close(RESUME_LATER, "page closed");
+  }
+
+  async #enter(hello) {
+    const end = Date.now() + TRIES_MS;
+    for (let attempt = 0; ; attempt++) {
+      const problem = await this.#open(hello);
+      if (!problem) return;
+      if (!problem.again || Date.now() > end) throw problem;
+      this.#tell("waiting", problem.message);
+      await pause(backoff(attempt));
+    }
+  }
+
+  /** One socket: resolves with null once the session runs on it, else with the Problem. */
+  #open(hello) {
+    return new Promise((resolve) => {
+      let socket;
+      try {
+        socket = new WebSocket(this.url);
+      } catch {
+        resolve(new Problem("The server’s socket address cannot be used from this page.", "Tell the site’s owner.", "bad_socket"));
+        return;
+      }
+      let refusal = null;
+      let running = false;
+      socket.binaryType = "arraybuffer";
+      socket.onopen = () => socket.send(JSON.stringify(hello));
+      socket.onmessage = ({ data }) => {
+        const message = read(data);
+        if (!running && message?.type === "session_started") {
+          running = true;
+          this.socket = socket;
+          this.#started(message);
+          resolve(null);
+        } else if (!running && message?.type === "payment_rejected") {
+          refusal = new Problem(message.reason, remedyFor(message.code), message.code ?? "refused");
+          refusal.again = AGAIN.has(message.code);
+        } else if (running) {
+          this.#hear(message, data);
+        }
+      };
+      socket.onclose = ({ code }) => {
+        if (running) {
+          this.#closed(code);
+          return;
+        }
+        const problem = refusal ?? new Problem("The server closed the connection before the session began.", "Your payment is remembered here. Try again.", "closed");
+        problem.again ??= code !== 1008;
+        resolve(problem);
+      };
+    });
+  }
+
+  #started(message) {
+    this.id = message.sessionId;
+    this.token = message.resumeToken ?? null;
+    this.price = amount(message.pricePerSecond);
+    this.remaining = amount(message.balance);
+    if (!message.resumed && this.remaining > this.paid) this.paid = this.remaining;
+    this.counted = performance.now();
+    this.live = true;
+    this.#tell("started", message);
+    this.#tell("token", this.token);
+  }
+
+  #hear(message, data) {
+    switch (message?.type) {
+      case undefined:
+        this.#tell("message", data);
+        break;
+      case "usage_update":
+        this.#usage(message);
+        break;
+      case "balance_updated":
+        this.#count(amount(message.remainingBalance));
+        this.topUps.forEach((resolve) => resolve(message));
+        break;
+      case "payment_rejected":
+      case "error":
+        if (this.topUps.length) this.topUps.forEach((resolve) => resolve(message));
+        else this.lastError = message.message ?? message.reason;
+        break;
+      case "balance_low":
+        this.#tell("low", message.remainingSeconds);
+        break;
+      case "http_access_granted":
+        this.#tell("access", message);
+        break;
+      case "draining":
+        this.drainWait = message.reconnectAfterMs ?? 0;
+        break;
+      case "session_ended":
+        this.settlement = {
+          paid: amount(message.paidAmount),
+          consumed: amount(message.consumedAmount),
+          refund: amount(message.refundAmount),
+          refundId: message.refundId ?? null,
+          reason: message.reason,
+          exact: true,
+        };
+        break;
+      default:
+        this.lastWords = message.type;
+    }
+  }
+
+  #usage(message) {
+    this.consumed = amount(message.consumedAmount);
+    this.#count(amount(message.remainingBalance));
+    const most = (BigInt(Date.now() - this.began + SLACK_MS) * this.price) / 1000n;
+    if (this.consumed > most) {
+      this.overcharged = true;
+      this.end();
+    }
+    this.#tell("usage", message);
+  }
+
+  #count(remaining) {
+    this.remaining = remaining;
+    this.counted = performance.now();
+  }
+
+  async #closed(code) {
+    this.remaining = this.left;
+    this.live = false;
+    this.topUps.forEach((resolve) => resolve(null));
+    if (this.settlement || code === 1000 || this.ending) {
+      this.#finish();
+      return;
+    }
+    if (code === RESUME_LATER) return;
+    if (code === SUPERSEDED) {
+      this.#tell("lost", new Problem("The session goes on in another window.", "Close this one.", "superseded"));
+      return;
+    }
+    if (!this.token || !RESUMABLE.has(code)) {
+      this.#tell("lost", new Problem(this.lastError ?? "The connection was lost.", "What was not used is refunded.", "lost"));
+      return;
+    }
+    this.#tell("away", null);
+    await pause(this.drainWait ?? 0);
+    this.drainWait = 0;
+    try {
+      await this.#enter({ type: "resume", token: this.token });
+    } catch (problem) {
+      this.#tell("lost", problem);
+    }
+  }
+
+  #finish() {
+    const consumed = this.paid - this.remaining;
+    this.settlement ??= {
+      paid: this.paid, consumed, refund: this.remaining, refundId: null, reason: this.lastWords ?? null, exact: false,
+    };
+    this.#tell("ended", this.settlement);
+  }
+
+  #tell(type, detail) {
+    this.dispatchEvent(new CustomEvent(type, { detail }));
+  }
+}
+
+/** A message of the protocol, or undefined for one of the resource. */
+function read(data) {
+  if (typeof data !== "string" || !data.startsWith("{")) return undefined;
+  try {
+    const message = JSON.parse(data);
+    return OURS.has(message.type) ? message : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function remedyFor(code) {
+  switch (code) {
+    case "invoice_expired":
+    case "unknown_invoice":
+    case "transfer_failed":
+      return "Ask for a new price and pay that.";
+    case "transfer_too_late":
+    case "amount_short":
+    case "amount_mismatch":
+      return "Nothing is lost: the payment goes back to the account that paid.";
+    case "wrong_recipient":
+    case "wrong_asset":
+    case "sender_mismatch":
+    case "transfer_too_old":
+      return "Check the transaction’s hash and the address that paid.";
+    case "binding_required":
+      return "Your wallet left out the data. Pay with a wallet in this browser.";
+    case "already_claimed":
+      return "This payment has opened a session already.";
+    default:
+      return "Your payment is remembered here. Try again in a moment.";
+  }
+}

@@ -1,0 +1,128 @@
+// Wallets: those that the browser has (EIP-1193, announced by EIP-6963), and on a development chain its test accounts.
+
+import { Problem } from "./api.js";
+
+const POLL_MS = 700;
+const BLOCK_MS = 180_000;
+
+const hex = (value) => `0x${value.toString(16)}`;
+
+class Wallet {
+  /** `name` for people, `request` as EIP-1193 has it. */
+  constructor(name, request) {
+    this.name = name;
+    this.request = request;
+  }
+
+  /** The account that will pay, after the wallet has agreed and is on the right chain. */
+  async account(chainId) {
+    const [account] = await this.ask("eth_requestAccounts");
+    if (!account) throw new Problem("The wallet shows no account.", "Unlock it, then try again.");
+    const current = Number(await this.ask("eth_chainId"));
+    if (current !== chainId) await this.switchTo(chainId);
+    return account;
+  }
+
+  async switchTo(chainId) {
+    try {
+      await this.request({ method: "wallet_switchEthereumChain", params: [{ chainId: hex(chainId) }] });
+    } catch (error) {
+      if (error?.code === 4902) {
+        throw new Problem(`Your wallet does not know chain ${chainId}.`, "Add this network to your wallet, then try again.", "unknown_chain");
+      }
+      throw readError(error);
+    }
+    if (Number(await this.ask("eth_chainId")) !== chainId) {
+      throw new Problem("Your wallet is on another network.", `Switch it to chain ${chainId}, then try again.`, "wrong_chain");
+    }
+  }
+
+  /** Sends what the offer asks for; answers the transaction's hash. */
+  send(account, { to, value, data }) {
+    const transaction = { from: account, to, value: hex(value) };
+    if (data !== "0x") transaction.data = data;
+    return this.ask("eth_sendTransaction", [transaction]);
+  }
+
+  /** Waits until the transaction is in a block. */
+  async included(tx, { signal } = {}) {
+    const end = Date.now() + BLOCK_MS;
+    while (Date.now() < end) {
+      signal?.throwIfAborted();
+      const receipt = await this.ask("eth_getTransactionReceipt", [tx]).catch(() => null);
+      if (receipt) {
+        if (Number(receipt.status) !== 1) {
+          throw new Problem("The transaction failed on the chain.", "Only its fee is gone. Try again.", "transfer_failed");
+        }
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, POLL_MS));
+    }
+    throw new Problem("The payment is in no block yet.", "It is remembered here. Try again in a while; do not pay twice.", "pending");
+  }
+
+  async ask(method, params = []) {
+    try {
+      return await this.request({ method, params });
+    } catch (error) {
+      throw readError(error);
+    }
+  }
+}
+
+/** What a wallet's error means to a person. */
+function readError(error) {
+  if (error instanceof Problem) return error;
+  if (error?.code === 4001) return new Problem("You declined in your wallet.", "Nothing was paid. Try again when you are ready.", "declined");
+  if (error?.code === -32002) return new Problem("Your wallet waits for an answer.", "Open it and finish what it asks.", "busy");
+  const text = String(error?.data?.message ?? error?.message ?? error).slice(0, 200);
+  if (/insufficient funds|exceeds balance/i.test(text)) {
+    return new Problem("The account holds too little for the amount and the fee.", "Top it up, or choose a shorter time.", "insufficient_funds");
+  }
+  return new Problem(`The wallet refused: ${text}`, "Nothing was paid, unless your wallet says so.", "wallet");
+}
+
+/** Every wallet that announces itself, and the classic `window.ethereum` when none does. */
+export async function browserWallets() {
+  const found = new Map();
+  const hear = ({ detail }) => found.set(detail.info.uuid, new Wallet(detail.info.name, (call) => detail.provider.request(call)));
+  addEventListener("eip6963:announceProvider", hear);
+  dispatchEvent(new Event("eip6963:requestProvider"));
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  removeEventListener("eip6963:announceProvider", hear);
+  if (!found.size && globalThis.ethereum?.request) {
+    found.set("injected", new Wallet("browser wallet", (call) => globalThis.ethereum.request(call)));
+  }
+  return [...found.values()];
+}
+
+/** A development node signs for its own, worthless accounts: no key comes into this page. */
+export function devWallet(url) {
+  let id = 0;
+  const request = async ({ method, params = [] }) => {
+    let answer;
+    try {
+      answer = await fetch(url, {
+        method: "POST",
+        headers: { "content-type": "application/json" },
+        body: JSON.stringify({ jsonrpc: "2.0", id: ++id, method, params }),
+      });
+    } catch {
+      throw new Problem("The development chain does not answer.", `Is it running at ${url}?`, "node_unavailable");
+    }
+    const { result, error } = await answer.json();
+    if (error) throw error;
+    return result;
+  };
+  let chosen = null;
+  return new Wallet("test account", async (call) => {
+    if (call.method !== "eth_requestAccounts") return request(call);
+    if (!chosen) {
+      // The first ones belong to servers and scripts; any other is as good as the next.
+      const accounts = await request({ method: "eth_accounts" });
+      const own = accounts.length > 2 ? accounts.slice(2) : accounts;
+      chosen = own[Math.floor(Math.random() * own.length)];
+    }
+    return [chosen];
+  });
+}

@@ -1,0 +1,233 @@
+"""The reverse proxy: faithful to the upstream, and never a way around it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+from urllib.parse import quote
+
+import httpx
+import pytest
+from tests.server.conftest import PRICE, OpenShop
+from tests.server.peer import Peer, Shop
+
+from ws402.gateway.serving import HttpServer
+
+Upstream = Callable[..., Awaitable[None]]
+
+
+class Web:
+    """A service that says what it was asked."""
+
+    def __init__(self) -> None:
+        self.requests: list[dict[str, Any]] = []
+        self.hold = asyncio.Event()
+        self.server = HttpServer("127.0.0.1", 0)
+
+    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
+        if scope["type"] == "lifespan":
+            await receive()
+            await send({"type": "lifespan.startup.complete"})
+            await receive()
+            await send({"type": "lifespan.shutdown.complete"})
+            return
+        path = scope["raw_path"].decode()
+        if path.endswith("/slow"):
+            await self._slowly(send)
+            return
+        body, more = b"", True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        seen = {
+            "method": scope["method"],
+            "path": path,
+            "query": scope["query_string"].decode(),
+            "headers": {name.decode(): value.decode("latin-1") for name, value in scope["headers"]},
+            "body": body.decode("latin-1"),
+        }
+        self.requests.append(seen)
+        encoded = json.dumps(seen).encode()
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(encoded)).encode()),
+            (b"set-cookie", b"upstream=1"),
+            (b"x-own", b"kept"),
+            (b"content-security-policy", b"default-src *"),
+            (b"cache-control", b"public, max-age=99"),
+        ]
+        await send(
+            {"type": "http.response.start", "status": 404 if path.endswith("/gone") else 200, "headers": headers}
+        )
+        await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else encoded})
+
+    async def _slowly(self, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"first", "more_body": True})
+        await self.hold.wait()
+        await send({"type": "http.response.body", "body": b"second", "more_body": False})
+
+
+@pytest.fixture
+async def web() -> AsyncIterator[Web]:
+    web = Web()
+    await web.server.start(web)
+    yield web
+    web.hold.set()
+    await web.server.close()
+
+
+class Visitor:
+    def __init__(self, shop: Shop, peer: Peer, token: str) -> None:
+        self.shop = shop
+        self.peer = peer
+        self.token = token
+
+    async def ask(self, path: str = "", method: str = "GET", **options: Any) -> httpx.Response:
+        headers = {"Authorization": f"Bearer {self.token}", **options.pop("headers", {})}
+        return await self.shop.http.request(method, f"/api/resource/api{path}", headers=headers, **options)
+
+    async def raw(self, path: str, *, headers: str = "") -> bytes:
+        """A request line exactly as given."""
+        reader, writer = await asyncio.open_connection("127.0.0.1", self.shop.server.port)
+        writer.write(
+            f"GET /api/resource/api{path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+            f"Authorization: Bearer {self.token}\r\n{headers}\r\n".encode("latin-1")
+        )
+        async with asyncio.timeout(5):
+            answer = await reader.read(-1)
+        writer.close()
+        await writer.wait_closed()
+        return answer
+
+
+@pytest.fixture
+async def visitor(open_shop: OpenShop, web: Web) -> Visitor:
+    target = f"{web.server.url}/base"
+    shop = await open_shop([{"id": "api", "kind": "http", "target": target, "price_per_second": PRICE}])
+    peer = await shop.buy("api")
+    return Visitor(shop, peer, (await peer.expect("http_access_granted"))["httpToken"])
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "expected"),
+    [
+        ("", {}, "/base"),
+        ("/", {}, "/base/"),
+        ("/a/b", {"x": "1", "y": "a b"}, "/base/a/b"),
+        ("/a%20b/%C3%A4", {}, "/base/a%20b/%C3%A4"),
+        ("/a//b", {}, "/base/a//b"),
+        ("/schema-of/this", {}, "/base/schema-of/this"),
+    ],
+)
+async def test_the_path_and_query_go_below_the_target(
+    visitor: Visitor, path: str, query: dict[str, str], expected: str
+) -> None:
+    seen = (await visitor.ask(path, params=query)).json()
+    assert seen["path"] == expected
+    assert seen["query"] == "&".join(f"{name}={quote(value).replace('%20', '+')}" for name, value in query.items())
+
+
+@pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE"])
+async def test_method_body_and_headers_pass(visitor: Visitor, method: str) -> None:
+    seen = (await visitor.ask("/x", method, content=b"a\x00b", headers={"X-Mine": "7", "Accept": "x/y"})).json()
+    assert (seen["method"], seen["body"]) == (method, "a\x00b")
+    assert seen["headers"]["x-mine"] == "7"
+    assert seen["headers"]["accept"] == "x/y"
+    assert seen["headers"]["content-length"] == "3"
+
+
+async def test_a_body_of_unknown_length_is_streamed(visitor: Visitor) -> None:
+    async def pieces() -> AsyncIterator[bytes]:
+        for _ in range(50):
+            yield b"x" * 10_000
+
+    seen = (await visitor.ask("/x", "POST", content=pieces())).json()
+    assert len(seen["body"]) == 500_000
+
+
+async def test_the_token_and_cookies_stay_here(visitor: Visitor, web: Web) -> None:
+    await visitor.ask("/x", headers={"Cookie": "ours=1", "X-WS402-User": "root", "X-WS402-Session": "forged"})
+    await visitor.shop.get("/api/resource/api/x", params={"token": visitor.token, "keep": "1"})
+    for seen in web.requests:
+        assert visitor.token not in json.dumps(seen)
+        assert "cookie" not in seen["headers"]
+        assert seen["headers"]["x-ws402-user"] == "ann"
+        assert seen["headers"]["x-ws402-session"] == visitor.peer.id
+    assert web.requests[1]["query"] == "keep=1"
+
+
+async def test_an_authorization_for_the_upstream_passes_when_the_token_is_in_the_query(
+    visitor: Visitor, web: Web
+) -> None:
+    header = {"Authorization": "Basic dXA6cGFzcw=="}
+    await visitor.shop.get("/api/resource/api/x", params={"token": visitor.token}, headers=header)
+    assert web.requests[0]["headers"]["authorization"] == header["Authorization"]
+
+
+async def test_headers_of_one_hop_do_not_pass(visitor: Visitor, web: Web) -> None:
+    await visitor.raw(
+        "/x", headers="Connection: x-drop, keep-alive\r\nX-Drop: 1\r\nTE: trailers\r\nProxy-Authorization: y\r\n"
+    )
+    for name in ("x-drop", "te", "proxy-authorization", "upgrade"):
+        assert name not in web.requests[0]["headers"]
+
+
+async def test_the_answer_passes_but_for_what_would_touch_our_own_origin(visitor: Visitor) -> None:
+    answer = await visitor.ask("/gone")
+    assert answer.status_code == 404
+    assert answer.headers["x-own"] == "kept"
+    assert "set-cookie" not in answer.headers
+    assert answer.headers["cache-control"] == "private, no-store"
+    assert answer.headers["content-security-policy"].startswith("sandbox")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../secret",
+        "/a/../../secret",
+        "/..",
+        "/./x",
+        "/%2e%2e/secret",
+        "/%252e%252e/secret",
+        "/..%2fsecret",
+        "/a%5c..%5csecret",
+        "/..%00/secret",
+        "/a%0d%0aX-Evil:%201",
+    ],
+)
+async def test_nothing_leads_out_of_the_target(visitor: Visitor, web: Web, path: str) -> None:
+    answer = await visitor.raw(path)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert web.requests == []
+
+
+@pytest.mark.parametrize("path", ["//evil.example/x", "/@evil.example/x", "/http://evil.example/x", "/?u=http://evil/"])
+async def test_an_address_in_the_path_is_only_a_path(visitor: Visitor, web: Web, path: str) -> None:
+    await visitor.raw(path)
+    assert web.requests[0]["path"].startswith("/base/")
+
+
+async def test_pieces_arrive_as_they_are_made_and_the_end_of_the_session_cuts_them(visitor: Visitor, web: Web) -> None:
+    headers = {"Authorization": f"Bearer {visitor.token}"}
+    async with visitor.shop.http.stream("GET", "/api/resource/api/slow", headers=headers) as answer:
+        pieces = answer.aiter_raw()
+        assert await anext(pieces) == b"first"
+        await visitor.peer.close()
+        await visitor.shop.ended(visitor.peer)
+        web.hold.set()
+        with pytest.raises(httpx.TransportError):
+            await anext(pieces)
+
+
+async def test_an_upstream_that_is_away_is_502_and_says_no_more(open_shop: OpenShop) -> None:
+    shop = await open_shop([{"id": "api", "kind": "http", "target": "http://127.0.0.1:1", "price_per_second": PRICE}])
+    peer = await shop.buy("api")
+    token = (await peer.expect("http_access_granted"))["httpToken"]
+    answer = await shop.get("/api/resource/api/x", params={"token": token})
+    assert (answer.status_code, answer.json()["code"]) == (502, "resource_unavailable")
+    assert "127.0.0.1" not in answer.text
