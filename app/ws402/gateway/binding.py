@@ -88,10 +88,10 @@ def _binding(terms: Terms, transfer: Row[Any], tags: list[str]) -> Binding | Ref
             return Binding.TAG
         if "claim_token" in terms.kinds and terms.claimed:
             return Binding.CLAIM_TOKEN
-    elif tags:
-        return Refusal(RejectCode.BINDING_INVALID, "The transfer names another invoice.")
     if "signature" in terms.kinds and terms.signer == transfer.sender:
-        return Binding.SIGNATURE
+        return Binding.SIGNATURE  # the payer's own word, whatever the calldata means
+    if tags and terms.tag not in tags:
+        return Refusal(RejectCode.BINDING_INVALID, "The transfer names another invoice.")
     if "legacy" not in terms.kinds:
         return Refusal(
             RejectCode.BINDING_REQUIRED,

@@ -17,12 +17,13 @@ from ws402.errors import InvalidRequestError, WS402Error
 from ws402.gateway.binding import Binding, Terms, bind
 from ws402.gateway.idempotency import Keyed, Replays
 from ws402.gateway.ids import digest, new_id, new_token
+from ws402.gateway.ledger.bulk import Row as Entry
+from ws402.gateway.ledger.bulk import among, insert_new
 from ws402.gateway.ledger.database import Database, now_ms
-from ws402.gateway.ledger.entries import Row as Entry
-from ws402.gateway.ledger.entries import insert_ignore, move, post
+from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import checkpoints, invoices, payments, sessions, transfers
 from ws402.gateway.settlement import lock_sessions
-from ws402.gateway.transfers import TransferKey, among, lock_transfers, refund_transfer
+from ws402.gateway.transfers import TransferKey, lock_transfers, of_transactions, refund_transfer
 from ws402.money import MAX_AMOUNT, wire_amount
 from ws402.protocol import RejectCode, VerifyRequest, VerifyResponse
 from ws402.settings import GatewaySettings
@@ -143,7 +144,7 @@ class Claims:
         tags = {digest(op.request.proof.reference) for op in ops if op.request.proof.reference}
         if not tags:
             return
-        query = select(invoices).where(invoices.c.tag.in_(tags))
+        query = select(invoices).where(among(connection, invoices.c.tag, tags))
         batch.invoices = {row.tag: row for row in await connection.execute(query)}
         batch.wanted = self._transactions(ops, batch)
         for row in (await lock_transfers(connection, batch.wanted)).values():
@@ -157,7 +158,10 @@ class Claims:
     ) -> dict[int, Outcome]:
         """Judge with the knowledge of what is paid."""
         ids = [row.id for row in batch.invoices.values()]
-        for where in (among(payments, batch.wanted), payments.c.invoice_id.in_(ids)):
+        for where in (
+            of_transactions(connection, payments, batch.wanted),
+            among(connection, payments.c.invoice_id, ids),
+        ):
             for row in await connection.execute(select(payments).where(where)):
                 batch.taken.add((row.network, row.tx, row.idx))
                 batch.paid[row.invoice_id] = row
@@ -338,8 +342,7 @@ async def _write(connection: AsyncConnection, batch: _Batch) -> list[int]:
     lost: list[int] = []
     if batch.payments:
         rows = sorted((each for _, each, _ in batch.payments), key=lambda row: (row["network"], row["tx"], row["idx"]))
-        inserted = await connection.execute(insert_ignore(connection, payments).returning(payments.c.id), rows)
-        won = {row.id for row in inserted}
+        won = await insert_new(connection, payments, rows)
         lost = [position for position, each, _ in batch.payments if each["id"] not in won]
         paid = [(each, transfer) for _, each, transfer in batch.payments if each["id"] in won]
         ids = {each["session_id"] for each, _ in paid}

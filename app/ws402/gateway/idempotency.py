@@ -12,6 +12,7 @@ from sqlalchemy import delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.errors import ConflictError, WS402Error
+from ws402.gateway.ledger.bulk import insert
 from ws402.gateway.ledger.tables import idempotency_keys
 
 KEEP_MS: Final = 24 * 3600 * 1000
@@ -76,8 +77,7 @@ class Replays(Generic[Answer]):
         """Write what is to be remembered. A key that another gateway took meanwhile fails the transaction, so that
         nothing is done twice; its operations run again and find the answer.
         """
-        if self._new:
-            await connection.execute(idempotency_keys.insert(), self._new)
+        await insert(connection, idempotency_keys, self._new)
 
 
 async def forget(connection: AsyncConnection, now: int) -> None:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.chains.base import Chain, InvoiceTerms
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError, WS402Error
 from ws402.gateway.ids import digest, new_id, new_token
+from ws402.gateway.ledger.bulk import insert
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.tables import invoices, sessions
 from ws402.money import parse_amount
@@ -84,8 +85,7 @@ class Invoices:
                 row, details = self._invoice(draft, now)
                 rows.append(row)
                 results.append(details)
-            if rows:
-                await connection.execute(invoices.insert(), rows)
+            await insert(connection, invoices, rows)
         return results
 
     def _invoice(self, draft: Draft, now: int) -> tuple[dict[str, Any], PaymentDetails]:

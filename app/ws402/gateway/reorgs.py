@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Row, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ws402.gateway.ledger.entries import Row as Entry
+from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions, transfers
 from ws402.gateway.settlement import owe_session

@@ -11,8 +11,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, WS402Error
 from ws402.gateway.ids import new_id
+from ws402.gateway.ledger.bulk import Row as Entry
+from ws402.gateway.ledger.bulk import among, insert
 from ws402.gateway.ledger.database import Database, now_ms
-from ws402.gateway.ledger.entries import Row as Entry
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions
 from ws402.money import parse_amount, price, wire_amount
@@ -55,7 +56,7 @@ async def lock_sessions(connection: AsyncConnection, ids: set[str]) -> dict[str,
     query = (
         select(sessions, *checkpoints.c["elapsed_ms", "bytes_transferred", "message_count"])
         .join(checkpoints, checkpoints.c.session_id == sessions.c.id)
-        .where(sessions.c.id.in_(ids))
+        .where(among(connection, sessions.c.id, ids))
         .order_by(sessions.c.id)
         .with_for_update(of=sessions)
     )
@@ -237,8 +238,7 @@ class _Plan:
         if self._sessions:
             await connection.execute(_END_SESSION, self._sessions)
             await post(connection, self._entries)
-        if self._refunds:
-            await connection.execute(refunds.insert(), self._refunds)
+        await insert(connection, refunds, self._refunds)
 
 
 _END_SESSION = (

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from sqlalchemy import Row, select, update
+from sqlalchemy import ColumnElement, Row, Table, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Transfer
 from ws402.gateway.ids import new_id
+from ws402.gateway.ledger.bulk import among
 from ws402.gateway.ledger.entries import insert_ignore, move, post
 from ws402.gateway.ledger.tables import networks, payments, refunds, sessions, transfers
 
@@ -22,12 +23,14 @@ def key_of(transfer: Transfer) -> TransferKey:
     return transfer.network, transfer.tx, transfer.index
 
 
-def among(table: Any, keys: Collection[tuple[Any, ...]]) -> Any:
+def of_transactions(
+    connection: AsyncConnection, table: Table, keys: Collection[tuple[Any, ...]]
+) -> ColumnElement[bool]:
     """Rows whose (network, tx) is likely among `keys`: both columns are matched apart, for SQLite has no index search
     for lists of pairs. A network's transaction ids do not occur on another, so nothing else comes back in practice;
     callers look rows up by their whole key anyway.
     """
-    return table.c.network.in_({key[0] for key in keys}) & table.c.tx.in_({key[1] for key in keys})
+    return table.c.network.in_({key[0] for key in keys}) & among(connection, table.c.tx, {key[1] for key in keys})
 
 
 async def lock_transfers(connection: AsyncConnection, keys: Collection[tuple[Any, ...]]) -> dict[TransferKey, Row[Any]]:
@@ -36,7 +39,7 @@ async def lock_transfers(connection: AsyncConnection, keys: Collection[tuple[Any
     """
     if not keys:
         return {}
-    query = select(transfers).where(among(transfers, keys))
+    query = select(transfers).where(of_transactions(connection, transfers, keys))
     query = query.order_by(transfers.c.network, transfers.c.tx, transfers.c.idx).with_for_update()
     return {(row.network, row.tx, row.idx): row for row in await connection.execute(query)}
 

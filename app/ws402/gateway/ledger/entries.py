@@ -13,10 +13,9 @@ from sqlalchemy import literal, select, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ws402.gateway.ledger.bulk import Row, insert
 from ws402.gateway.ledger.tables import entries
 from ws402.gateway.ledger.types import amount_sum
-
-Row = dict[str, Any]
 
 
 def move(debit: str, credit: str, network: str, asset: str, amount: int, kind: str, subject: str, at: int) -> Row:
@@ -35,8 +34,7 @@ def move(debit: str, credit: str, network: str, asset: str, amount: int, kind: s
 
 async def post(connection: AsyncConnection, rows: Sequence[Row]) -> None:
     """Book entries. Booking the same event again raises IntegrityError: callers decide by a state first."""
-    if rows:
-        await connection.execute(entries.insert(), list(rows))
+    await insert(connection, entries, rows)
 
 
 def insert_ignore(connection: AsyncConnection, table: Any) -> Any:

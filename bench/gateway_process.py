@@ -1,0 +1,112 @@
+"""The measured process of `bench.gateway`: a whole gateway over HTTP, or the baseline. Commands come on stdin.
+
+`seed N FILE` writes N proofs whose transfers stand in the ledger as the watcher records them, so that verification is
+measured without a chain that would have to mine them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import secrets
+import sys
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import uvloop
+from litestar import Litestar, post
+from pydantic import SecretStr
+
+from ws402.chains.base import Transfer
+from ws402.gateway.ledger.database import now_ms
+from ws402.gateway.runtime import Gateway, build
+from ws402.gateway.serving import HttpServer
+from ws402.protocol import GenerateRequest, Proof
+from ws402.settings import EvmNetworkSettings, GatewaySettings
+
+AMOUNT = 3 * 10**14
+
+
+@post("/api/payment/generate", sync_to_thread=False)
+def echo(data: GenerateRequest) -> GenerateRequest:
+    """The least that a Litestar handler can do with a typed JSON body."""
+    return data
+
+
+def settings(database_url: str, rpc: str, key: str) -> GatewaySettings:
+    network = EvmNetworkSettings(
+        network="base-sepolia",
+        chain_id=84532,
+        rpc=[SecretStr(rpc)],
+        merchant_private_key=SecretStr("0x" + secrets.token_hex(32)),
+        poll_seconds=3600,
+    )
+    return GatewaySettings(
+        gateway_port=0,
+        database_url=SecretStr(database_url),
+        gateway_api_key=[SecretStr(key)],
+        evm_networks=[network],
+        rate_limit_per_second=1_000_000,
+        refund_interval_seconds=3600,
+    )
+
+
+async def seed(gateway: Gateway, count: int, path: str) -> None:
+    """Invoices, and transfers that pay them in the newest block."""
+    (chain,) = gateway.chains.values()
+    head = await chain.head()
+    sender = chain.normalize_address("0x" + secrets.token_hex(20))
+    proofs, transfers = [], []
+    request = GenerateRequest(amount=AMOUNT, resource_id="film", estimated_duration=300)
+    for _ in range(count // 100):
+        for details in await asyncio.gather(*(gateway.service.generate("default", request) for _ in range(100))):
+            tx = "0x" + secrets.token_hex(32)
+            proofs.append(Proof(reference=details.reference, tx_hash=tx, sender_address=sender))
+            transfers.append(
+                Transfer(
+                    network=chain.network,
+                    tx=tx,
+                    index=-1,
+                    block=head.block,
+                    block_hash=head.block_hash,
+                    block_time=now_ms(),
+                    sender=sender,
+                    recipient=chain.recipient,
+                    asset="ETH",
+                    amount=AMOUNT,
+                    tags=(sha256(details.reference.encode()).hexdigest(),),
+                )
+            )
+        await gateway.service.watcher.record(transfers[-100:])
+    await asyncio.to_thread(Path(path).write_bytes, msgspec.json.encode(proofs))
+
+
+async def serve(kind: str, database_url: str, rpc: str, key: str) -> None:
+    gateway: Gateway | None = None
+    if kind == "gateway":
+        gateway = build(settings(database_url, rpc, key))
+        await gateway.start()
+        url = gateway.url
+    else:
+        http = HttpServer("127.0.0.1", 0)
+        await http.start(Litestar([echo], logging_config=None, openapi_config=None))
+        url = http.url
+    say({"url": url})
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        command, *arguments = line.split()
+        assert command == "seed"
+        assert gateway is not None
+        await seed(gateway, int(arguments[0]), arguments[1])
+        say({"seeded": int(arguments[0])})
+    if gateway is not None:
+        await gateway.close()
+
+
+def say(answer: dict[str, Any]) -> None:
+    print(json.dumps(answer), flush=True)
+
+
+if __name__ == "__main__":
+    uvloop.run(serve(*sys.argv[1:5]))  # as `ws402 gateway` runs
