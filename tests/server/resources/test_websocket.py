@@ -189,6 +189,8 @@ async def test_a_client_that_reads_slowly_slows_the_upstream_down(before: OpenUp
     assert shop.server.sessions.live[peer.id].socket.waiting_bytes < 1_000_000
     peer.socket.transport.resume_reading()
     await shop.until(lambda: sent > stalled + 1_000_000)
+    peer.drop()
+    await shop.ended(peer)
 
 
 async def test_an_upstream_that_reads_slowly_holds_the_client_back_and_loses_nothing(before: OpenUpstream) -> None:

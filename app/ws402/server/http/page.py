@@ -53,8 +53,6 @@ def read_assets(folder: Path = FOLDER) -> dict[str, Asset]:
             continue
         body = path.read_bytes()
         kind = KINDS.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        if kind.startswith("text/"):
-            kind += "; charset=utf-8"
         assets[path.relative_to(folder).as_posix()] = Asset(body, kind, f'"{sha256(body).hexdigest()[:32]}"')
     return assets
 

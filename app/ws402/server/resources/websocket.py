@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import deque
-from typing import Final
+from collections.abc import Coroutine
+from contextlib import suppress
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -139,10 +141,15 @@ class WebSocketResource(Resource):
             link.sender = None
 
     async def _hang_up(self, link: _Link, code: int) -> None:
-        await link.upstream.close(_sendable(code))
+        """Close, and read what still comes: the answer to our close frame stands behind it."""
+        closing = self._spawn(link.upstream.close(_sendable(code)))
+        with suppress(ConnectionClosed):
+            while True:
+                await link.upstream.recv()
+        await closing
 
-    def _spawn(self, coroutine: object) -> asyncio.Task[None]:
-        task: asyncio.Task[None] = asyncio.get_running_loop().create_task(coroutine)  # type: ignore[arg-type]
+    def _spawn(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task

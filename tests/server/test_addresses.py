@@ -1,0 +1,120 @@
+"""Who a client is, behind proxies, and how often."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from ws402.errors import ConfigurationError, RateLimitedError
+from ws402.server.addresses import Counts, PerMinute, TrustedProxies, group, query_value
+
+
+def headers(forwarded: str | None) -> dict[str, str]:
+    return {} if forwarded is None else {"X-Forwarded-For": forwarded}
+
+
+@pytest.mark.parametrize(
+    ("trusted", "peer", "forwarded", "client"),
+    [
+        ([], "10.0.0.1", "203.0.113.1", "10.0.0.1"),
+        (["10.0.0.0/8"], "10.0.0.1", None, "10.0.0.1"),
+        (["10.0.0.0/8"], "10.0.0.1", "203.0.113.1", "203.0.113.1"),
+        (["10.0.0.0/8"], "203.0.113.9", "198.51.100.1", "203.0.113.9"),
+        (["10.0.0.0/8"], "10.0.0.1", "198.51.100.1, 203.0.113.1", "203.0.113.1"),
+        (["10.0.0.0/8"], "10.0.0.1", "198.51.100.1, 203.0.113.1, 10.0.0.2", "203.0.113.1"),
+        (["10.0.0.0/8"], "10.0.0.1", "10.0.0.3, 10.0.0.2", "10.0.0.3"),
+        (["10.0.0.0/8"], "10.0.0.1", "203.0.113.1:4711", "203.0.113.1"),
+        (["10.0.0.0/8"], "10.0.0.1", "[2001:db8::1]:4711", "2001:db8::1"),
+        (["10.0.0.0/8"], "10.0.0.1", "garbage", "10.0.0.1"),
+        (["10.0.0.0/8"], "10.0.0.1", "203.0.113.1, garbage", "10.0.0.1"),
+        (["10.0.0.0/8"], "10.0.0.1", "", "10.0.0.1"),
+        (["2001:db8::/32"], "2001:db8::5", "203.0.113.1", "203.0.113.1"),
+        (["10.0.0.0/8"], "unknown", "203.0.113.1", "unknown"),
+    ],
+)
+def test_the_nearest_untrusted_hop_is_the_client(
+    trusted: list[str], peer: str, forwarded: str | None, client: str
+) -> None:
+    assert TrustedProxies(trusted).client(peer, headers(forwarded).get) == client
+
+
+def test_a_proxy_that_is_no_address_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="TRUSTED_PROXIES"):
+        TrustedProxies(["proxy.example"])
+
+
+@pytest.mark.parametrize(
+    ("address", "expected"),
+    [
+        ("203.0.113.1", "203.0.113.1"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("2001:db8:1:2::", "2001:db8:1:2::/64"),
+        ("::ffff:203.0.113.1", "203.0.113.1"),
+        ("unknown", "unknown"),
+        ("not:an:address", "not:an:address"),
+    ],
+)
+def test_limits_count_by_subscriber(address: str, expected: str) -> None:
+    assert group(address) == expected
+
+
+def test_a_minute_has_a_limit_for_each_address_and_then_begins_anew() -> None:
+    now = 100.0
+    limit = PerMinute(2, clock=lambda: now)
+    limit.take("a")
+    limit.take("a")
+    limit.take("b")
+    now = 130.0
+    with pytest.raises(RateLimitedError) as refused:
+        limit.take("a")
+    assert refused.value.retry_after == pytest.approx(30)
+    now = 160.0
+    limit.take("a")
+
+
+def test_counters_of_many_addresses_stay_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ws402.server.addresses.MAX_ADDRESSES", 100)
+    now = 0.0
+    limit = PerMinute(1, clock=lambda: now)
+    for number in range(1000):
+        limit.take(f"203.0.113.{number}")
+    assert len(limit._windows) <= 101
+    now = 61.0
+    for number in range(1000):
+        limit.take(f"198.51.100.{number}")
+    assert len(limit._windows) <= 101
+
+
+@given(st.lists(st.sampled_from(["take", "give"]), max_size=60), st.integers(1, 5))
+def test_counts_never_pass_the_limit_nor_leak(steps: list[str], limit: int) -> None:
+    counts, held = Counts(limit), 0
+    for step in steps:
+        if step == "take":
+            taken = counts.take("a")
+            assert taken == (held < limit)
+            held += taken
+        elif held:
+            counts.give("a")
+            held -= 1
+    for _ in range(held):
+        counts.give("a")
+    assert counts._counts == {}
+
+
+@pytest.mark.parametrize(
+    ("query", "value"),
+    [
+        ("resourceId=ticker", "ticker"),
+        ("userId=a&resourceId=b", "b"),
+        ("resourceId=a%20b%26c", "a b&c"),
+        ("resourceId=a+b", "a b"),
+        ("resourceId=first&resourceId=second", "first"),
+        ("resourceId", ""),
+        ("resourceIdX=1", ""),
+        ("", ""),
+        ("&&=&resourceId==x", "=x"),
+    ],
+)
+def test_query_values(query: str, value: str) -> None:
+    assert query_value(query, "resourceId") == value
