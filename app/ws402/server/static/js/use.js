@@ -26,13 +26,14 @@ const WHY = {
 export function use(session, about, wallets) {
   const money = (units) => `${short(units, about.decimals)} ${about.symbol}`;
   const exact = (units) => `${coins(units, about.decimals)} ${about.symbol}`;
-  let said = 0;
+  let said = null;
   let lowSaid = false;
 
   $("use-name").textContent = about.name;
   document.title = `${about.name} – pay by the second`;
   $("messages").replaceChildren();
   $("http-access").hidden = true;
+  $("talk").hidden = false;
   $("top-up-form").hidden = true;
   $("top-up").hidden = !wallets.length || !session.token;
   state("live");
@@ -60,8 +61,8 @@ export function use(session, about, wallets) {
     const share = session.paid ? Number((left * 1000n) / session.paid) / 10 : 0;
     $("bar-fill").style.width = `${share}%`;
     $("bar").classList.toggle("low", share < 15);
-    if (performance.now() - said > SAY_EVERY_S * 1000) {
-      if (said) announce(`${spoken(lasts)} left.`);
+    if (said === null || performance.now() - said > SAY_EVERY_S * 1000) {
+      if (said !== null) announce(`${spoken(lasts)} left.`);
       said = performance.now();
       $("bar").setAttribute("aria-valuenow", String(Math.round(share)));
       $("bar").setAttribute("aria-valuetext", `${spoken(lasts)} left`);
@@ -168,6 +169,7 @@ export function use(session, about, wallets) {
     url.searchParams.set("token", detail.httpToken);
     $("http-link").href = url.href;
     $("http-access").hidden = false;
+    $("talk").hidden = true; // such a resource says nothing here
   });
   session.addEventListener("ended", ({ detail }) => {
     finish();

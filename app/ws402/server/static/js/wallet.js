@@ -91,7 +91,7 @@ export async function browserWallets() {
   await new Promise((resolve) => setTimeout(resolve, 60));
   removeEventListener("eip6963:announceProvider", hear);
   if (!found.size && globalThis.ethereum?.request) {
-    found.set("injected", new Wallet("browser wallet", (call) => globalThis.ethereum.request(call)));
+    found.set("injected", new Wallet("your browser wallet", (call) => globalThis.ethereum.request(call)));
   }
   return [...found.values()];
 }
@@ -115,7 +115,7 @@ export function devWallet(url) {
     return result;
   };
   let chosen = null;
-  return new Wallet("test account", async (call) => {
+  return new Wallet("a test account", async (call) => {
     if (call.method !== "eth_requestAccounts") return request(call);
     if (!chosen) {
       // The first ones belong to servers and scripts; any other is as good as the next.
