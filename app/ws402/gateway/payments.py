@@ -46,10 +46,12 @@ class Payments:
         """Check a proof against the ledger as it is, without asking the chain."""
         return self._claims.submit(claim)
 
-    async def verify(self, claim: Claim, first: Outcome | None = None) -> VerifyResponse:
-        """Check a proof, waiting `verify_wait_seconds` for its transfer. `first`: what the ledger said already."""
-        async with asyncio.timeout(self._settings.verify_wait_seconds + 4 * LOOKUP_SECONDS):
-            response = await self._verify(claim, first)
+    async def verify(self, claim: Claim) -> VerifyResponse:
+        """Check a proof, waiting up to `verify_wait_seconds` for its transfer."""
+        response = await self.submit(claim)
+        if isinstance(response, Missing):
+            async with asyncio.timeout(self._settings.verify_wait_seconds + 4 * LOOKUP_SECONDS):
+                response = await self._wait(claim, response)
         self.count(response)
         return response
 
@@ -61,10 +63,9 @@ class Payments:
         else:
             self.rejected[response.code or ""] += 1
 
-    async def _verify(self, claim: Claim, first: Outcome | None) -> VerifyResponse:
+    async def _wait(self, claim: Claim, outcome: Outcome) -> VerifyResponse:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.verify_wait_seconds
-        outcome = first or await self.submit(claim)
         last = rejected(RejectCode.TRANSFER_NOT_FOUND, "The transaction is not on the chain yet; send the proof again.")
         next_lookup = 0.0
         recorded = False
