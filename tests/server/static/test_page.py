@@ -232,6 +232,18 @@ def test_a_reload_goes_on_with_the_session_and_costs_nothing_meanwhile(page: Pag
     assert shop.provider.audit() == 0
 
 
+def test_a_session_that_was_left_can_be_ended_for_its_refund(page: Page, shop: Shop) -> None:
+    page.begin()
+    page.reload()
+    page.shows("waiting-session")
+    assert page.text("waiting-drop") == "End it"
+    page.click("waiting-drop")
+    page.shows("done")
+    page.until(lambda: page.text("refund-state") == "Refunded")
+    assert page.script("return localStorage.length") == 0
+    assert shop.provider.audit() == 0
+
+
 def test_a_lost_connection_is_taken_up_again(page: Page, shop: Shop) -> None:
     page.begin()
     page.until(lambda: '"type":"tick"' in page.text("messages"))

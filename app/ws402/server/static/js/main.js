@@ -229,7 +229,7 @@ function offerToGoOn() {
   $("waiting-session").hidden = false;
   $("waiting-go").onclick = () => {
     $("waiting-session").hidden = true;
-    if (left) goOn(left);
+    if (left) goOn(left, use);
     else if (paid.tx) again(paid);
     else {
       offer = paid.offer;
@@ -239,20 +239,25 @@ function offerToGoOn() {
       $("manual-tx").focus();
     }
   };
+  $("waiting-drop").textContent = left ? "End it" : paid.tx ? "Not now" : "Forget it";
   $("waiting-drop").onclick = () => {
-    memory.session.set(null);
-    memory.payment.set(null);
     $("waiting-session").hidden = true;
+    if (left) {
+      goOn(left, (session, ...rest) => {
+        use(session, ...rest);
+        session.end();
+      });
+    } else if (!paid.tx) memory.payment.set(null);
   };
 }
 
-async function goOn(left) {
+async function goOn(left, then) {
   progress(["Back to your session"]);
   const session = new Session(left.socketUrl, left.resourceId, left.paid, left.price);
   memory.session.set(null); // its token is for one use
   try {
     await session.resume(left.token, left.began);
-    use(session, about(left), wallets);
+    then(session, about(left), wallets);
   } catch (problem) {
     failed(new Problem(problem.message, "What was not used goes back to the account that paid.", problem.code), [["Start again", restart]]);
   }

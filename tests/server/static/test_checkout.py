@@ -1,0 +1,65 @@
+"""The whole way on a real chain: the page, a server, a gateway, and the refund in the account that paid."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from selenium import webdriver
+from tests.fixtures.stack import MakeStack, Stack
+from tests.server.static.browser import Page
+
+pytestmark = pytest.mark.browser
+
+
+@pytest.fixture
+def paid_stack(make_stack: MakeStack) -> Stack:
+    stack = make_stack(servers=0)
+    stack.add_server(DEV_RPC_URL=stack.rpc_url)
+    return stack
+
+
+@pytest.fixture
+def page(chromium: webdriver.Chrome, paid_stack: Stack) -> Iterator[Page]:
+    page = Page(chromium, paid_stack.server_url + "/")
+    yield page
+    page.close()
+
+
+def test_pay_top_up_leave_early_and_see_the_refund_on_the_chain(page: Page, paid_stack: Stack) -> None:
+    page.begin()
+    page.until(lambda: '"type":"tick"' in page.text("messages"))
+    page.click("top-up")
+    page.script("const s = document.getElementById('top-up-minutes'); s.value = '60'; s.onchange()")
+    page.script("document.querySelector('#top-up-wallets button').click()")
+    page.until(lambda: page.text("paid") == "0.0036 ETH")
+    page.click("end")
+    page.shows("done")
+    assert page.text("done-paid") == "0.0036 ETH"
+    page.until(lambda: page.text("refund-state") == "Refunded", 40)
+    refund = page.text("done-refund").removesuffix(" ETH")
+    transaction = paid_stack.rpc("eth_getTransactionByHash", page.text("refund-tx"))
+    assert transaction["from"].lower() == paid_stack.merchant.lower()
+    wei = int(transaction["value"], 16)
+    assert f"{wei / 10**18:.6f}" == f"{float(refund):.6f}"
+    assert transaction["to"].lower() in [each.lower() for each in paid_stack.rpc("eth_accounts")[2:]]
+
+
+def test_a_plain_payment_by_the_code_is_taken_by_its_hash(page: Page, paid_stack: Stack) -> None:
+    """What a wallet on a phone does with the QR code: no data, just the amount."""
+    page.open()
+    page.choose(seconds=60)
+    link = page.attribute("pay-link", "href")
+    recipient, value = link.removeprefix("ethereum:").split("@")[0], int(link.split("value=")[1].split("&")[0])
+    account = paid_stack.rpc("eth_accounts")[4]
+    tx = paid_stack.rpc("eth_sendTransaction", {"from": account, "to": recipient, "value": hex(value)})
+    page.script("document.getElementById('manual').open = true")
+    page.find("manual-tx").send_keys(tx)
+    page.find("manual-from").send_keys(account)
+    page.find("manual-form").submit()
+    page.shows("use", 40)
+    page.click("end")
+    page.shows("done")
+    page.until(lambda: page.text("refund-state") == "Refunded", 40)
+    transaction = paid_stack.rpc("eth_getTransactionByHash", page.text("refund-tx"))
+    assert transaction["to"].lower() == account.lower()
