@@ -6,6 +6,7 @@ import asyncio
 import logging
 import random
 from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ import httpx
 from ws402.errors import ConfigurationError, RateLimitedError, UnavailableError, WS402Error
 from ws402.provider.answers import error_of
 from ws402.provider.breaker import Breaker
+from ws402.provider.http1 import HttpClient, TransferError
 
 log = logging.getLogger(__name__)
 
@@ -38,35 +40,26 @@ class Transport:
         self.url = _checked(gateway_url)
         self._attempts = retry_attempts
         self._breaker = Breaker()
-        headers = httpx.Headers(custom_headers)
-        headers["X-WS402-Provider"] = "proxy"
-        headers["Content-Type"] = "application/json"
-        try:
-            headers["Authorization"] = f"Bearer {api_key}"
-            headers["Authorization"].encode("ascii")
-        except UnicodeEncodeError:
-            raise ConfigurationError("GATEWAY_API_KEY has characters that a header cannot carry.") from None
-        self._http = httpx.AsyncClient(
-            base_url=self.url,
-            headers=headers,
-            timeout=httpx.Timeout(timeout, connect=min(timeout, 5.0), pool=timeout),
-            limits=httpx.Limits(max_connections=32, max_keepalive_connections=32, keepalive_expiry=60),
-            # The gateway is inside: HTTP_PROXY is not for it. SSL_CERT_FILE still names a private authority.
-            verify=httpx.create_ssl_context(trust_env=True),
-            trust_env=False,
-        )
+        headers = {name.title(): value for name, value in (custom_headers or {}).items()}
+        headers |= {"X-Ws402-Provider": "proxy", "Content-Type": "application/json", "Accept": "application/json"}
+        headers["Authorization"] = f"Bearer {api_key}"
+        if not (api_key.isascii() and api_key.isprintable()):
+            raise ConfigurationError("GATEWAY_API_KEY has characters that a header cannot carry.")
+        # The gateway is inside: HTTP_PROXY is not for it. SSL_CERT_FILE still names a private authority.
+        tls = httpx.create_ssl_context(trust_env=True) if self.url.startswith("https") else None
+        self._http = HttpClient(self.url, headers, timeout=timeout, connect_timeout=min(timeout, 5.0), tls=tls)
 
     async def close(self) -> None:
         """Close the connections."""
-        await self._http.aclose()
+        await self._http.close()
 
     async def healthy(self) -> bool:
         """Whether the gateway answers now; one attempt."""
         try:
-            answer = await self._http.get("/api/health", timeout=HEALTH_SECONDS)
-        except httpx.HTTPError:
+            answer = await self._http.request("GET", "/api/health", seconds=HEALTH_SECONDS)
+        except TransferError:
             return False
-        return answer.status_code == httpx.codes.OK
+        return answer.status == HTTPStatus.OK
 
     async def call(self, method: str, path: str, content: bytes | None = None) -> bytes:
         """The body of a good answer. Repeats what may work later, so the call must be safe to repeat.
@@ -91,23 +84,24 @@ class Transport:
 
     async def _once(self, method: str, path: str, content: bytes | None) -> bytes:
         try:
-            answer = await self._http.request(method, path, content=content)
-        except httpx.HTTPError as error:
+            answer = await self._http.request(method, path, content)
+        except TransferError as error:
             self._breaker.failed()
             raise UnavailableError(
-                f"The payment gateway cannot be reached: {type(error).__name__}.",
+                f"The payment gateway cannot be reached: {error}.",
                 remedy="Check that GATEWAY_URL is right and that the gateway runs.",
                 code="gateway_unavailable",
             ) from error
         except BaseException:
             self._breaker.failed()  # cancelled: a probe must not stay open
             raise
-        if answer.status_code >= 500:
+        log.debug("%s %s: %d", method, path, answer.status)
+        if answer.status >= 500:
             self._breaker.failed()
         else:
             self._breaker.succeeded()
-        if answer.status_code != httpx.codes.OK:
-            raise error_of(answer.status_code, answer.content, answer.headers.get("retry-after"))
+        if answer.status != HTTPStatus.OK:
+            raise error_of(answer.status, answer.content, answer.headers.get("retry-after"))
         return answer.content
 
 
