@@ -110,8 +110,10 @@ class Worker:
             if self.desk.condition.error is not None:
                 await asyncio.sleep(delay)  # news does not shorten a back-off
                 continue
+            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with news.
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.poke.wait(), delay)
+                async with asyncio.timeout(delay):
+                    await self.poke.wait()
                 await asyncio.sleep(min(GATHER_SECONDS, delay))
             self.poke.clear()
 
