@@ -46,25 +46,13 @@ class _GoneError(Exception):
     """The client left before its request was complete."""
 
 
-class Alive:
-    """Whether the client still waits for the answer; asked once, after its request was read."""
-
-    __slots__ = ("_receive", "_task")
-
-    def __init__(self, receive: Receive) -> None:
-        self._receive = receive
-        self._task = asyncio.ensure_future(receive())
-
-    async def __call__(self) -> bool:
-        """Ask, and stop watching."""
-        await asyncio.sleep(0)
-        gone = self._task.done()
-        self.stop()
-        return not gone
-
-    def stop(self) -> None:
-        """Stop watching."""
-        self._task.cancel()
+async def still_there(receive: Receive) -> bool:
+    """Whether the client still waits for the answer; to be asked once, after its whole request was read."""
+    news = asyncio.ensure_future(receive())  # nothing can come now but the news that it left
+    await asyncio.sleep(0)
+    gone = news.done()
+    news.cancel()
+    return not gone
 
 
 class Deadlines:
@@ -122,15 +110,23 @@ class Front:
         self.calls = 0
         self.seconds = 0.0
 
-    def post(self, path: str, kind: Any, work: Callable[[Principal, Any, Receive], Awaitable[Any]]) -> ASGIRouteHandler:
-        """A call of the payments scope with a JSON body of this type."""
+    def post(
+        self,
+        path: str,
+        kind: Any,
+        work: Callable[[Principal, Any, Receive], Awaitable[Any]],
+        *,
+        scope: KeyScope = KeyScope.PAYMENTS,
+    ) -> ASGIRouteHandler:
+        """A call with a JSON body of this type, for keys of a scope."""
+        wanted = scope
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
 
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:
             begun = time.perf_counter()
             task = self._deadlines.enter()
             try:
-                principal, length = self._enter(scope, "POST", KeyScope.PAYMENTS)
+                principal, length = self._enter(scope, "POST", wanted)
                 request = decode(decoder, await self._body(receive, length))
                 content = _encode(await work(principal, request, receive))
             except Exception as error:  # noqa: BLE001 - every failure is answered

@@ -8,6 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from ws402 import __version__
+from ws402.gateway.api.admin import AuditResponse, Done, KeyCommand, RefundCommand
 from ws402.protocol import (
     BatchRequest,
     ErrorResponse,
@@ -67,6 +68,24 @@ OPERATIONS: Final = (
     Operation("/api/ops", "Several operations, each answered on its own", BatchRequest, BatchResponse, refusals=_POST),
     Operation("/api/stats", "Figures since the start", answer=StatsResponse, refusals=_GET),
     Operation("/api/admin/pending", "Open invoices and unfinished refunds", scope="admin", refusals=_GET),
+    Operation("/api/admin/audit", "Books against chains", answer=AuditResponse, scope="admin", refusals=_GET),
+    Operation("/api/admin/signers", "Signing keys: nonces, leases, pauses", scope="admin", refusals=_GET),
+    Operation(
+        "/api/admin/refunds",
+        "Hold, release or resolve a refund",
+        RefundCommand,
+        Done,
+        scope="admin",
+        refusals=(*_POST, 404, 409),
+    ),
+    Operation(
+        "/api/admin/signers/switch",
+        "Pause or resume signing keys",
+        KeyCommand,
+        Done,
+        scope="admin",
+        refusals=(*_POST, 404),
+    ),
     Operation("/api/health", "Whether the gateway answers", answer=HealthResponse, scope=None),
     Operation("/health/live", "Liveness: the process answers", answer=HealthResponse, scope=None),
     Operation(

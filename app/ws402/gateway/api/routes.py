@@ -13,7 +13,7 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive
 
 from ws402.errors import InvalidRequestError, UnavailableError, WS402Error
-from ws402.gateway.api.front import Alive, Front
+from ws402.gateway.api.front import Front, still_there
 from ws402.gateway.api.openapi import document
 from ws402.gateway.api.surface import Service
 from ws402.gateway.api.verifying import Verifications
@@ -83,15 +83,9 @@ class Routes:
         unanswered, and a repeated proof is answered as the first, until an answer is about to go to a client that
         still waits for it.
         """
-        if request.server_id is not None:
-            return await self._service.verify(principal.tenant, request)
-        alive = Alive(receive)
-        try:
-            response = await self._service.verify(principal.tenant, request)
-            if response.valid and response.session_id and await alive():
-                await self._service.mark_answered(response.session_id)
-        finally:
-            alive.stop()
+        response = await self._service.verify(principal.tenant, request)
+        if request.server_id is None and response.valid and response.session_id and await still_there(receive):
+            await self._service.mark_answered(response.session_id)
         return response
 
     async def refund(self, principal: Principal, request: RefundRequest, _: Receive) -> RefundResponse:
