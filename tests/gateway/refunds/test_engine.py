@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 from tests.fixtures.evm import ETHER, Evm
 from tests.gateway.refunds.world import TENANT, World, world
 
+from ws402.errors import ConfigurationError
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.tables import refunds, sessions
 from ws402.gateway.refunds import Policy
@@ -253,6 +254,12 @@ async def test_a46_the_key_sends_no_more_than_its_hourly_limit(devchain_evm: Evm
         assert len(await w.refunds("due")) == 1
         assert w.engine.stats()["base-sepolia"]["limited"] == {"ETH"}
         await w.audit()
+
+
+async def test_a46_a_limit_with_a_typo_is_refused_at_the_start(devchain_evm: Evm, sqlite_database: Database) -> None:
+    with pytest.raises(ConfigurationError, match="unknown assets: ETC"):
+        async with world(devchain_evm, sqlite_database, policy=Policy(hourly_limit={"ETC": 1})):
+            pass
 
 
 async def test_a46_a_paused_key_signs_and_sends_nothing(devchain_evm: Evm, database: Database) -> None:

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 from sqlalchemy.exc import DBAPIError
 
 from ws402.chains.base import Chain
-from ws402.errors import WS402Error
+from ws402.errors import ConfigurationError, WS402Error
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.tables import refunds
 from ws402.gateway.refunds.deliver import Deliverer
@@ -142,6 +142,7 @@ class RefundEngine:
 
     Any number of processes may run one over the same ledger; `holder_id` names this one in the ledger. `rules`
     overrides what `settings` say for a network. A network without a signer keeps its refunds until it has one.
+    Raises ConfigurationError for limits on unknown assets: a typo must not lift a limit.
     """
 
     def __init__(
@@ -162,6 +163,12 @@ class RefundEngine:
             if network not in signers:
                 log.warning("%s has no refund key: its refunds wait", network)
                 continue
+            policy = known.get(network, Policy())
+            if unknown := sorted({*policy.min_refund, *policy.hourly_limit} - set(chain.assets)):
+                raise ConfigurationError(
+                    f"{network} has refund limits for unknown assets: {', '.join(unknown)}.",
+                    remedy=f"Use {', '.join(chain.assets)}.",
+                )
             address = chain.address_of(signers[network])
             desk = Desk(
                 database=database,
@@ -169,7 +176,7 @@ class RefundEngine:
                 signer=signers[network],
                 address=address,
                 lease=Lease(database, network, address, holder_id, settings.refund_lease_seconds),
-                policy=known.get(network, Policy()),
+                policy=policy,
                 counters=self.counters,
             )
             self.workers[network] = Worker(desk, settings.refund_interval_seconds)
