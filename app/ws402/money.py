@@ -59,7 +59,7 @@ def parse_amount(value: object, *, field: str = "amount", zero: bool = False) ->
 
 def wire_amount(value: int) -> WireAmount:
     """Spell an amount for JSON: a number where that is exact everywhere, a decimal string above 2^53-1."""
-    return value if value <= MAX_JSON_INTEGER else str(value)
+    return value if -MAX_JSON_INTEGER <= value <= MAX_JSON_INTEGER else str(value)
 
 
 def to_decimal(value: int, decimals: int) -> str:

@@ -12,6 +12,7 @@ from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
 from ws402.errors import WS402Error
+from ws402.gateway.api.admin import AdminRoutes
 from ws402.gateway.api.errors import InternalError, describe
 from ws402.gateway.api.front import REQUEST_SECONDS, Front, Handle
 from ws402.gateway.api.routes import Routes
@@ -48,10 +49,14 @@ class GatewayApp:
         *,
         provider: str = "base",
         request_seconds: float = REQUEST_SECONDS,
+        admin: AdminRoutes | None = None,
     ) -> None:
         self._front = Front(authenticator, max_body_bytes=settings.max_body_bytes, request_seconds=request_seconds)
         self._routes = Routes(service, self._front, provider=provider)
-        handlers: list[ControllerRouterHandler] = [*self._routes.handlers()]
+        handlers: list[ControllerRouterHandler] = [
+            *self._routes.handlers(),
+            *(admin.handlers(self._front) if admin else ()),
+        ]
         self.app = _App(
             handlers,
             openapi_config=None,  # ours is made from the wire's types, and wants a key
