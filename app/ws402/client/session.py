@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from typing import Final, Self
 
@@ -18,6 +19,7 @@ from ws402.client.store import Payment, PaymentState
 from ws402.client.target import Target, TopUp
 from ws402.client.usage import Refund, Settlement, Usage
 from ws402.errors import ConflictError, InvalidRequestError
+from ws402.money import parse_amount
 from ws402.protocol import (
     TRANSIENT_REJECTS,
     BalanceUpdated,
@@ -29,7 +31,9 @@ from ws402.protocol import (
 
 TOP_UP_ANSWER_SECONDS: Final = 35
 DELIVERED: Final = frozenset({"confirmed", "final"})
-NOT_COMING: Final = frozenset({"credit", "held", "void"})
+NODE_SECONDS: Final = 3
+"""How far our own node may lag behind the gateway's."""
+NOT_COMING: Final = frozenset({"credit", "held", "void", "resolved"})
 """States of a refund that waiting does not change: too small to send yet, or kept for an operator."""
 
 
@@ -124,7 +128,7 @@ class Session:
             answer = await self._channel.ask_top_up(proof_message(payment), TOP_UP_ANSWER_SECONDS)
             match answer:
                 case BalanceUpdated(added=added):
-                    return self._credit(payment, int(added))
+                    return self._credit(payment, parse_amount(added))
                 case PaymentRejected(code=RejectCode.ALREADY_CLAIMED):
                     # Ours alone to claim: an answer before this one was lost.
                     return self._credit(payment, payment.amount)
@@ -154,23 +158,33 @@ class Session:
         if settlement is None or settlement.refund_id is None:
             return None
         deadline = time.monotonic() + seconds
-        attempt = 0
+        lagging = False
         async with httpx.AsyncClient(timeout=30) as http:
             while True:
-                try:
-                    body = await get_json(http, self._target.refund_url(settlement.refund_id))
-                    status = msgspec.json.decode(body, type=RefundStatusResponse)
-                except (InvalidRequestError, msgspec.DecodeError):
-                    return None
-                refund = Refund(int(status.amount), status.state, status.tx_hash)
-                if status.state in DELIVERED and status.tx_hash and self._payer is not None:
-                    wallet, payment = self._payer.wallet, self._payment
-                    seen = await wallet.received(status.tx_hash, wallet.address, refund.amount, payment.token)
-                    return Refund(refund.amount, refund.state, refund.tx_hash, seen)
-                if status.state in DELIVERED | NOT_COMING or time.monotonic() > deadline:
+                refund = await self._refund(http, settlement.refund_id)
+                if refund is None or refund.seen or refund.state in NOT_COMING:
                     return refund
-                await asyncio.sleep(min(0.5 + backoff(min(attempt, 2)), 2))
-                attempt += 1
+                if refund.state in DELIVERED:
+                    if refund.seen is None:
+                        return refund
+                    if not lagging:
+                        lagging, deadline = True, min(deadline, time.monotonic() + NODE_SECONDS)
+                if time.monotonic() > deadline:
+                    return refund
+                await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, hides nothing
+
+    async def _refund(self, http: httpx.AsyncClient, refund_id: str) -> Refund | None:
+        try:
+            body = await get_json(http, self._target.refund_url(refund_id))
+            status = msgspec.json.decode(body, type=RefundStatusResponse)
+        except (InvalidRequestError, msgspec.DecodeError):
+            return None
+        refund = Refund(parse_amount(status.amount), status.state, status.tx_hash)
+        if status.state not in DELIVERED or not status.tx_hash or self._payer is None:
+            return refund
+        wallet = self._payer.wallet
+        seen = await wallet.received(status.tx_hash, wallet.address, refund.amount, self._payment.token)
+        return Refund(refund.amount, refund.state, refund.tx_hash, seen)
 
     def _credit(self, payment: Payment, added: int) -> int:
         assert self._payer is not None  # noqa: S101 - only a payer has top-ups

@@ -246,9 +246,10 @@ class Claims:
         )
         judged = [(row, bind(terms, row)) for row in free]
         row, verdict = next((each for each in judged if isinstance(each[1], Binding)), judged[0])
+        unsure = not isinstance(verdict, Binding) or verdict is Binding.LEGACY
+        if unsure and op.request.payer_signature and op.signer is None and "signature" in self._settings.bindings:
+            return Missing(invoice.network, tx, invoice.recipient, row.amount, sender=row.sender)
         if not isinstance(verdict, Binding):
-            if op.request.payer_signature and op.signer is None and "signature" in self._settings.bindings:
-                return Missing(invoice.network, tx, invoice.recipient, row.amount, sender=row.sender)
             self._make_refundable(verdict.bound, row, batch, wanted=verdict.stray)
             return rejected(verdict.code, verdict.reason)
         head = self._heads.get(invoice.network, 0)

@@ -233,7 +233,7 @@ class PaymentService:
         )
         unfinished = (
             select(*refunds.c["id", "network", "asset", "amount", "recipient", "state", "reason", "created_at"])
-            .where(refunds.c.state.not_in(("final", "void")))
+            .where(refunds.c.state.not_in(("final", "void", "resolved")))
             .order_by(refunds.c.created_at.desc())
             .limit(500)
         )
