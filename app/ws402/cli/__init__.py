@@ -1,4 +1,4 @@
-"""The command `ws402`: one module a subcommand, loaded only when called, so that a WS402 server needs no chain library."""
+"""The command `ws402`: one module a subcommand, loaded when called, so that a WS402 server needs no chain library."""
 
 from __future__ import annotations
 
@@ -30,17 +30,10 @@ class LazyGroup(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
-        """Import one; a missing extra is named with its remedy."""
+        """Import one."""
         if cmd_name not in COMMANDS:
             return None
-        try:
-            module = importlib.import_module(f"ws402.cli.{cmd_name}")
-        except ModuleNotFoundError as error:
-            if error.name and error.name.startswith("ws402"):
-                raise
-            raise click.ClickException(
-                f"'{cmd_name}' needs the package {error.name}. Install it with: pip install 'ws402[gateway,client,devchain]'"
-            ) from error
+        module = importlib.import_module(f"ws402.cli.{cmd_name}")
         command: click.Command = module.command
         return command
 
@@ -60,6 +53,15 @@ def main() -> None:
     """Run the command; an error that we foresaw ends in one clear line. Exit status 2: configuration, 1: the rest."""
     try:
         cli(standalone_mode=True)
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "ws402":
+            raise
+        click.echo(
+            f"ws402: This needs the package '{error.name}'. "
+            "Install it with: pip install 'ws402[gateway,client,devchain]'",
+            err=True,
+        )
+        sys.exit(2)
     except WS402Error as error:
         click.echo(f"ws402: {error}", err=True)
         sys.exit(2 if isinstance(error, ConfigurationError) else 1)
