@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from http import HTTPStatus
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from litestar import Litestar, Request, Response
@@ -12,7 +12,6 @@ from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
 from ws402.errors import WS402Error
-from ws402.gateway.api.admin import AdminRoutes
 from ws402.gateway.api.errors import InternalError, describe
 from ws402.gateway.api.front import REQUEST_SECONDS, Front, Handle
 from ws402.gateway.api.routes import Routes
@@ -20,6 +19,9 @@ from ws402.gateway.api.surface import Service
 from ws402.gateway.auth.keys import Authenticator
 from ws402.protocol import ErrorResponse
 from ws402.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from ws402.gateway.api.admin import AdminRoutes  # needs the ledger, which a mock gateway does without
 
 
 class _App(Litestar):
