@@ -99,7 +99,7 @@ class Details(Message, kw_only=True):
 
 
 class EvmPaymentDetails(Details, kw_only=True, tag_field="type", tag="base"):
-    """Payment details of an EVM chain. `data` is the calldata that ties the payment to its invoice (EIP-681 link too)."""
+    """Payment details of an EVM chain. `data`: the calldata that ties the payment to its invoice (EIP-681 link too)."""
 
     chain_id: int
     amount_wei: WireAmount
