@@ -150,6 +150,7 @@ async def test_what_a_server_sends_cannot_steer_the_terminal(scripted: ScriptedS
         (["--max", "0,01", "--trust"], {}, 2, "not an amount"),
         (["--max", "-1", "--trust"], {}, 2, "not an amount"),
         (["--max", "0", "--trust"], {}, 2, "greater than zero"),
+        (["--max", "0.01", "--trust", "--asset", "gold"], {}, 2, "is no asset"),
         (["--trust"], {}, 2, "--max"),
         (["--max", "0.01", "--trust"], {"WS402_PRIVATE_KEY": "0x1234"}, 2, "private key is not 32 bytes"),
         (["--max", "0.01", "--trust"], {"WS402_PRIVATE_KEY": ""}, 2, "--key-file PATH"),

@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import signal
-import subprocess
-import sys
 from contextlib import AsyncExitStack
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import httpx
@@ -20,23 +16,20 @@ from tests.fixtures.evm import Evm
 
 from ws402.client import (
     EvmWallet,
-    NodeUnavailableError,
     Options,
     PaymentBusyError,
     PaymentFailedError,
     PaymentPendingError,
     PaymentRejectedError,
     Session,
-    SessionLostError,
     SignedPayment,
     Store,
-    WalletError,
     connect,
     connect_with_proof,
 )
 from ws402.devchain.evm import EvmDevChain
-from ws402.errors import ConfigurationError, ConflictError
-from ws402.protocol import EndReason, Proof
+from ws402.errors import ConflictError
+from ws402.protocol import Proof
 
 LIMITS: dict[str, Any] = {"resource": "ticker", "duration": 60, "max_amount": 10**17, "trust_first_use": True}
 QUICK = Options(prove_seconds=1, reconnect_seconds=1)
@@ -193,69 +186,6 @@ async def test_a_proof_made_elsewhere_opens_a_session(ours: OurServer, wallet: E
     assert ours.provider.audit() == 0
 
 
-CRASHING = """
-import asyncio, os, signal, sys
-from ws402.client import EvmWallet, Store, connect
-import ws402.client.evm as evm
-import ws402.client.connecting as connecting
-url, rpc, key, path, step = sys.argv[1:]
-
-def die(*_):
-    os.kill(os.getpid(), signal.SIGKILL)
-
-async def die_async(*_, **__):
-    die()
-
-class Dying(EvmWallet):
-    async def send(self, payment):
-        if step == "signed":
-            die()
-        await super().send(payment)
-        if step == "sent":
-            die()
-    async def inclusion(self, payment, seconds):
-        found = await super().inclusion(payment, seconds)
-        if step == "included":
-            die()
-        return found
-
-async def main():
-    async with connect(url, wallet=Dying(rpc, key), store=Store(path), resource="ticker", duration=60,
-                       max_amount=10**17, trust_first_use=True) as session:
-        await anext(session)
-        die()
-
-asyncio.run(main())
-"""
-
-
-@pytest.mark.parametrize("step", ["signed", "sent", "included", "streaming"])
-async def test_a_crash_at_any_step_after_signing_loses_nothing(
-    ours: OurServer, chain: Evm, tmp_path: Path, step: str, make_wallet: MakeWallet
-) -> None:
-    account = chain.account()
-    path = tmp_path / "store" / "payments.db"
-    arguments = [sys.executable, "-c", CRASHING, ours.url, chain.url, account.key.hex(), str(path), step]
-    crashed = await asyncio.to_thread(subprocess.run, arguments, timeout=60, check=False)
-    assert crashed.returncode == -signal.SIGKILL
-    assert path.stat().st_mode & 0o777 == 0o600
-    wallet = make_wallet(chain.url, bytes(account.key))
-    with Store(path) as store:
-        (left,) = store.unfinished()
-        # A lost socket is noticed by the server at once on this machine; then its session waits to be resumed.
-        async with connect(ours.url, wallet=wallet, store=store, **LIMITS) as session:
-            assert session.payments[0].tx == left.tx
-            await anext(session)
-            assert 0 < session.balance <= 60 * PRICE
-            settlement = await session.end()
-        assert store.unfinished() == []
-    assert settlement.exact
-    assert settlement.paid == 60 * PRICE
-    assert chain.rpc("eth_getTransactionCount", account.address, "latest") == "0x1", "it was paid twice"
-    assert len(ours.provider.sessions) == 1
-    assert ours.provider.audit() == 0
-
-
 async def test_a_payment_that_another_process_overtook_is_signed_anew_and_paid_once(
     scripted: ScriptedServer, chain: Evm, make_wallet: MakeWallet
 ) -> None:
@@ -330,73 +260,3 @@ async def test_a_failed_transaction_is_told_and_the_next_try_pays_again(
             pytest.fail("it connected")
     assert store.unfinished() == []
     assert scripted.hellos == []
-
-
-async def test_an_account_with_too_little_is_told_what_it_needs(
-    scripted: ScriptedServer, chain: Evm, make_wallet: MakeWallet
-) -> None:
-    wallet = make_wallet(chain.url, bytes(chain.account(60 * PRICE).key))
-    with pytest.raises(WalletError, match="needs") as refused:
-        async with connect(scripted.url, wallet=wallet, **LIMITS):
-            pytest.fail("it connected")
-    assert refused.value.code == "insufficient_funds"
-
-
-async def test_fees_above_the_cap_are_not_paid(scripted: ScriptedServer, chain: Evm, make_wallet: MakeWallet) -> None:
-    wallet = make_wallet(chain.url, bytes(chain.account().key), max_fee_gwei=0)
-    with pytest.raises(WalletError, match="gwei"):
-        async with connect(scripted.url, wallet=wallet, **LIMITS):
-            pytest.fail("it connected")
-
-
-async def test_a_node_that_is_away_is_named_without_its_access_key(
-    scripted: ScriptedServer, chain: Evm, make_wallet: MakeWallet
-) -> None:
-    wallet = make_wallet("http://127.0.0.1:9/v2/SECRET", "0x" + "11" * 32)
-    with pytest.raises(NodeUnavailableError, match=r"127\.0\.0\.1:9") as failed:
-        async with connect(scripted.url, wallet=wallet, **LIMITS):
-            pytest.fail("it connected")
-    assert "SECRET" not in str(failed.value)
-
-
-@pytest.mark.parametrize("key", ["", "0x12", "nonsense", "0x" + "zz" * 32, "0x" + "00" * 32])
-def test_a46_a_key_that_is_none_is_refused_without_showing_it(key: str) -> None:
-    with pytest.raises(ConfigurationError, match="private key is not") as refused:
-        EvmWallet("http://127.0.0.1:9", key)
-    assert not key or key not in str(refused.value)
-    assert refused.value.__cause__ is None
-
-
-def test_a46_no_secret_shows_in_a_repr(chain: Evm) -> None:
-    key = "0x" + "5a" * 32
-    assert "5a5a" not in repr(EvmWallet(chain.url, key))
-    assert "secret" not in repr(SignedPayment(tx="0x1", raw="secret", nonce=1))
-
-
-def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ConfigurationError, match="cannot be used"):
-        Store(tmp_path / "file" / "payments.db")
-    (tmp_path / "broken.db").write_text("This is no database, but it is long enough to be read as one. " * 20)
-    with pytest.raises(ConfigurationError, match="cannot be used"):
-        Store(tmp_path / "broken.db")
-
-
-async def test_a_session_that_was_settled_meanwhile_is_told_and_not_paid_for_again(
-    ours: OurServer, wallet: EvmWallet, chain: Evm
-) -> None:
-    store = Store()
-
-    async def lose() -> None:
-        async with connect(ours.url, wallet=wallet, store=store, payment_id="p", **LIMITS) as session:
-            ours.provider.end_session(session.id, EndReason.SERVER_VANISHED)
-            ours.server.sessions.live[session.id].lose(EndReason.SUPERSEDED)
-            async for _ in session:
-                pass
-
-    with pytest.raises(SessionLostError, match="another socket"):
-        await lose()
-    with pytest.raises(ConflictError, match="was used"):
-        async with connect(ours.url, wallet=wallet, store=store, payment_id="p", **LIMITS):
-            pytest.fail("it connected")
-    assert chain.rpc("eth_getTransactionCount", wallet.address, "latest") == "0x1"

@@ -14,6 +14,7 @@ from websockets.exceptions import ConnectionClosed
 from ws402.client.errors import OverchargedError, SessionLostError
 from ws402.client.link import LOST, Link, RefusedError, UnreachableError, read
 from ws402.client.usage import Meter, Settlement
+from ws402.money import parse_amount
 from ws402.protocol import (
     BalanceUpdated,
     Draining,
@@ -236,12 +237,12 @@ class Channel:
         match event:
             case SessionStarted():
                 self.token = event.resume_token or self.token
-                self.meter.balance(int(event.balance))
+                self.meter.balance(parse_amount(event.balance, zero=True))
             case UsageUpdate():
                 self.meter.update(event)
                 self._check(self.meter.usage.consumed)
             case BalanceUpdated():
-                self.meter.balance(int(event.remaining_balance))
+                self.meter.balance(parse_amount(event.remaining_balance, zero=True))
                 self._answer(event)
             case PaymentRejected() | ErrorMessage():
                 self._answer(event)
@@ -257,9 +258,9 @@ class Channel:
 
     def _settled(self, event: SessionEnded) -> None:
         self.settlement = Settlement(
-            paid=int(event.paid_amount),
-            consumed=int(event.consumed_amount),
-            refund=int(event.refund_amount),
+            paid=parse_amount(event.paid_amount, zero=True),
+            consumed=parse_amount(event.consumed_amount, zero=True),
+            refund=parse_amount(event.refund_amount, zero=True),
             refund_id=event.refund_id,
             reason=event.reason,
         )

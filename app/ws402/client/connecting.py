@@ -111,12 +111,20 @@ async def connect(
         async with httpx.AsyncClient(timeout=30) as http:
             resource_id = await find_resource(http, target)
             payer = Payer(wallet, policy, store, target.base, block_seconds=options.block_seconds)
-            payment = await _payment(http, target, resource_id, duration, payer, payment_id, options)
-        stack.callback(store.release, payment)
-        if options.on_payment is not None:
-            options.on_payment(payment)
-        opener = _Opener(target, payment, payer, user_id, options)
-        session = await opener.open()
+            session = None
+            while session is None:
+                payment = await _payment(http, target, resource_id, duration, payer, payment_id, options)
+                stack.callback(store.release, payment)
+                before = payment.state
+                if options.on_payment is not None:
+                    options.on_payment(payment)
+                try:
+                    session = await _Opener(target, payment, payer, user_id, options).open()
+                except SessionLostError as error:
+                    # What a crash left behind was settled since; without a payment id, a new session will do.
+                    if payment_id is not None or before is not PaymentState.PROVED or payment.state is before:
+                        raise
+                    logger.info("the session from before has ended: %s", error)
         try:
             yield session
         finally:
@@ -142,6 +150,7 @@ async def connect_with_proof(
         sender=proof.sender or "",
         recipient="",
         network="",
+        chain_id=0,
         asset="",
         token=None,
         amount=0,
@@ -176,7 +185,8 @@ async def _payment(
     if payment_id is not None:
         known = store.take(payment_id)
     else:
-        known = store.take_open(target.base, resource_id, payer.wallet.address)
+        chain_id = await payer.wallet.chain_id()
+        known = store.take_open(target.base, resource_id, payer.wallet.address, chain_id)
     if known is not None:
         if known.state is PaymentState.DONE:
             store.release(known)
@@ -232,7 +242,7 @@ class _Opener:
         began = payment.created_at if resumed or self._payer is None else asked
         meter = Meter(
             price_per_second=price,
-            paid=payment.amount or int(started.balance),
+            paid=payment.amount or parse_amount(started.balance, zero=True),
             started_ms_ago=max(int(time.time() * 1000 - began), 0),
         )
         channel = Channel(
@@ -303,12 +313,12 @@ class _Opener:
 
 def _check_started(started: SessionStarted, payment: Payment, price: int, *, resumed: bool) -> None:
     """The session must be the one that was paid for. Raises OverchargedError."""
-    if int(started.price_per_second) != price:
+    if parse_amount(started.price_per_second) != price:
         raise OverchargedError(
             f"The session costs {started.price_per_second} a second; {price} was offered.",
             remedy="It was ended at once; the rest is refunded.",
         )
-    if not resumed and not started.resumed and int(started.balance) < payment.amount:
+    if not resumed and not started.resumed and parse_amount(started.balance, zero=True) < payment.amount:
         raise OverchargedError(
             f"The server credits {started.balance} of the {payment.amount} that were paid.",
             remedy="The session was ended at once; the rest is refunded.",

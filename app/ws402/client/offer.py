@@ -165,6 +165,11 @@ def check_schema(schema: SchemaResponse, resource_id: str, duration: int) -> Off
     )
 
 
+def is_address(text: str) -> bool:
+    """Whether this is an EVM address, in any case."""
+    return len(text) == 42 and text.startswith("0x") and all(each in "0123456789abcdefABCDEF" for each in text[2:])
+
+
 def _same(what: str, got: object, wanted: object) -> None:
     if got != wanted:
         raise OfferError(f"The schema's {what} is {got!r}, not {wanted!r} as it must be.")
@@ -172,10 +177,9 @@ def _same(what: str, got: object, wanted: object) -> None:
 
 def _address(what: str, text: str) -> str:
     """Lower case. A mixed-case spelling's checksum (EIP-55) is not checked: all addresses here come by program."""
-    digits = text.removeprefix("0x")
-    if len(text) != 42 or len(digits) != 40 or not all(each in "0123456789abcdefABCDEF" for each in digits):
+    if not is_address(text):
         raise OfferError(f"The schema's {what} is not an EVM address.")
-    if int(digits, 16) == 0:
+    if int(text, 16) == 0:
         raise OfferError(f"The schema's {what} is the zero address.")
     return text.lower()
 

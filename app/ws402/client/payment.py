@@ -103,6 +103,7 @@ class Payer:
                     proof=proof_of(payment),
                     code=RejectCode.INVOICE_EXPIRED,
                 )
+            self._policy.check_again(payment)
             async with self.wallet.lock:
                 try:
                     await self.wallet.send(signed)
@@ -156,6 +157,7 @@ class Payer:
             sender=self.wallet.address,
             recipient=offer.recipient,
             network=offer.network,
+            chain_id=offer.chain_id,
             asset=offer.symbol,
             token=offer.token,
             amount=offer.amount,

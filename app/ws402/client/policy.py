@@ -6,8 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ws402.client.errors import PolicyError
-from ws402.client.offer import Offer
-from ws402.client.store import Store
+from ws402.client.offer import Offer, is_address
+from ws402.client.store import Payment, Store
+from ws402.errors import InvalidRequestError
 
 NATIVE: Final = "native"
 """The network's own coin."""
@@ -62,8 +63,17 @@ class Policy:
             )
         self._check_payee(offer, origin, store)
 
+    def check_again(self, payment: Payment) -> None:
+        """Before a payment from earlier is sent again: today's limits count. Raises PolicyError."""
+        if payment.amount > self.max_amount or payment.token != self.token(payment.chain_id):
+            raise PolicyError(
+                f"A payment of {payment.amount} smallest units of {payment.asset} from before is not sent yet.",
+                remedy="Your limits forbid it now: allow it, or use another store or payment id.",
+                code="over_cap",
+            )
+
     def token(self, chain_id: int) -> str | None:
-        """The contract that `asset` means on a chain. Raises PolicyError where it means none."""
+        """The contract that `asset` means on a chain. Raises PolicyError where it means none, InvalidRequestError."""
         asset = self.asset.lower()
         if asset == NATIVE:
             return None
@@ -73,6 +83,10 @@ class Policy:
                     f"USDC is not known on chain {chain_id}.", remedy="Give the token's contract address."
                 )
             return USDC[chain_id]
+        if not is_address(asset):
+            raise InvalidRequestError(
+                f"'{self.asset}' is no asset.", remedy="Use 'native', 'usdc' or a contract's address."
+            )
         return asset
 
     def _check_payee(self, offer: Offer, origin: str, store: Store) -> None:

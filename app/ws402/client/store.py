@@ -27,7 +27,8 @@ LEASE_SECONDS: Final = 60
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS payments (
   id TEXT PRIMARY KEY, state TEXT NOT NULL, base TEXT NOT NULL, resource_id TEXT NOT NULL, socket_url TEXT NOT NULL,
-  sender TEXT NOT NULL, recipient TEXT NOT NULL, network TEXT NOT NULL, asset TEXT NOT NULL, token TEXT,
+  sender TEXT NOT NULL, recipient TEXT NOT NULL, network TEXT NOT NULL, chain_id INTEGER NOT NULL,
+  asset TEXT NOT NULL, token TEXT,
   amount TEXT NOT NULL, price_per_second TEXT NOT NULL, reference TEXT NOT NULL, claim_token TEXT, signature TEXT,
   expires_at INTEGER NOT NULL, tx TEXT NOT NULL UNIQUE, raw TEXT NOT NULL, nonce INTEGER NOT NULL,
   created_at INTEGER NOT NULL, top_up_of TEXT,
@@ -60,6 +61,7 @@ class Payment:
     sender: str
     recipient: str
     network: str
+    chain_id: int
     asset: str
     """Symbol, for people."""
     token: str | None
@@ -152,14 +154,14 @@ class Store:
             self._hold(payment_id)
             return _payment(row)
 
-    def take_open(self, base: str, resource_id: str, sender: str) -> Payment | None:
+    def take_open(self, base: str, resource_id: str, sender: str, chain_id: int) -> Payment | None:
         """A payment to this server that nobody uses and that may still give a session: what a crash left behind."""
         query = (
-            "SELECT * FROM payments WHERE base = ? AND resource_id = ? AND sender = ? AND state <> 'done'"
-            " AND top_up_of IS NULL ORDER BY created_at"
+            "SELECT * FROM payments WHERE base = ? AND resource_id = ? AND sender = ? AND chain_id = ?"
+            " AND state <> 'done' AND top_up_of IS NULL ORDER BY created_at"
         )
         with self._exclusive():
-            for row in self._db.execute(query, (base, resource_id, sender)).fetchall():
+            for row in self._db.execute(query, (base, resource_id, sender, chain_id)).fetchall():
                 if self._free(row):
                     self._hold(row["id"])
                     return _payment(row)

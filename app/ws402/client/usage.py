@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from ws402.money import price
+from ws402.money import parse_amount, price
 from ws402.protocol import EndReason, UsageUpdate
 
 CLOCK_SLACK_MS: Final = 2_000
@@ -57,18 +57,17 @@ class Meter:
         self._began = time.monotonic() - started_ms_ago / 1000
         self._updated = time.monotonic()
 
-    def update(self, message: UsageUpdate) -> bool:
-        """Take the server's figures; answers False when it charges for more time than has passed."""
-        consumed = int(message.consumed_amount)
+    def update(self, message: UsageUpdate) -> None:
+        """Take the server's figures. Raises AmountError."""
+        consumed = parse_amount(message.consumed_amount, zero=True)
         self.usage = Usage(
             elapsed_seconds=message.elapsed_seconds,
             consumed=consumed,
-            remaining=int(message.remaining_balance),
+            remaining=parse_amount(message.remaining_balance, zero=True),
             bytes_transferred=message.bytes_transferred,
             message_count=message.message_count,
         )
         self._updated = time.monotonic()
-        return self.fair(consumed)
 
     def fair(self, consumed: int) -> bool:
         """Whether this much can have been consumed by now."""
