@@ -25,11 +25,11 @@ demo: $(STAMP) ## pay, stream and get a refund on an embedded chain
 test: $(STAMP) ## the tests that need nothing but Python
 	$(BIN)/pytest -m "$(SUITES)"
 
-test-anvil: $(STAMP) ## tests on anvil (RPC_URL_BASE_SEPOLIA)
+test-anvil: $(STAMP) ## tests on anvil (RPC_URL_BASE_SEPOLIA), some with PostgreSQL (DATABASE_URL)
 	$(BIN)/pytest -m "anvil and not slow"
 
 test-postgres: $(STAMP) ## tests on PostgreSQL (DATABASE_URL)
-	$(BIN)/pytest -m "postgres and not slow"
+	$(BIN)/pytest -m "postgres and not anvil and not slow"
 
 test-browser: $(STAMP) ## the checkout page in headless Chromium
 	$(BIN)/pytest -m "browser and not slow"
