@@ -6,24 +6,23 @@ The UNIQUE constraints on `payments` decide every race; what is checked before o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Chain
 from ws402.errors import InvalidRequestError, WS402Error
 from ws402.gateway.binding import Binding, Terms, bind
+from ws402.gateway.claim_batch import Batch, write
 from ws402.gateway.idempotency import Keyed, Replays
 from ws402.gateway.ids import digest, new_id, new_token
-from ws402.gateway.ledger.bulk import Row as Entry
-from ws402.gateway.ledger.bulk import among, insert_new
+from ws402.gateway.ledger.bulk import among
 from ws402.gateway.ledger.database import Database, now_ms
-from ws402.gateway.ledger.entries import move, post
-from ws402.gateway.ledger.tables import checkpoints, invoices, payments, sessions, transfers
+from ws402.gateway.ledger.tables import invoices, payments
 from ws402.gateway.settlement import lock_sessions
-from ws402.gateway.transfers import TransferKey, lock_transfers, of_transactions, refund_transfer
+from ws402.gateway.transfers import lock_transfers, of_transactions
 from ws402.money import MAX_AMOUNT, wire_amount
 from ws402.protocol import RejectCode, VerifyRequest, VerifyResponse
 from ws402.settings import GatewaySettings
@@ -69,34 +68,6 @@ def rejected(code: RejectCode, reason: str) -> VerifyResponse:
     return VerifyResponse(valid=False, amount=0, reason=reason, code=code)
 
 
-@dataclass(slots=True)
-class _Batch:
-    """What one transaction read and will write."""
-
-    now: int
-    wanted: set[tuple[str, str]] = field(default_factory=set)
-    invoices: dict[str, Row[Any]] = field(default_factory=dict)
-    transfers: dict[tuple[str, str], list[Row[Any]]] = field(default_factory=dict)
-    sessions: dict[str, Row[Any]] = field(default_factory=dict)
-    taken: set[TransferKey] = field(default_factory=set)
-    taking: set[TransferKey] = field(default_factory=set)
-    paid: dict[str, Row[Any]] = field(default_factory=dict)
-    paying: set[str] = field(default_factory=set)
-    payments: list[tuple[int, dict[str, Any], Row[Any]]] = field(default_factory=list)
-    opened: dict[str, dict[str, Any]] = field(default_factory=dict)
-    refunds: list[Row[Any]] = field(default_factory=list)
-    refund_at: list[dict[str, Any]] = field(default_factory=list)
-
-    def is_free(self, key: TransferKey) -> bool:
-        """Nothing, as far as was read or judged, has been paid by this transfer."""
-        return key not in self.taken and key not in self.taking
-
-    def forget_writes(self) -> None:
-        """Start over; what was read stays."""
-        for each in (self.taking, self.paying, self.payments, self.opened, self.refunds, self.refund_at):
-            each.clear()
-
-
 class Claims:
     """Checks proofs against the ledger; `heads` gives the newest block by network (kept by the watcher)."""
 
@@ -116,7 +87,7 @@ class Claims:
 
         What is already paid is read only when it matters: to explain a refusal, and after a constraint refused.
         """
-        batch = _Batch(now_ms())
+        batch = Batch(now_ms())
         replays: Replays[VerifyResponse] = Replays(VerifyResponse, batch.now)
         async with self._database.begin() as connection:
             await replays.load(connection, ops)
@@ -128,10 +99,10 @@ class Claims:
             judged = {position: self._judge(position, ops[position], batch) for position in left}
             if any(isinstance(each, VerifyResponse) and not each.valid for each in judged.values()):
                 judged = await self._judge_again(connection, ops, left, batch)
-            lost = await _write(connection, batch)
+            lost = await write(connection, batch)
             if lost:
                 judged |= await self._judge_again(connection, ops, lost, batch)
-                for position in await _write(connection, batch):
+                for position in await write(connection, batch):
                     judged[position] = rejected(RejectCode.ALREADY_CLAIMED, "The transfer was claimed by another call.")
             for position, outcome in judged.items():
                 if isinstance(outcome, VerifyResponse) and outcome.valid:
@@ -140,7 +111,7 @@ class Claims:
         outcomes |= judged
         return [outcomes[position] for position in range(len(ops))]
 
-    async def _read(self, connection: AsyncConnection, ops: Sequence[Claim], batch: _Batch) -> None:
+    async def _read(self, connection: AsyncConnection, ops: Sequence[Claim], batch: Batch) -> None:
         tags = {digest(op.request.proof.reference) for op in ops if op.request.proof.reference}
         if not tags:
             return
@@ -154,7 +125,7 @@ class Claims:
             batch.sessions = await lock_sessions(connection, sought)
 
     async def _judge_again(
-        self, connection: AsyncConnection, ops: Sequence[Claim], positions: Sequence[int], batch: _Batch
+        self, connection: AsyncConnection, ops: Sequence[Claim], positions: Sequence[int], batch: Batch
     ) -> dict[int, Outcome]:
         """Judge with the knowledge of what is paid."""
         ids = [row.id for row in batch.invoices.values()]
@@ -171,7 +142,7 @@ class Claims:
         batch.forget_writes()
         return {position: self._judge(position, ops[position], batch) for position in positions}
 
-    def _transactions(self, ops: Sequence[Claim], batch: _Batch) -> set[tuple[str, str]]:
+    def _transactions(self, ops: Sequence[Claim], batch: Batch) -> set[tuple[str, str]]:
         wanted = set()
         for op in ops:
             proof = op.request.proof
@@ -183,7 +154,7 @@ class Claims:
                     continue  # refused when it is judged
         return wanted
 
-    def _judge(self, position: int, op: Claim, batch: _Batch) -> Outcome:
+    def _judge(self, position: int, op: Claim, batch: Batch) -> Outcome:
         request, proof = op.request, op.request.proof
         if not proof.reference or not proof.tx:
             return rejected(RejectCode.MALFORMED_PROOF, "The proof needs a reference and a transaction id.")
@@ -206,7 +177,7 @@ class Claims:
             return rejected(RejectCode.ALREADY_CLAIMED, "The invoice is paid by another call.")
         return self._bind(position, op, invoice, chain, tx, claimed_sender, batch)
 
-    def _repeat(self, op: Claim, paid: Row[Any], tx: str, invoice: Row[Any], batch: _Batch) -> VerifyResponse:
+    def _repeat(self, op: Claim, paid: Row[Any], tx: str, invoice: Row[Any], batch: Batch) -> VerifyResponse:
         """A proof for a paid invoice: a replay, unless a stock server repeats a call whose answer it never got."""
         session = batch.sessions.get(paid.session_id)
         if (
@@ -216,12 +187,14 @@ class Claims:
             and not session.answered
             and session.state == "live"
             and batch.now - session.opened_at >= RETRY_AFTER_MS
+            and session.id not in batch.repeated  # once: repeats that race must not open two sockets
         ):
+            batch.repeated.add(session.id)
             return _accepted(session.id, paid.amount, paid.payer, invoice)
         return rejected(RejectCode.ALREADY_CLAIMED, "The invoice is paid, and its session was opened.")
 
     def _bind(
-        self, position: int, op: Claim, invoice: Row[Any], chain: Chain, tx: str, sender: str | None, batch: _Batch
+        self, position: int, op: Claim, invoice: Row[Any], chain: Chain, tx: str, sender: str | None, batch: Batch
     ) -> Outcome:
         found = [row for row in batch.transfers.get((invoice.network, tx), ()) if row.state != "orphaned"]
         missing = Missing(invoice.network, tx, invoice.recipient, invoice.amount)
@@ -259,7 +232,7 @@ class Claims:
             return Missing(invoice.network, tx, invoice.recipient, row.amount, agree=True)
         return self._open(position, op, invoice, row, verdict, batch)
 
-    def _make_refundable(self, bound: bool, row: Row[Any], batch: _Batch, *, wanted: bool) -> None:
+    def _make_refundable(self, bound: bool, row: Row[Any], batch: Batch, *, wanted: bool) -> None:
         """Money that opens no session goes back: at once if it names this invoice, else when nobody can claim it."""
         if bound:
             batch.refunds.append(row)
@@ -269,7 +242,7 @@ class Claims:
             batch.refund_at.append({"b_network": row.network, "b_tx": row.tx, "b_idx": row.idx, "refund_at": at})
 
     def _open(
-        self, position: int, op: Claim, invoice: Row[Any], row: Row[Any], binding: Binding, batch: _Batch
+        self, position: int, op: Claim, invoice: Row[Any], row: Row[Any], binding: Binding, batch: Batch
     ) -> VerifyResponse:
         if invoice.session_id is not None:
             session = batch.sessions.get(invoice.session_id)
@@ -336,64 +309,3 @@ def _accepted(session_id: str, amount: int, payer: str, invoice: Row[Any], token
         resume_token=token,
         epoch=0 if token else None,
     )
-
-
-async def _write(connection: AsyncConnection, batch: _Batch) -> list[int]:
-    """Write what was judged; returns the positions of those that lost a race."""
-    lost: list[int] = []
-    if batch.payments:
-        rows = sorted((each for _, each, _ in batch.payments), key=lambda row: (row["network"], row["tx"], row["idx"]))
-        won = await insert_new(connection, payments, rows)
-        lost = [position for position, each, _ in batch.payments if each["id"] not in won]
-        paid = [(each, transfer) for _, each, transfer in batch.payments if each["id"] in won]
-        ids = {each["session_id"] for each, _ in paid}
-        opened = [each for session_id, each in batch.opened.items() if session_id in ids]
-        if opened:
-            await connection.execute(sessions.insert(), opened)
-            await connection.execute(
-                checkpoints.insert(), [_first_checkpoint(each["id"], batch.now) for each in opened]
-            )
-        await _top_up(connection, batch, [each for each in paid if each[0]["session_id"] not in batch.opened])
-        await post(connection, [_claimed(each, transfer, batch.now) for each, transfer in paid])
-    for row in batch.refunds:
-        key = (row.network, row.tx, row.idx)
-        await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, batch.now)
-    if batch.refund_at:
-        await connection.execute(_REFUND_LATER, batch.refund_at)
-    return lost
-
-
-def _first_checkpoint(session_id: str, now: int) -> dict[str, Any]:
-    zeros = dict.fromkeys(("elapsed_ms", "bytes_transferred", "message_count"), 0)
-    return {"session_id": session_id, "reported_at": now, **zeros}
-
-
-def _claimed(payment: dict[str, Any], transfer: Row[Any], now: int) -> Entry:
-    network, amount = payment["network"], payment["amount"]
-    return move("unclaimed", "session_escrow", network, transfer.asset, amount, "claim", payment["id"], now)
-
-
-async def _top_up(connection: AsyncConnection, batch: _Batch, paid: list[tuple[dict[str, Any], Row[Any]]]) -> None:
-    for session_id in {payment["session_id"] for payment, _ in paid}:
-        session = batch.sessions[session_id]
-        mine = [(payment, transfer) for payment, transfer in paid if payment["session_id"] == session_id]
-        await connection.execute(
-            update(sessions)
-            .where(sessions.c.id == session_id)
-            .values(
-                paid=session.paid + sum(payment["amount"] for payment, _ in mine),
-                source_block=max(session.source_block, *(transfer.block for _, transfer in mine)),
-            )
-        )
-
-
-_REFUND_LATER = (
-    update(transfers)
-    .where(
-        transfers.c.network == bindparam("b_network"),
-        transfers.c.tx == bindparam("b_tx"),
-        transfers.c.idx == bindparam("b_idx"),
-        transfers.c.refund_at.is_(None),
-    )
-    .values(refund_at=bindparam("refund_at"))
-)

@@ -1,0 +1,108 @@
+"""What one transaction of claims read, and what it writes: payments, sessions, top-ups, debts for stray transfers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from sqlalchemy import Row, bindparam, update
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ws402.gateway.ledger.bulk import Row as Entry
+from ws402.gateway.ledger.bulk import insert_new
+from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.tables import checkpoints, payments, sessions, transfers
+from ws402.gateway.transfers import TransferKey, refund_transfer
+
+
+@dataclass(slots=True)
+class Batch:
+    """What one transaction read and will write."""
+
+    now: int
+    wanted: set[tuple[str, str]] = field(default_factory=set)
+    invoices: dict[str, Row[Any]] = field(default_factory=dict)
+    transfers: dict[tuple[str, str], list[Row[Any]]] = field(default_factory=dict)
+    sessions: dict[str, Row[Any]] = field(default_factory=dict)
+    taken: set[TransferKey] = field(default_factory=set)
+    taking: set[TransferKey] = field(default_factory=set)
+    paid: dict[str, Row[Any]] = field(default_factory=dict)
+    paying: set[str] = field(default_factory=set)
+    payments: list[tuple[int, dict[str, Any], Row[Any]]] = field(default_factory=list)
+    opened: dict[str, dict[str, Any]] = field(default_factory=dict)
+    repeated: set[str] = field(default_factory=set)
+    refunds: list[Row[Any]] = field(default_factory=list)
+    refund_at: list[dict[str, Any]] = field(default_factory=list)
+
+    def is_free(self, key: TransferKey) -> bool:
+        """Nothing, as far as was read or judged, has been paid by this transfer."""
+        return key not in self.taken and key not in self.taking
+
+    def forget_writes(self) -> None:
+        """Start over; what was read stays."""
+        for each in (self.taking, self.paying, self.payments, self.opened, self.repeated, self.refunds, self.refund_at):
+            each.clear()
+
+
+async def write(connection: AsyncConnection, batch: Batch) -> list[int]:
+    """Write what was judged; returns the positions of those that lost a race."""
+    lost: list[int] = []
+    if batch.payments:
+        rows = sorted((each for _, each, _ in batch.payments), key=lambda row: (row["network"], row["tx"], row["idx"]))
+        won = await insert_new(connection, payments, rows)
+        lost = [position for position, each, _ in batch.payments if each["id"] not in won]
+        paid = [(each, transfer) for _, each, transfer in batch.payments if each["id"] in won]
+        ids = {each["session_id"] for each, _ in paid}
+        opened = [each for session_id, each in batch.opened.items() if session_id in ids]
+        if opened:
+            await connection.execute(sessions.insert(), opened)
+            await connection.execute(
+                checkpoints.insert(), [_first_checkpoint(each["id"], batch.now) for each in opened]
+            )
+        await _top_up(connection, batch, [each for each in paid if each[0]["session_id"] not in batch.opened])
+        await post(connection, [_claimed(each, transfer, batch.now) for each, transfer in paid])
+    if batch.repeated:
+        repeated = sessions.c.id.in_(batch.repeated)
+        await connection.execute(update(sessions).where(repeated).values(answered=True))
+    for row in batch.refunds:
+        key = (row.network, row.tx, row.idx)
+        await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, batch.now)
+    if batch.refund_at:
+        await connection.execute(_REFUND_LATER, batch.refund_at)
+    return lost
+
+
+def _first_checkpoint(session_id: str, now: int) -> dict[str, Any]:
+    zeros = dict.fromkeys(("elapsed_ms", "bytes_transferred", "message_count"), 0)
+    return {"session_id": session_id, "reported_at": now, **zeros}
+
+
+def _claimed(payment: dict[str, Any], transfer: Row[Any], now: int) -> Entry:
+    network, amount = payment["network"], payment["amount"]
+    return move("unclaimed", "session_escrow", network, transfer.asset, amount, "claim", payment["id"], now)
+
+
+async def _top_up(connection: AsyncConnection, batch: Batch, paid: list[tuple[dict[str, Any], Row[Any]]]) -> None:
+    for session_id in {payment["session_id"] for payment, _ in paid}:
+        session = batch.sessions[session_id]
+        mine = [(payment, transfer) for payment, transfer in paid if payment["session_id"] == session_id]
+        await connection.execute(
+            update(sessions)
+            .where(sessions.c.id == session_id)
+            .values(
+                paid=session.paid + sum(payment["amount"] for payment, _ in mine),
+                source_block=max(session.source_block, *(transfer.block for _, transfer in mine)),
+            )
+        )
+
+
+_REFUND_LATER = (
+    update(transfers)
+    .where(
+        transfers.c.network == bindparam("b_network"),
+        transfers.c.tx == bindparam("b_tx"),
+        transfers.c.idx == bindparam("b_idx"),
+        transfers.c.refund_at.is_(None),
+    )
+    .values(refund_at=bindparam("refund_at"))
+)

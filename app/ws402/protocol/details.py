@@ -1,0 +1,52 @@
+"""Payment details: what to pay."""
+
+from __future__ import annotations
+
+import msgspec
+
+from ws402.money import WireAmount
+from ws402.protocol.base import Message
+
+
+class Details(Message, kw_only=True):
+    """What every kind of payment details has."""
+
+    network: str
+    recipient: str
+    amount: WireAmount
+    currency: str
+    reference: str
+    expires_at: int
+    instructions: dict[str, str]
+    asset: str | None = None
+    claim_token: str | None = None
+    binding: list[str] | None = None
+    resource_id: str | None = None
+    estimated_duration: int | None = None
+    price_per_second: WireAmount | None = None
+    gateway: str | None = None
+    timestamp: int | None = None
+
+
+class EvmPaymentDetails(Details, kw_only=True, tag_field="type", tag="base"):
+    """Payment details of an EVM chain. `data`: the calldata that ties the payment to its invoice (EIP-681 link too)."""
+
+    chain_id: int
+    amount_wei: WireAmount
+    amount_eth: str = msgspec.field(name="amountETH")
+    decimals: int | None = None
+    token_address: str | None = None
+    data: str | None = None
+    eip681: str | None = None
+
+
+class SolanaPaymentDetails(Details, kw_only=True, tag_field="type", tag="solana"):
+    """Payment details of Solana; `reference` is a base58 public key that the transfer instruction must list."""
+
+    amount_sol: str = msgspec.field(name="amountSOL")
+    solana_pay_url: str = msgspec.field(name="solanaPayURL")
+    qr_code: str
+    spl_token: str | None = None
+
+
+PaymentDetails = EvmPaymentDetails | SolanaPaymentDetails

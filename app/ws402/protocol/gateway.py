@@ -1,0 +1,139 @@
+"""The gateway's HTTP API as stock servers call it, and the proof that all peers show."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from ws402.money import WireAmount
+from ws402.protocol.base import Message, RejectCode
+
+
+class GenerateRequest(Message, kw_only=True):
+    """POST /api/payment/generate: ask for an invoice. `session_id` asks for a top-up of that session."""
+
+    amount: WireAmount
+    resource_id: str
+    estimated_duration: int
+    network: str | None = None
+    asset: str | None = None
+    price_per_second: WireAmount | None = None
+    session_id: str | None = None
+
+
+class Proof(Message, kw_only=True):
+    """What a client shows for its payment: EVM (`txHash`, `senderAddress`) or Solana (`signature`, `senderWallet`)."""
+
+    reference: str | None = None
+    tx_hash: str | None = None
+    sender_address: str | None = None
+    signature: str | None = None
+    sender_wallet: str | None = None
+
+    @property
+    def tx(self) -> str | None:
+        """The transaction's id on its chain."""
+        return self.tx_hash or self.signature
+
+    @property
+    def sender(self) -> str | None:
+        """The payer as the client names it; compared with the chain, never believed."""
+        return self.sender_address or self.sender_wallet
+
+
+class VerifyRequest(Message, kw_only=True):
+    """POST /api/payment/verify. `server_id` marks our own servers: their sessions are metered by checkpoints."""
+
+    proof: Proof
+    timestamp: int | None = None
+    resource_id: str | None = None
+    claim_token: str | None = None
+    payer_signature: str | None = None
+    server_id: str | None = None
+    session_id: str | None = None
+
+
+class VerifyResponse(Message, kw_only=True):
+    """Whether the proof opened (or topped up) a session. A refused proof has valid=False, amount=0 and a reason."""
+
+    valid: bool
+    amount: WireAmount
+    reason: str | None = None
+    code: RejectCode | None = None
+    session_id: str | None = None
+    payer: str | None = None
+    network: str | None = None
+    asset: str | None = None
+    resource_id: str | None = None
+    price_per_second: WireAmount | None = None
+    resume_token: str | None = None
+    epoch: int | None = None
+
+
+class RefundRequest(Message, kw_only=True):
+    """POST /api/payment/refund, as stock servers end a session: `amount` is what was paid and not used."""
+
+    proof: Proof
+    amount: WireAmount
+    timestamp: int | None = None
+
+
+class RefundResponse(Message, kw_only=True):
+    """`status: success` means that the debt is durably recorded and will be delivered."""
+
+    status: Literal["success"]
+    amount: WireAmount
+    recipient: str
+    message: str
+    timestamp: int
+    refund_id: str | None = None
+    state: str | None = None
+    tx_hash: str | None = None
+
+
+class HealthResponse(Message, kw_only=True):
+    """GET /api/health."""
+
+    status: str
+    provider: str
+    timestamp: int
+
+
+class ErrorResponse(Message, kw_only=True):
+    """Every error of both HTTP APIs: `error` is the HTTP reason phrase; no internals in `message`.
+
+    `schema_url` comes with 402: where the price and the payment details are to be had.
+    """
+
+    error: str
+    message: str
+    code: str | None = None
+    remedy: str | None = None
+    refundable: WireAmount | None = None
+    schema_url: str | None = None
+
+
+class StatsResponse(Message, kw_only=True):
+    """GET /api/stats. Counters are since this process started; volume is in smallest units by network and asset."""
+
+    gateway: str
+    provider: str
+    network: str
+    chain_id: int | None = None
+    merchant_wallet: str
+    auto_refund_enabled: bool
+    uptime: int
+    timestamp: int
+    payments_verified: int
+    payments_rejected: int
+    refunds_issued: int
+    refunds_failed: int
+    total_volume: dict[str, dict[str, WireAmount]]
+    average_response_time: float
+
+
+def payer_message(*, reference: str, network: str, tx: str, recipient: str) -> str:
+    """The text that a payer signs (EIP-191 personal_sign, ed25519) to tie a transfer to an invoice.
+
+    `recipient` is the realm: a signature given to one merchant is worth nothing to another.
+    """
+    return f"WS402 payment\nrecipient: {recipient}\nnetwork: {network}\ntransaction: {tx}\nreference: {reference}"

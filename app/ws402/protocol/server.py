@@ -1,0 +1,64 @@
+"""A WS402 server's HTTP API."""
+
+from __future__ import annotations
+
+from ws402.money import WireAmount
+from ws402.protocol.base import Message
+from ws402.protocol.details import PaymentDetails
+
+
+class Pricing(Message, kw_only=True):
+    """A price list entry: `total_price` is what `estimated_duration` seconds cost."""
+
+    price_per_second: WireAmount
+    currency: str
+    estimated_duration: int
+    total_price: WireAmount
+
+
+class ResourceInfo(Message, kw_only=True):
+    """A resource as people see it. `estimated_time` is a suggested duration in seconds."""
+
+    name: str
+    type: str
+    estimated_time: int
+
+
+class SchemaResponse(Message, kw_only=True):
+    """GET /ws402/schema/{resourceId}: everything that a client needs to pay and connect."""
+
+    protocol: str
+    version: str
+    resource_id: str
+    websocket_endpoint: str
+    pricing: Pricing
+    payment_details: PaymentDetails
+    max_session_duration: int
+    resource_info: ResourceInfo | None = None
+
+
+class ResourceListing(Message, kw_only=True):
+    """One entry of GET /api/resources."""
+
+    id: str
+    name: str
+    type: str
+    pricing: Pricing
+
+
+class SessionStatus(Message, kw_only=True):
+    """One live session in GET /status."""
+
+    session_id: str
+    user_id: str
+    elapsed_seconds: int
+    remaining_balance: WireAmount
+
+
+class StatusResponse(Message, kw_only=True):
+    """GET /status: names users, so it is not public by default."""
+
+    provider: str
+    gateway_url: str | None
+    active_sessions: int
+    sessions: list[SessionStatus]
