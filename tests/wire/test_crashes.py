@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import subprocess
 from collections.abc import AsyncIterator, Iterator
 from contextlib import AsyncExitStack, ExitStack
 from typing import Any
@@ -10,7 +11,7 @@ from typing import Any
 import httpx
 import pytest
 from tests.fixtures.evm import ETHER
-from tests.fixtures.processes import Process
+from tests.fixtures.processes import COMMAND, Process, clean_environment
 from tests.fixtures.stack import PRICE, Stack, postgres_ledger
 from tests.wire.conftest import on_both_ledgers
 from tests.wire.peers.client import StockClient
@@ -76,7 +77,7 @@ async def killed_during(call: Any, process: Process, seconds: float) -> dict[str
 
 
 async def audited(stack: Stack, peers: list[tuple[StockClient, int]]) -> None:
-    """Everybody gets what is due and no more, and the operator sees nothing unfinished."""
+    """Everybody gets what is due and no more, nothing is unfinished, and the ledger agrees with the chain."""
     for peer, expected in peers:
         await peer.wallet.wait_for_balance(expected, 60)
     async with httpx.AsyncClient(headers={"Authorization": f"Bearer {stack.admin_key}"}) as http:
@@ -85,6 +86,10 @@ async def audited(stack: Stack, peers: list[tuple[StockClient, int]]) -> None:
                 await asyncio.sleep(0.2)
     for peer, expected in peers:
         assert await peer.wallet.balance() == expected
+    audit = [COMMAND, "ops", "--url", stack.gateway_url, "audit"]
+    environment = clean_environment({"GATEWAY_ADMIN_KEY": stack.admin_key})
+    result = await asyncio.to_thread(subprocess.run, audit, env=environment, capture_output=True, text=True)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 async def test_a19_the_gateway_is_killed_while_it_verifies(stack: Stack, opened: AsyncExitStack) -> None:
