@@ -1,4 +1,4 @@
-"""The measured process: a WS402 server, or the same sessions behind an ASGI WebSocket (the baseline).
+"""The measured process: a WS402 server, the same sessions behind an ASGI WebSocket (the baseline), or bare sockets.
 
 Prints its port; on SIGUSR1 prints `{"tasks": …, "live": …}`: all asyncio tasks and live sessions.
 """
@@ -17,6 +17,7 @@ from pathlib import Path
 import uvloop
 
 from bench.asgi import AsgiServer
+from bench.bare import BareServer
 from ws402.provider.base import PaymentProvider
 from ws402.provider.mock import MockPaymentProvider
 from ws402.provider.proxy import ProxyPaymentProvider
@@ -48,8 +49,10 @@ def provider(arguments: argparse.Namespace) -> PaymentProvider:
 
 async def run(arguments: argparse.Namespace) -> None:
     chosen = settings(arguments)
-    server: WS402Server | AsgiServer
-    if arguments.kind == "asgi":
+    server: WS402Server | AsgiServer | BareServer
+    if arguments.kind == "bare":
+        server = BareServer(arguments.update_interval)
+    elif arguments.kind == "asgi":
         server = AsgiServer(chosen, provider(arguments))
     else:
         server = create_server(chosen, provider(arguments))
@@ -69,7 +72,7 @@ async def run(arguments: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser()
-    parser.add_argument("--kind", choices=["ws402", "asgi"], default="ws402")
+    parser.add_argument("--kind", choices=["ws402", "bare", "asgi"], default="ws402")
     parser.add_argument("--gateway", help="a gateway's address; none: the mock provider in this process")
     parser.add_argument("--key", default="")
     parser.add_argument("--update-interval", type=int, default=3000)

@@ -224,6 +224,10 @@ START_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"RESOURCES": "{"}, "RESOURCES"),
     ({"RESOURCES": '[{"id":"f","kind":"file","target":"/nowhere/at/all","price_per_second":1}]'}, "is not a file"),
     ({"RESOURCES": '[{"id":"p","kind":"python","target":"nowhere:x","price_per_second":1}]'}, "cannot be imported"),
+    (
+        {"RESOURCES": '[{"id":"p","kind":"python","target":"nowhere.at:all","price_per_second":1}]'},
+        "cannot be imported",
+    ),
     ({"RESOURCES": '[{"id":"p","kind":"python","target":"json:loads","price_per_second":1}]'}, "no async function"),
     ({"RESOURCES": '[{"id":"w","kind":"websocket","target":"http://x","price_per_second":1}]'}, "no WebSocket URL"),
     ({"RESOURCES": '[{"id":"h","kind":"http","target":"ftp://x","price_per_second":1}]'}, "no HTTP URL"),

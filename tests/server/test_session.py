@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import time
+from pathlib import Path
 
 import pytest
 from tests.server.conftest import PRICE, TICKER, OpenShop
@@ -310,3 +312,33 @@ async def test_amounts_beyond_json_numbers_are_strings(open_shop: OpenShop) -> N
     assert peer.started["pricePerSecond"] == str(10**18)
     update = await peer.expect("usage_update")
     assert int(update["consumedAmount"]) + int(update["remainingBalance"]) == 3600 * 10**18
+
+
+async def test_a35_secrets_are_in_no_log_and_no_error(
+    open_shop: OpenShop, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    caplog.set_level(logging.DEBUG)
+    file = tmp_path / "data"
+    file.write_bytes(b"x")
+    shop = await open_shop(
+        [TICKER, {"id": "file", "kind": "file", "target": str(file), "price_per_second": PRICE}], status_key="k" * 40
+    )
+    reference = await shop.invoice("file")
+    peer = await shop.connect("file")
+    await peer.prove(any_proof(reference))
+    peer.started = await peer.expect("session_started")
+    token = (await peer.expect("http_access_granted"))["httpToken"]
+    await shop.get("/api/resource/file", params={"token": token})
+    await shop.get("/api/resource/ticker", params={"token": token})
+    await shop.get("/status", headers={"Authorization": "Bearer " + "k" * 40})
+    await peer.close(4000)
+    await shop.until(lambda: shop.book(peer).state == "released")
+    for _ in range(2):
+        again = await shop.connect("file")
+        await again.send({"type": "resume", "token": peer.started["resumeToken"]})
+        answer = await again.expect("session_started", "payment_rejected")
+        assert peer.started["resumeToken"] not in json.dumps(answer)
+    ours = [record.getMessage() for record in caplog.records if not record.name.startswith(("httpx", "websockets"))]
+    written = "\n".join(ours) + "".join(capfd.readouterr())
+    for secret in (token, peer.started["resumeToken"], reference, "k" * 40):
+        assert secret not in written

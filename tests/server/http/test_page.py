@@ -26,7 +26,7 @@ async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     app = Litestar(
         page_handlers(read_assets(folder)),
         openapi_config=None,
-        exception_handlers={WS402Error: ws402_error},  # type: ignore[dict-item]
+        exception_handlers={WS402Error: ws402_error},
     )
     transport = httpx.ASGITransport(app=app)  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://shop.example") as client:

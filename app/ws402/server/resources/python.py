@@ -104,9 +104,10 @@ class PythonResource(Resource):
             sys.path.append(str(Path.cwd()))
         try:
             function = getattr(importlib.import_module(module_name), name or "stream")
-        except (ImportError, AttributeError, ValueError) as error:
+        except Exception as error:  # whatever the module does when it is imported
             raise ConfigurationError(
-                f"Resource '{self.settings.id}': '{self.settings.target}' cannot be imported: {error}.",
+                f"Resource '{self.settings.id}': '{self.settings.target}' cannot be imported"
+                f" ({type(error).__name__}: {error}).",
                 remedy="Write module:function, and start the server where the module can be found.",
             ) from error
         if not (inspect.iscoroutinefunction(function) or inspect.isasyncgenfunction(function)):
