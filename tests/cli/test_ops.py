@@ -93,6 +93,28 @@ async def test_a_refund_is_held_and_released(gateway: tuple[Gateway, Evm]) -> No
     assert "There is no refund 'ref_unknown'" in str(unknown.exception)
 
 
+async def test_a44_money_without_an_invoice_is_seen_and_sent_back(gateway: tuple[Gateway, Evm]) -> None:
+    running, evm = gateway
+    chain = next(iter(running.chains.values()))
+    giver = await asyncio.to_thread(evm.account, ETHER)
+    tx = await asyncio.to_thread(evm.send, giver, chain.recipient, value=5 * 10**15)
+    for _ in range(100):
+        if tx in (await ops(running, "unclaimed")).output:
+            break
+        await asyncio.sleep(0.1)
+    assert (await ops(running, "refund-unclaimed", "base-sepolia", tx)).exit_code == 0
+    assert tx not in (await ops(running, "unclaimed")).output
+    again = await ops(running, "refund-unclaimed", "base-sepolia", tx)
+    assert "no unclaimed money" in str(again.exception)
+    for _ in range(150):
+        if evm.balance(giver.address) > ETHER - 10**15:
+            break
+        await asyncio.to_thread(evm.mine, 1)
+        await asyncio.sleep(0.1)
+    assert evm.balance(giver.address) > ETHER - 10**15, "the money did not come back"
+    assert (await ops(running, "audit")).exit_code == 0
+
+
 async def test_a46_an_operator_stops_a_key_at_once(gateway: tuple[Gateway, Evm]) -> None:
     running, evm = gateway
     for _ in range(100):

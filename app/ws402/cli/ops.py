@@ -110,6 +110,25 @@ def pending(context: click.Context) -> None:
 
 @command.command()
 @click.pass_context
+def unclaimed(context: click.Context) -> None:
+    """Money that arrived and pays for no session."""
+    answer = _desk(context).get("/api/admin/unclaimed")
+    names = ("network", "tx", "asset", "amount", "sender")
+    _show(context, answer, names, [[each[name] for name in names] for each in answer["transfers"]])
+
+
+@command.command("refund-unclaimed")
+@click.argument("network")
+@click.argument("tx")
+@click.pass_context
+def refund_unclaimed(context: click.Context, network: str, tx: str) -> None:
+    """Send the money of a transaction that pays for no session back to its sender."""
+    answer = _desk(context).post("/api/admin/unclaimed/refund", {"network": network, "tx": tx})
+    _show(context, answer, ("done",), [[each] for each in answer["done"]])
+
+
+@command.command()
+@click.pass_context
 def keys(context: click.Context) -> None:
     """Signing keys: next nonce, lease holder, pause."""
     answer = _desk(context).get("/api/admin/signers")

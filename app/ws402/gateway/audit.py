@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from sqlalchemy import Table, select
+from sqlalchemy import Row, Table, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ws402.chains.base import Chain
+from ws402.chains.base import Chain, TxState
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import balances
-from ws402.gateway.ledger.tables import deliveries, networks, refunds, sessions
+from ws402.gateway.ledger.tables import attempts, deliveries, networks, refunds, sessions, transfers
 from ws402.gateway.ledger.types import amount_sum
 
 Key = tuple[str, str]
@@ -47,24 +47,23 @@ class AuditLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def audit(database: Database, chains: Mapping[str, Chain], addresses: Mapping[str, set[str]]) -> list[AuditLine]:
-    """Compare the ledger with itself and with every chain. Raises ChainUnavailableError."""
+    """Compare the ledger with itself and with every chain, while both move. Raises ChainUnavailableError."""
     async with database.begin() as connection:
         books = await balances(connection)
         cursors = {row.network: row.block for row in await connection.execute(select(networks))}
         escrow = await _sums(connection, sessions, "paid", ("live", "released"))
         owed = await _sums(connection, refunds, "amount", UNFINISHED)
-        query = select(deliveries).where(deliveries.c.state.in_(("included", "reverted")))
-        unbooked = (await connection.execute(query)).all()
+        early = await _booked_above(connection, cursors, chains)
+        query = select(deliveries, attempts.c.tx.label("attempt"), attempts.c.kind.label("does")).join(attempts)
+        unbooked = await connection.execute(query.where(deliveries.c.state.in_(("signed", "included", "reverted"))))
+        waiting = unbooked.all()
     lines = []
     for network, chain in chains.items():
         block = cursors.get(network, 0)
+        spent = await _spent(chain, [row for row in waiting if row.network == network], block)
         for asset in chain.assets:
             booked = books.get(("chain", network, asset), 0)
-            # Refunds in a block leave the books when they are final; the chain shows them at once.
-            for row in unbooked:
-                if row.network == network and row.block is not None and row.block <= block:
-                    booked -= row.amount if row.asset == asset and row.state == "included" else 0
-                    booked -= row.fee or 0 if asset == chain.native else 0
+            booked -= early.get((network, asset), 0) + spent.get(asset, 0)
             on_chain = 0
             for address in sorted(addresses[network]):
                 on_chain += await chain.balance(address, asset, block)
@@ -86,6 +85,39 @@ async def audit(database: Database, chains: Mapping[str, Chain], addresses: Mapp
                 )
             )
     return lines
+
+
+async def _booked_above(
+    connection: AsyncConnection, cursors: Mapping[str, int], chains: Mapping[str, Chain]
+) -> dict[Key, int]:
+    """What is booked, in less what is booked out, from blocks that the watcher has not come to."""
+    early: dict[Key, int] = {}
+    for network, chain in chains.items():
+        block = cursors.get(network, 0)
+        arrived = select(transfers.c.asset, transfers.c.amount).where(
+            transfers.c.network == network, transfers.c.block > block, transfers.c.state != "orphaned"
+        )
+        for asset, amount in await connection.execute(arrived):
+            early[network, asset] = early.get((network, asset), 0) + amount
+        done = deliveries.c.state.in_(("final", "failed")) & (deliveries.c.block > block)
+        for row in await connection.execute(select(deliveries).where(deliveries.c.network == network, done)):
+            if row.state == "final" and row.kind == "refund":
+                early[network, row.asset] = early.get((network, row.asset), 0) - row.amount
+            early[network, chain.native] = early.get((network, chain.native), 0) - (row.fee or 0)
+    return early
+
+
+async def _spent(chain: Chain, waiting: Sequence[Row[Any]], block: int) -> dict[str, int]:
+    """What refunds have taken from our addresses by `block` on the chain, though they leave the books when final."""
+    spent: dict[str, int] = {}
+    for row in waiting:
+        status = await chain.status(row.attempt)
+        if status.block is None or status.block > block:
+            continue
+        if status.state is not TxState.FAILED and row.does == "refund":
+            spent[row.asset] = spent.get(row.asset, 0) + row.amount
+        spent[chain.native] = spent.get(chain.native, 0) + status.fee
+    return spent
 
 
 async def _sums(connection: AsyncConnection, table: Table, column: str, states: Sequence[str]) -> dict[Key, int]:

@@ -24,7 +24,7 @@ from ws402.gateway.ledger.tables import attempts, deliveries, invoices, payments
 from ws402.gateway.payments import Payments
 from ws402.gateway.sessions import Report, Resume, Sessions
 from ws402.gateway.settlement import Settle, Settlement, StockRefund, stock_refund
-from ws402.gateway.transfers import refund_unclaimed
+from ws402.gateway.transfers import owe_unclaimed, refund_unclaimed, unclaimed
 from ws402.gateway.watcher import Watcher
 from ws402.money import wire_amount
 from ws402.protocol import (
@@ -242,6 +242,36 @@ class PaymentService:
                 "invoices": [_wire(row) for row in await connection.execute(open_invoices)],
                 "refunds": [_wire(row) for row in await connection.execute(unfinished)],
             }
+
+    async def unclaimed(self) -> list[dict[str, Any]]:
+        """Money that arrived and pays for no session, newest first, at most 500."""
+        async with self.database.begin() as connection:
+            rows = await unclaimed(connection)
+        return [
+            {
+                "network": row.network,
+                "tx": row.tx,
+                "asset": row.asset,
+                "amount": wire_amount(row.amount),
+                "sender": row.sender,
+                "blockTime": row.block_time,
+            }
+            for row in rows
+        ]
+
+    async def refund_unclaimed(self, network: str, tx: str) -> list[str]:
+        """Owe an unclaimed transaction's money to its senders; the refunds' ids. Raises NotFoundError."""
+        chain = self.chains.get(network)
+        if chain is None:
+            raise InvalidRequestError(
+                f"Network '{network}' is not configured.", remedy=f"Use one of: {', '.join(self.chains)}."
+            )
+        async with self.database.begin() as connection:
+            made = await owe_unclaimed(connection, network, chain.normalize_tx(tx), now_ms())
+        if not made:
+            raise NotFoundError(f"Transaction {tx} has no unclaimed money for us.")
+        self.on_refunds()
+        return made
 
     async def audit(self) -> list[AuditLine]:
         """Compare the books with themselves and with the chains."""

@@ -180,14 +180,36 @@ async def refund_transfer(
     return refund_id
 
 
-async def refund_unclaimed(connection: AsyncConnection, now: int, *, limit: int = 200) -> int:
-    """Owe transfers that a proof named, that could open no session, and that nobody claimed in time."""
+def _unpaid() -> ColumnElement[bool]:
+    """The transfer pays for no session."""
     claimed = select(payments.c.tx).where(
         payments.c.network == transfers.c.network, payments.c.tx == transfers.c.tx, payments.c.idx == transfers.c.idx
     )
+    return ~claimed.exists()
+
+
+async def unclaimed(connection: AsyncConnection, *, limit: int = 500) -> Sequence[Row[Any]]:
+    """Transfers that pay for no session and are owed to nobody yet, newest first."""
+    query = select(transfers).where(transfers.c.state == "seen", _unpaid())
+    return (await connection.execute(query.order_by(transfers.c.seen_at.desc()).limit(limit))).all()
+
+
+async def owe_unclaimed(connection: AsyncConnection, network: str, tx: str, now: int) -> list[str]:
+    """Owe what of one transaction pays for no session to its senders; the refunds' ids."""
+    query = select(transfers).where(transfers.c.network == network, transfers.c.tx == tx)
+    query = query.where(transfers.c.state == "seen", _unpaid()).order_by(transfers.c.idx).with_for_update()
+    made = []
+    for row in (await connection.execute(query)).all():
+        key = (row.network, row.tx, row.idx)
+        made.append(await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, now))
+    return [each for each in made if each]
+
+
+async def refund_unclaimed(connection: AsyncConnection, now: int, *, limit: int = 200) -> int:
+    """Owe transfers that a proof named, that could open no session, and that nobody claimed in time."""
     query = (
         select(transfers)
-        .where(transfers.c.refund_at < now, transfers.c.state == "seen", ~claimed.exists())
+        .where(transfers.c.refund_at < now, transfers.c.state == "seen", _unpaid())
         .order_by(transfers.c.network, transfers.c.tx, transfers.c.idx)
         .limit(limit)
         .with_for_update()

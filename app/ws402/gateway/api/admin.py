@@ -58,6 +58,13 @@ class KeyCommand(Message, kw_only=True):
     reason: str = ""
 
 
+class UnclaimedCommand(Message, kw_only=True):
+    """POST /api/admin/unclaimed/refund: send a transaction that pays for no session back to its sender."""
+
+    network: str
+    tx: str
+
+
 class Done(Message, kw_only=True):
     """A command was carried out on these (a refund's id, keys' addresses)."""
 
@@ -76,6 +83,8 @@ class AdminRoutes:
         return [
             front.get("/api/admin/audit", self.audit, Scope.ADMIN),
             front.get("/api/admin/signers", self.keys, Scope.ADMIN),
+            front.get("/api/admin/unclaimed", self.unclaimed, Scope.ADMIN),
+            front.post("/api/admin/unclaimed/refund", UnclaimedCommand, self.refund_unclaimed, scope=Scope.ADMIN),
             front.post("/api/admin/refunds", RefundCommand, self.refund, scope=Scope.ADMIN),
             front.post("/api/admin/signers/switch", KeyCommand, self.key, scope=Scope.ADMIN),
         ]
@@ -104,6 +113,14 @@ class AdminRoutes:
     async def keys(self) -> dict[str, Any]:
         """The signing keys' nonces, leases and pauses."""
         return {"keys": await self._operator.keys()}
+
+    async def unclaimed(self) -> dict[str, Any]:
+        """Money that arrived and pays for no session."""
+        return {"transfers": await self._service.unclaimed()}
+
+    async def refund_unclaimed(self, _: Principal, command: UnclaimedCommand, __: Receive) -> Done:
+        """Send a stray transaction's money back."""
+        return Done(done=await self._service.refund_unclaimed(command.network, command.tx))
 
     async def refund(self, _: Principal, command: RefundCommand, __: Receive) -> Done:
         """Hold, release or resolve one refund."""

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from ws402 import __version__
-from ws402.gateway.api.admin import AuditResponse, Done, KeyCommand, RefundCommand
+from ws402.gateway.api.admin import AuditResponse, Done, KeyCommand, RefundCommand, UnclaimedCommand
 from ws402.protocol import (
     BatchRequest,
     ErrorResponse,
@@ -70,6 +70,15 @@ OPERATIONS: Final = (
     Operation("/api/admin/pending", "Open invoices and unfinished refunds", scope="admin", refusals=_GET),
     Operation("/api/admin/audit", "Books against chains", answer=AuditResponse, scope="admin", refusals=_GET),
     Operation("/api/admin/signers", "Signing keys: nonces, leases, pauses", scope="admin", refusals=_GET),
+    Operation("/api/admin/unclaimed", "Money that pays for no session", scope="admin", refusals=_GET),
+    Operation(
+        "/api/admin/unclaimed/refund",
+        "Send a stray transaction's money back",
+        UnclaimedCommand,
+        Done,
+        scope="admin",
+        refusals=(*_POST, 404),
+    ),
     Operation(
         "/api/admin/refunds",
         "Hold, release or resolve a refund",
