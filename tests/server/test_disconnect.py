@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import time
 
 import pytest
@@ -10,6 +11,8 @@ from tests.server.conftest import PRICE, OpenShop
 from tests.server.peer import Peer, Shop, any_proof
 
 from ws402.protocol import EndReason
+from ws402.server.session import Session
+from ws402.server.socket import Socket
 
 
 async def leave(peer: Peer, way: str) -> None:
@@ -139,3 +142,22 @@ async def test_pings_of_the_client_are_answered_before_and_after_the_payment(sho
         receiving = asyncio.create_task(peer.expect("usage_update"))
         await (await peer.socket.ping(b"after"))
         await receiving
+
+
+async def test_ended_sessions_leave_nothing_behind(shop: Shop) -> None:
+    for way in (*WAYS, "end_session", "refused"):
+        if way == "refused":
+            peer = await shop.connect()
+            await peer.prove(any_proof("nobody's"))
+            await peer.closed()
+            continue
+        peer = await shop.buy()
+        if way == "end_session":
+            await peer.send({"type": "end_session"})
+            await peer.closed()
+        else:
+            await leave(peer, way)
+        await shop.ended(peer)
+    sessions = shop.server.sessions
+    await shop.until(lambda: not sessions.busy and not sessions.live and not sessions.waiting)
+    await shop.until(lambda: not [each for each in gc.get_objects() if isinstance(each, Session | Socket)])

@@ -162,12 +162,12 @@ class Session:
     def pause_reading(self) -> None:
         """Take no more messages from the client for now."""
         if not self.ended:
-            self.socket.transport.pause_reading()
+            self.socket.hold(True)
 
     def resume_reading(self) -> None:
         """Take messages again."""
         if not self.ended:
-            self.socket.transport.resume_reading()
+            self.socket.hold(False)
 
     def count(self, size: int) -> None:
         """Bytes that went by HTTP."""

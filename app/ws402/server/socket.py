@@ -61,6 +61,7 @@ class Socket(asyncio.Protocol):
         "fragments",
         "fragments_text",
         "heard",
+        "held",
         "paused",
         "phase",
         "query",
@@ -84,6 +85,7 @@ class Socket(asyncio.Protocol):
         """The address whose count of unpaid sockets includes this one."""
         self.due_tick = 0
         self.heard = True
+        self.held = False
         self.paused = False
         self.fragments: list[bytes] | None = None
         self.fragments_text = False
@@ -210,7 +212,7 @@ class Socket(asyncio.Protocol):
         self.conn.max_message_size = max_message_bytes
         self._forget_unpaid()
         backlog, self.backlog = self.backlog, []
-        self.transport.resume_reading()
+        self.hold(False)
         return backlog
 
     def send(self, *messages: Message) -> None:
@@ -227,9 +229,19 @@ class Socket(asyncio.Protocol):
         """What the client has not read yet, as far as we hold it."""
         return self.transport.get_write_buffer_size()
 
+    def hold(self, held: bool) -> None:
+        """Read no further for now, or read again: TCP makes the client wait."""
+        if held == self.held or self.phase is Phase.CLOSED:
+            return
+        self.held = held
+        if held:
+            self.transport.pause_reading()
+        else:
+            self.transport.resume_reading()
+
     def ping(self) -> bool:
-        """Ask for a sign of life; False when none came since the last ping."""
-        if not self.heard:
+        """Ask for a sign of life; False when none came since the last ping, although we listened."""
+        if not self.heard and not self.held:
             return False
         self.heard = False
         self.conn.send_ping(b"")
@@ -254,7 +266,7 @@ class Socket(asyncio.Protocol):
             return
         self.conn.send_close(code, reason)
         self._flush()
-        self.transport.resume_reading()
+        self.hold(False)
         self.deadline(CLOSE_SECONDS)
 
     def abort(self) -> None:
@@ -302,7 +314,7 @@ class Socket(asyncio.Protocol):
         self.received_bytes += len(data)
         if self.received_bytes > 4 * UNPAID_BYTES:
             if self.phase is Phase.VERIFYING:
-                self.transport.pause_reading()
+                self.hold(True)
             else:
                 self.close(1008, "too much data before the payment proof")
                 return

@@ -92,6 +92,17 @@ async def test_messages_faster_than_the_function_are_held_back_and_none_is_lost(
     assert most < 300
 
 
+async def test_a_client_that_is_held_back_is_not_taken_for_dead(open_shop: OpenShop) -> None:
+    shop = await open_shop([function("patient")], ping_seconds=0.15)
+    peer = await shop.buy("patient")
+    for _ in range(200):
+        await peer.send("nobody reads this")
+    socket = shop.server.sessions.live[peer.id].socket
+    await shop.until(lambda: socket.held)
+    await asyncio.sleep(0.8)
+    assert peer.id in shop.server.sessions.live
+
+
 @pytest.mark.parametrize("name", ["not_a_function", "not_async", "not_there"])
 async def test_what_cannot_be_a_resource_is_refused_at_the_start(open_shop: OpenShop, name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"samples:{name}"):
