@@ -34,7 +34,7 @@ def command(
         ticker = {"id": "ticker", "name": "Ticker", "kind": "ticker", "price_per_second": 10_000_000_000_000}
         settings = load(ServerSettings, **settings.model_dump(exclude={"resources"}), resources=[ticker])
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("httpx", "uvicorn", "websockets"):  # a line for each call or connection
+    for name in ("alembic", "httpx", "uvicorn", "websockets"):  # many lines about nothing
         logging.getLogger(name).setLevel(logging.WARNING)
     from ws402.server import create_server  # noqa: PLC0415 - only once the settings are right
 

@@ -45,6 +45,11 @@ async def test_the_page_runs_its_own_scripts_only(web: httpx.AsyncClient) -> Non
     assert answer.headers["Referrer-Policy"] == "no-referrer"
 
 
+async def test_head_has_no_body(web: httpx.AsyncClient) -> None:
+    answer = await web.head("/")
+    assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")
+
+
 @pytest.mark.parametrize(
     ("path", "kind"),
     [

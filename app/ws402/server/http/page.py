@@ -8,7 +8,8 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Final
 
-from litestar import Response, get
+from litestar import Response, route
+from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
 from ws402.errors import NotFoundError
@@ -17,6 +18,8 @@ from ws402.server.http.answers import AnyRequest
 FOLDER: Final = Path(__file__).parent.parent / "static"
 
 KINDS: Final = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
+
+READING: Final = [HttpMethod.GET, HttpMethod.HEAD]
 
 POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; "
@@ -60,11 +63,11 @@ def read_assets(folder: Path = FOLDER) -> dict[str, Asset]:
 def page_handlers(assets: dict[str, Asset]) -> list[HTTPRouteHandler]:
     """`/` is index.html; `/static/…` is everything."""
 
-    @get("/")
+    @route("/", http_method=READING)
     async def index(request: AnyRequest) -> Response[bytes]:
         return _answer(assets, "index.html", request)
 
-    @get("/static/{path:path}")
+    @route("/static/{path:path}", http_method=READING)
     async def asset(request: AnyRequest) -> Response[bytes]:
         return _answer(assets, Path(request.path_params["path"]).as_posix().lstrip("/"), request)
 
