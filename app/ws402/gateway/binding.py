@@ -32,7 +32,7 @@ class Binding(StrEnum):
     LEGACY = "legacy"
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Terms:
     """What an invoice asks for, and what the proof offers."""
 

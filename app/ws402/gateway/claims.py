@@ -197,9 +197,8 @@ class Claims:
         self, position: int, op: Claim, invoice: Row[Any], chain: Chain, tx: str, sender: str | None, batch: Batch
     ) -> Outcome:
         found = [row for row in batch.transfers.get((invoice.network, tx), ()) if row.state != "orphaned"]
-        missing = Missing(invoice.network, tx, invoice.recipient, invoice.amount)
         if not found:
-            return missing
+            return Missing(invoice.network, tx, invoice.recipient, invoice.amount)
         usable = [row for row in found if row.asset == invoice.asset and row.recipient == invoice.recipient]
         if not usable:
             return rejected(RejectCode.WRONG_ASSET, f"The transaction does not pay in {invoice.asset}.")

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import secrets
+import time
 from hashlib import sha256
 
 
 def new_id(prefix: str) -> str:
-    """A fresh id such as `ses_3f…`: 96 random bits, so that no two gateways meet."""
-    return f"{prefix}_{secrets.token_hex(12)}"
+    """A fresh id such as `ses_019d…`: milliseconds, then 80 random bits, so that no two gateways meet.
+
+    Ordered by time (as UUIDv7, RFC 9562 §5.7), for new rows then go to the end of an index: a batch writes a few of its
+    pages, not one for each row.
+    """
+    return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
 def new_token() -> str:

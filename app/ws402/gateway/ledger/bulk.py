@@ -7,8 +7,9 @@ claims spends most of its time in them. PostgreSQL gets one array a column, SQLi
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -77,13 +78,21 @@ async def _execute(
             _texts(rows, name) if name in statement.amounts else [row[name] for row in rows] for name in names
         )
         return await connection.exec_driver_sql(statement.text, columns)
-    convert: list[Callable[[Any], Any]] = [_text if name in statement.amounts else _same for name in names]
-    values = [tuple(each(row[name]) for each, name in zip(convert, names, strict=True)) for row in rows]
-    return await connection.exec_driver_sql(statement.text, values)
+    return await connection.exec_driver_sql(statement.text, _tuples(rows, names, statement.amounts))
 
 
-def _same(value: Any) -> Any:
-    return value
+def _tuples(rows: Sequence[Row], names: tuple[str, ...], amounts: tuple[str, ...]) -> list[Any]:
+    picked = map(itemgetter(*names), rows)
+    if not amounts:
+        return list(picked)
+    positions = [names.index(name) for name in amounts]
+    values = []
+    for row in picked:
+        changed = list(row)
+        for position in positions:
+            changed[position] = _text(changed[position])
+        values.append(tuple(changed))
+    return values
 
 
 def _text(value: int | None) -> str | None:
