@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Most tests wait for blocks and clocks more than they compute.
+WORKERS ?= 4
 SUITES := not anvil and not postgres and not browser and not slow
 .DEFAULT_GOAL := help
 .PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-slow lint format types bench lock clean
@@ -23,13 +25,13 @@ demo: $(STAMP) ## pay, stream and get a refund on an embedded chain
 	$(BIN)/ws402 demo
 
 test: $(STAMP) ## the tests that need nothing but Python
-	$(BIN)/pytest -m "$(SUITES)"
+	$(BIN)/pytest -n $(WORKERS) -m "$(SUITES)"
 
 test-anvil: $(STAMP) ## tests on anvil (RPC_URL_BASE_SEPOLIA), some with PostgreSQL (DATABASE_URL)
 	$(BIN)/pytest -m "anvil and not slow"
 
 test-postgres: $(STAMP) ## tests on PostgreSQL (DATABASE_URL)
-	$(BIN)/pytest -m "postgres and not anvil and not slow"
+	$(BIN)/pytest -n $(WORKERS) -m "postgres and not anvil and not slow"
 
 test-browser: $(STAMP) ## the checkout page in headless Chromium
 	$(BIN)/pytest -m "browser and not slow"
