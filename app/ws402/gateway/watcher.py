@@ -90,7 +90,13 @@ class Watcher:
         return True
 
     async def next_pass(self, network: str, seconds: float) -> bool:
-        """Wait until the chain was looked at once more, or `seconds` have passed."""
+        """Wait until the chain was looked at once more, or `seconds` have passed.
+
+        After an outage the watcher looks rarely; somebody who waits makes it look now.
+        """
+        if network in self.errors:
+            await asyncio.sleep(min(0.25, seconds))
+            self._poke[network].set()
         try:
             async with asyncio.timeout(seconds):
                 await self._passed[network].wait()
