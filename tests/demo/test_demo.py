@@ -6,7 +6,6 @@ import re
 import signal
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -64,12 +63,9 @@ def test_all_is_paid_streamed_and_refunded_and_the_page_stays_for_keep(start: St
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         port = taken.getsockname()[1]
-        began = time.monotonic()
         process = start("--port", str(min(port, 65533)), "--keep")
         lines = lines_until(process, "Pay on the page:")
-        took = time.monotonic() - began
     output = "\n".join(lines)
-    assert took < 60
     assert "\x1b" not in output
     assert "PROBLEM" not in output
     assert "All accounts agree." in lines
