@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import select
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -19,6 +19,10 @@ from ws402.gateway.ledger.tables import invoices, sessions
 from ws402.money import parse_amount
 from ws402.protocol import GenerateRequest, PaymentDetails, SolanaPaymentDetails
 from ws402.settings import GatewaySettings
+
+
+SALT_DRAWS: Final = 1000
+"""Extras tried for one invoice before all salted amounts count as used."""
 
 
 @dataclass(slots=True)
@@ -166,12 +170,13 @@ class Invoices:
         refused: dict[int, WS402Error] = {}
         for position, draft in enumerate(drafts):
             taken = open_amounts.setdefault((draft.chain.network, draft.asset), set())
-            free = [each for each in range(1, self._settings.amount_salt + 1) if draft.amount + each not in taken]
-            if free:
-                draft.amount += secrets.choice(free)
+            draws = (1 + secrets.randbelow(self._settings.amount_salt) for _ in range(SALT_DRAWS))
+            extra = next((each for each in draws if draft.amount + each not in taken), None)
+            if extra is not None:
+                draft.amount += extra
                 taken.add(draft.amount)
             else:
                 refused[position] = UnavailableError(
-                    "All salted amounts are in use.", remedy="Raise AMOUNT_SALT, or shorten INVOICE_SECONDS."
+                    "The salted amounts are nearly all in use.", remedy="Raise AMOUNT_SALT, or shorten INVOICE_SECONDS."
                 )
         return refused
