@@ -20,7 +20,6 @@ from ws402.money import parse_amount
 from ws402.protocol import GenerateRequest, PaymentDetails, SolanaPaymentDetails
 from ws402.settings import GatewaySettings
 
-
 SALT_DRAWS: Final = 1000
 """Extras tried for one invoice before all salted amounts count as used."""
 
