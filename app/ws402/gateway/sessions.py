@@ -13,7 +13,7 @@ from ws402.gateway.idempotency import Keyed, Replays
 from ws402.gateway.ids import digest, new_token
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.tables import checkpoints, sessions
-from ws402.gateway.settlement import CLOCK_TOLERANCE_MS, Settle, lock_sessions
+from ws402.gateway.settlement import CLOCK_TOLERANCE_MS, SET_USAGE, Settle, lock_sessions
 from ws402.money import wire_amount
 from ws402.protocol import (
     Checkpoint,
@@ -79,7 +79,7 @@ class Sessions:
                 if isinstance(op.request, ReleaseRequest):
                     released.append({"b_id": row.id})
             if usage:
-                await connection.execute(_SET_USAGE, list(usage.values()))
+                await connection.execute(SET_USAGE, list(usage.values()))
             if released:
                 await connection.execute(_RELEASE, released)
         return results
@@ -172,11 +172,6 @@ class Sessions:
         return [None] * len(ids)
 
 
-_SET_USAGE = (
-    update(checkpoints)
-    .where(checkpoints.c.session_id == bindparam("b_id"))
-    .values({name: bindparam(name) for name in ("elapsed_ms", "bytes_transferred", "message_count", "reported_at")})
-)
 _TOUCH = (
     update(checkpoints)
     .where(checkpoints.c.session_id == bindparam("b_id"))

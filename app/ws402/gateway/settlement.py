@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -234,7 +234,7 @@ class _Plan:
 
     async def execute(self, connection: AsyncConnection) -> None:
         if self._usage:
-            await connection.execute(_SET_USAGE, self._usage)
+            await connection.execute(SET_USAGE, self._usage)
         if self._sessions:
             await connection.execute(_END_SESSION, self._sessions)
             await post(connection, self._entries)
@@ -248,7 +248,7 @@ _END_SESSION = (
         {name: bindparam(name) for name in ("state", "consumed", "refunded", "ended_at", "end_reason", "resume_hash")}
     )
 )
-_SET_USAGE = (
+SET_USAGE: Final = (
     update(checkpoints)
     .where(checkpoints.c.session_id == bindparam("b_id"))
     .values({name: bindparam(name) for name in ("elapsed_ms", "bytes_transferred", "message_count", "reported_at")})
