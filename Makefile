@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Most tests wait for blocks and clocks more than they compute.
 WORKERS ?= 4
-SUITES := not anvil and not postgres and not browser and not slow
+SUITES := not anvil and not postgres and not browser and not slow and not solana and not vault and not aws and not prometheus and not otlp and not cluster
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-slow lint format types bench lock clean
+.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-observability test-cluster test-slow lint format types bench lock clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -36,8 +36,20 @@ test-postgres: $(STAMP) ## tests on PostgreSQL (DATABASE_URL)
 test-browser: $(STAMP) ## the checkout page in headless Chromium
 	$(BIN)/pytest -m "browser and not slow"
 
+test-solana: $(STAMP) ## tests on a Solana validator (SOLANA_RPC_URL)
+	$(BIN)/pytest -m "solana and not slow"
+
+test-vault: $(STAMP) ## keys and secrets from Vault (VAULT_ADDR, VAULT_TOKEN) and AWS (AWS_ENDPOINT_URL)
+	$(BIN)/pytest -m "(vault or aws) and not slow and not cluster"
+
+test-observability: $(STAMP) ## metrics, rules and traces (PROMETHEUS_URL, OTEL_EXPORTER_OTLP_ENDPOINT)
+	$(BIN)/pytest -m "(prometheus or otlp) and not slow and not cluster"
+
+test-cluster: $(STAMP) ## the chart, installed on a cluster (KUBECONFIG)
+	$(BIN)/pytest -m cluster
+
 test-slow: $(STAMP) ## crash sweeps and races (each skips loudly without its services)
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not cluster"
 
 test-all: $(STAMP) ## every suite
 	$(BIN)/pytest
@@ -57,8 +69,8 @@ bench: $(STAMP) ## measure CPU per operation and memory per session
 	$(BIN)/python -m bench
 
 lock: $(STAMP) ## resolve the requirements anew, with hashes
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate pyproject.toml -o requirements/server.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra gateway pyproject.toml -o requirements/gateway.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra sentry pyproject.toml -o requirements/server.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra gateway --extra aws --extra sentry pyproject.toml -o requirements/gateway.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --prerelease=if-necessary --generate-hashes --no-header --no-annotate --all-extras --group dev pyproject.toml -o requirements/dev.txt
 
 clean: ## remove what was made

@@ -29,7 +29,7 @@ ROOT: Final = Path(__file__).parent.parent
 CONFIGURATION: Final = """\
 # Configuration
 
-<!-- Written by docs/generate.py from app/ws402/settings.py; change it there. -->
+<!-- Written by docs/generate.py from app/ws402/settings/; change it there. -->
 
 Settings come from the environment, then from the TOML file that `WS402_CONFIG` names; the environment wins. In the
 file a setting has the name of its variable in lower case. In the environment, lists and tables are JSON unless the
@@ -124,14 +124,18 @@ HTTP, WebSocket or the chain. A number without a test is open work, whatever the
 
 def configuration() -> str:
     """docs/configuration.md."""
-    comments = _comments(Path(settings.__file__))
+    comments = {
+        name: text
+        for path in sorted(Path(settings.__file__).parent.glob("*.py"))
+        for name, text in _comments(path).items()
+    }
     parts = [CONFIGURATION]
     for kind, title, about in CLASSES:
         nested = not issubclass(kind, settings.GatewaySettings | settings.ServerSettings)
         heading = "name" if nested else "variable"
         parts.append(f"\n## {title}\n\n{about}\n\n| {heading} | value | default | meaning |\n|---|---|---|---|\n")
         for name, field in kind.model_fields.items():
-            comment = comments.get((kind.__name__, name)) or comments.get(("_Settings", name)) or ""
+            comment = comments.get((kind.__name__, name)) or comments.get(("ProcessSettings", name)) or ""
             shown = name if nested else name.upper()
             parts.append(f"| `{shown}` | {_value(field)} | {_default(field)} | {comment} |\n")
     return "".join(parts)

@@ -1,0 +1,98 @@
+"""Settings of the payment gateway."""
+
+from __future__ import annotations
+
+from typing import Annotated, Final, Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import NoDecode
+
+from ws402.settings.base import ProcessSettings
+from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings
+
+MIN_API_KEY_LENGTH: Final = 32
+"""Shorter API keys can be guessed and are refused."""
+
+Binding = Literal["tag", "signature", "claim_token", "legacy"]
+"""What ties a payment to its invoice, safest first."""
+
+
+class GatewaySettings(ProcessSettings):
+    """Settings of the payment gateway."""
+
+    gateway_host: str = "127.0.0.1"
+    """Address to listen on; the gateway is not meant for the public."""
+    gateway_port: int = Field(default=4029, ge=0, le=65535)
+    """Port to listen on."""
+    database_url: SecretStr = SecretStr("sqlite:///data/ws402.db")
+    """`sqlite:///path` or `postgresql://user:password@host/name`."""
+    gateway_api_key: Annotated[list[SecretStr], NoDecode] = []
+    """Keys of servers, separated by commas, at least 32 characters each; several are valid at once for rotation."""
+    gateway_admin_key: Annotated[list[SecretStr], NoDecode] = []
+    """Keys of operators: /api/admin and `ws402 ops`."""
+
+    merchant_private_key: SecretStr | None = None
+    """Short form for Base: the refund float's key, 32 bytes in hex."""
+    merchant_wallet: str | None = None
+    """Short form for Base: where invoices are paid; the refund key's address by default."""
+    base_rpc: Annotated[list[SecretStr], NoDecode] = []
+    """JSON-RPC endpoints of Base, separated by commas."""
+    base_network: Literal["base", "base-sepolia"] = "base-sepolia"
+    """Which of the two BASE_RPC serves."""
+    evm_networks: list[EvmNetworkSettings] = []
+    """EVM networks in full; BASE_RPC with MERCHANT_PRIVATE_KEY is the short form for one."""
+    default_network: str | None = None
+    """What an invoice is for when the server names none (stock servers); the first configured one by default."""
+    default_asset: str | None = None
+    """What an invoice asks for when the server names none (stock servers); the network's own coin by default."""
+
+    bindings: list[Binding] = ["tag", "signature", "claim_token", "legacy"]
+    """What may tie a payment to its invoice. Without 'legacy', stock clients must send the calldata of the details."""
+    amount_salt: int = Field(default=0, ge=0)
+    """Above 0, an invoice's amount gets a random extra of at most this many smallest units, unique among open invoices:
+    it makes the `legacy` binding safe against somebody else's claim."""
+    invoice_seconds: int = Field(default=900, ge=30, le=86400)
+    """How long an invoice can be paid."""
+    verify_wait_seconds: float = Field(default=20, ge=0, le=25)
+    """How long a verify call waits for its payment to show and confirm; stock servers give up after 30 s."""
+    vanish_seconds: int = Field(default=60, ge=5)
+    """A session without a checkpoint for this long is settled at the last one."""
+    resume_seconds: int = Field(default=300, ge=5)
+    """How long a released session can be resumed before it is settled."""
+    refund_interval_seconds: float = Field(default=1.0, gt=0)
+    """How often the refund engine looks for work."""
+    refund_lease_seconds: float = Field(default=15.0, ge=2)
+    """A gateway that holds a signing key and does not renew for this long loses it to another."""
+    max_body_bytes: int = Field(default=1_048_576, ge=1024)
+    """Larger requests are refused."""
+    rate_limit_per_second: int = Field(default=2000, ge=1)
+    """Requests a second for each API key, with a burst of twice that."""
+
+    @field_validator("gateway_api_key", "gateway_admin_key", "base_rpc", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+    @field_validator("gateway_api_key", "gateway_admin_key")
+    @classmethod
+    def _long_keys(cls, value: list[SecretStr]) -> list[SecretStr]:
+        if any(len(key.get_secret_value()) < MIN_API_KEY_LENGTH for key in value):
+            msg = f"is shorter than {MIN_API_KEY_LENGTH} characters; make one with: openssl rand -hex 32"
+            raise ValueError(msg)
+        return value
+
+    def networks(self) -> list[EvmNetworkSettings]:
+        """All EVM networks, the short form included."""
+        networks = list(self.evm_networks)
+        if self.base_rpc and all(each.network != self.base_network for each in networks):
+            networks.insert(
+                0,
+                EvmNetworkSettings(
+                    network=self.base_network,
+                    chain_id=EVM_CHAIN_IDS[self.base_network],
+                    rpc=self.base_rpc,
+                    merchant_wallet=self.merchant_wallet,
+                    merchant_private_key=self.merchant_private_key,
+                ),
+            )
+        return networks

@@ -1,0 +1,64 @@
+"""The networks that a gateway serves: endpoints, addresses, tokens, and how sure it wants to be."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from pydantic import Field, SecretStr
+
+from ws402.settings.base import StrictSettings
+
+EVM_CHAIN_IDS: Final = {"base": 8453, "base-sepolia": 84532}
+"""Chain ids of the networks that stock peers know by name."""
+
+
+class TokenSettings(StrictSettings):
+    """A token that invoices may ask for; nothing else is accepted."""
+
+    symbol: str
+    """Name on the wire, such as USDC."""
+    contract: str
+    """Address of the token's contract; transfers of any other are ignored."""
+    decimals: int = Field(ge=0, le=36)
+    """Places after the point of one whole token."""
+    eip712_name: str | None = None
+    """Name in the token's signing domain."""
+    eip712_version: str | None = None
+    """Version in the token's signing domain."""
+
+
+class EvmNetworkSettings(StrictSettings):
+    """One EVM network: endpoints, our addresses, what we accept and how sure we want to be."""
+
+    network: str
+    """Name on the wire; 'base' and 'base-sepolia' are what stock clients know."""
+    chain_id: int
+    """Every endpoint must serve this chain, or the gateway does not start."""
+    rpc: list[SecretStr] = Field(min_length=1)
+    """JSON-RPC endpoints, best first; they often hold an access key, so they are never logged whole."""
+    merchant_wallet: str | None = None
+    """Where invoices are paid; the refund key's address by default, a cold wallet if you like."""
+    merchant_private_key: SecretStr | None = None
+    """The refund float's key, 32 bytes in hex."""
+    tokens: list[TokenSettings] = []
+    """Tokens that invoices may ask for, besides the network's own coin."""
+    confirmations: int = Field(default=1, ge=1)
+    """Blocks, its own included, before a payment opens a session."""
+    large_above: dict[str, int] = {}
+    """By asset: payments above this many smallest units wait for `large_confirmations`."""
+    large_confirmations: int = Field(default=12, ge=1)
+    """Blocks before a large payment opens a session."""
+    final_after: int | None = Field(default=None, ge=1)
+    """Blocks after which a payment is final, for chains without the `finalized` tag; unset: ask the chain."""
+    agree_above: dict[str, int] = {}
+    """By asset: above this, two endpoints must agree on the transfer."""
+    max_fee_gwei: int = Field(default=100, ge=1)
+    """Never pay more than this per gas for a refund."""
+    min_refund: dict[str, int] = {}
+    """By asset: smaller debts are kept as credit. Unset: what delivering costs now, for the native coin; else 0."""
+    hourly_limit: dict[str, int] = {}
+    """By asset: the key sends at most this much an hour; the rest waits."""
+    poll_seconds: float = Field(default=1.0, gt=0)
+    """How often to ask for new blocks."""
+    rpc_timeout_seconds: float = Field(default=5.0, gt=0)
+    """After this long an endpoint counts as away and the next one is asked."""

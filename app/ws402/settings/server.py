@@ -1,0 +1,90 @@
+"""Settings of a WS402 server, and of the resources that it sells."""
+
+from __future__ import annotations
+
+from typing import Literal, Self
+
+from pydantic import Field, SecretStr, model_validator
+
+from ws402.settings.base import ProcessSettings, StrictSettings
+
+
+class ResourceSettings(StrictSettings):
+    """One resource that a WS402 server sells."""
+
+    id: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")
+    """Name in addresses."""
+    name: str = ""
+    """Name for people."""
+    kind: Literal["ticker", "python", "file", "websocket", "http"]
+    """`ticker`: built-in; `python`: `module:function`; `file`: a path; `websocket`, `http`: an upstream's URL."""
+    target: str = ""
+    """What is sold; see `kind`."""
+    price_per_second: int = Field(ge=1)
+    """Smallest units of `asset` a second."""
+    network: str | None = None
+    """Network to pay on; the gateway's default when unset."""
+    asset: str | None = None
+    """The gateway's default when unset."""
+    estimated_seconds: int = Field(default=300, ge=1)
+    """Duration that the price list suggests."""
+
+    @model_validator(mode="after")
+    def _target(self) -> Self:
+        if self.kind != "ticker" and not self.target:
+            msg = f"resource '{self.id}' of kind '{self.kind}' needs a target"
+            raise ValueError(msg)
+        return self
+
+
+class ServerSettings(ProcessSettings):
+    """Settings of a WS402 server."""
+
+    host: str = "127.0.0.1"
+    """Address to listen on."""
+    port: int = Field(default=4030, ge=0, le=65535)
+    """Port to listen on."""
+    provider: Literal["proxy", "direct", "mock"] = "proxy"
+    """`proxy`: a gateway over HTTP; `direct`: the gateway inside this process; `mock`: no chain, for tests only."""
+    gateway_url: str = "http://127.0.0.1:4029"
+    """The gateway's address."""
+    gateway_api_key: SecretStr | None = None
+    """One of the gateway's keys."""
+    timeout: float = Field(default=30, gt=0)
+    """Seconds that one call to the gateway may take."""
+    retry_attempts: int = Field(default=3, ge=1)
+    """How often a call to the gateway is tried."""
+    public_url: str | None = None
+    """How clients reach this server (`https://…`), for links in answers; from the request by default."""
+    resources: list[ResourceSettings] = []
+    """What this server sells."""
+    update_interval: int = Field(default=3000, ge=100)
+    """Milliseconds between usage updates."""
+    max_session_duration: int = Field(default=3600, ge=1)
+    """Seconds that a session may last."""
+    checkpoint_seconds: float = Field(default=5.0, gt=0)
+    """How often usage is reported to the gateway."""
+    handshake_seconds: float = Field(default=30, gt=0)
+    """A client that has not sent its proof by then is cut off."""
+    ping_seconds: float = Field(default=25, gt=0)
+    """How often a silent client is asked for a sign of life."""
+    max_unpaid_per_address: int = Field(default=20, ge=1)
+    """Sockets from one address that have not paid yet."""
+    max_sessions: int = Field(default=20_000, ge=1)
+    """Sockets that this server takes at once."""
+    max_message_bytes: int = Field(default=1_048_576, ge=1024)
+    """A larger message from a client closes its socket."""
+    max_write_buffer_bytes: int = Field(default=4_194_304, ge=1024)
+    """A client that reads too slowly is cut off, and settled, when this much waits for it."""
+    schema_per_minute: int = Field(default=120, ge=1)
+    """Invoices that one address may ask for in a minute."""
+    dev_rpc_url: str | None = Field(default=None, pattern=r"^http://(127\.0\.0\.1|localhost)(:\d+)?/?$")
+    """DEVELOPMENT ONLY: a development node on this machine, from whose test accounts the checkout page may pay."""
+    status_public: bool = False
+    """UNSAFE: serve /status without a key; it names users."""
+    status_key: SecretStr | None = None
+    """The key of /status."""
+    trusted_proxies: list[str] = []
+    """Addresses whose X-Forwarded-For is believed."""
+    drain_seconds: float = Field(default=20, ge=0)
+    """How long a server that was told to stop lets its sessions go on."""
