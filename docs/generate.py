@@ -31,8 +31,9 @@ CONFIGURATION: Final = """\
 
 <!-- Written by docs/generate.py from app/ws402/settings/; change it there. -->
 
-Settings come from the environment, then from the TOML file that `WS402_CONFIG` names; the environment wins. In the
-file a setting has the name of its variable in lower case. In the environment, lists and tables are JSON unless the
+Settings come from the environment, then from the folder of files that `WS402_SECRETS_DIR` names, then from the TOML
+file that `WS402_CONFIG` names; the first one wins. In the file a setting has the name of its variable in lower case,
+and so has a file of that folder (a mounted Kubernetes Secret). In the environment, lists and tables are JSON unless the
 table says "separated by commas". An empty variable counts as unset. A setting that is wrong stops the program with one
 line that names it, exit status 2, and never shows a secret's value.
 
@@ -43,6 +44,8 @@ CLASSES: Final[list[tuple[type[BaseModel], str, str]]] = [
     (settings.GatewaySettings, "Gateway", "`ws402 gateway`, and a server with `PROVIDER=direct`."),
     (settings.EvmNetworkSettings, "EVM networks", "The entries of `EVM_NETWORKS`."),
     (settings.TokenSettings, "Tokens", "The entries of a network's `tokens`."),
+    (settings.VaultSettings, "Vault", "The table `VAULT`."),
+    (settings.AwsSettings, "AWS Secrets Manager", "The table `AWS`."),
     (settings.ServerSettings, "WS402 server", "`ws402 server`."),
     (settings.ResourceSettings, "Resources", "The entries of `RESOURCES`."),
 ]
@@ -179,9 +182,15 @@ def _type(kind: Any, *, commas: bool = False) -> str:
         return f"list of {_plural(arguments[0])}"
     if origin is dict:
         return "table of integers by asset"
-    return {int: "integer", float: "number", str: "text", bool: "`true` or `false`", SecretStr: "secret"}.get(
-        kind, getattr(kind, "__name__", str(kind))
-    )
+    plain = {int: "integer", float: "number", str: "text", Path: "path", bool: "`true` or `false`", SecretStr: "secret"}
+    return plain.get(kind) or _table(kind)
+
+
+def _table(kind: Any) -> str:
+    for each, title, _ in CLASSES:
+        if kind is each:
+            return f"table: [{title}](#{title.lower().replace(' ', '-')})"
+    return getattr(kind, "__name__", str(kind))
 
 
 def _plural(kind: Any) -> str:

@@ -25,6 +25,7 @@ def _clean(monkeypatch: pytest.MonkeyPatch) -> None:
         for name in kind.model_fields:
             monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.delenv("WS402_CONFIG", raising=False)
+    monkeypatch.delenv("WS402_SECRETS_DIR", raising=False)
 
 
 def test_defaults_are_safe() -> None:
@@ -141,3 +142,87 @@ def test_a_resource_needs_a_target_unless_it_is_built_in() -> None:
     assert "'film'" in str(refused.value)
     loaded = load(ServerSettings, resources=[{"id": "t", "kind": "ticker", "price_per_second": 1}])
     assert loaded.resources[0].estimated_seconds == 300
+
+
+def test_files_of_secrets_come_after_the_environment_and_before_the_file(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file, folder = tmp_path / "ws402.toml", tmp_path / "secrets"
+    file.write_text(f"gateway_api_key = '{'t' * 32}'\nbase_rpc = '{URL}'\ndatabase_url = 'sqlite:///toml.db'")
+    # As Kubernetes mounts a Secret: links to a hidden folder of the version.
+    version = folder / "..2026_11_24"
+    version.mkdir(parents=True)
+    for name, content in {
+        "gateway_api_key": f"{'f' * 32},{'g' * 32}\n",
+        "database_url": "postgresql://user:password@files/ws402\n",
+        "merchant_private_key": "0x" + "22" * 32,
+        "gateway_admin_key": f"{'a' * 32}",
+    }.items():
+        (version / name).write_text(content)
+        (folder / name).symlink_to(version / name)
+    monkeypatch.setenv("WS402_CONFIG", str(file))
+    monkeypatch.setenv("WS402_SECRETS_DIR", str(folder))
+    monkeypatch.setenv("GATEWAY_ADMIN_KEY", "e" * 32)
+    loaded = load(GatewaySettings)
+    assert [each.get_secret_value() for each in loaded.gateway_api_key] == ["f" * 32, "g" * 32]
+    assert [each.get_secret_value() for each in loaded.gateway_admin_key] == ["e" * 32]
+    assert loaded.database_url.get_secret_value() == "postgresql://user:password@files/ws402"
+    assert loaded.networks()[0].merchant_private_key == SecretStr("0x" + "22" * 32)
+    assert "password" not in repr(loaded)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "told"),
+    [
+        ("merchant_privat_key", b"11", "merchant_privat_key"),
+        ("merchant_private_key", b"\xff\xfe", "not text"),
+        ("merchant_private_key", b"1" * 70_000, "too large"),
+        ("gateway_api_key", b"short-and-secret", "GATEWAY_API_KEY"),
+    ],
+)
+def test_a_wrong_file_of_secrets_is_told_and_not_quoted(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, name: str, content: bytes, told: str
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    monkeypatch.setenv("WS402_SECRETS_DIR", str(tmp_path))
+    with pytest.raises(ConfigurationError) as refused:
+        load(GatewaySettings)
+    assert told in str(refused.value)
+    assert "secret" not in str(refused.value).replace("a secret", "")
+
+
+def test_a_folder_of_secrets_that_is_not_there_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("WS402_SECRETS_DIR", str(tmp_path / "none"))
+    with pytest.raises(ConfigurationError) as refused:
+        load(GatewaySettings)
+    assert "WS402_SECRETS_DIR" in str(refused.value)
+
+
+VAULT = {"address": "https://vault.example:8200", "token_file": "/var/run/secrets/vault/token"}
+SEPOLIA = {"network": "base-sepolia", "chain_id": 84532}
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ({"vault": {**VAULT, "address": "http://vault.example:8200"}}, "https://"),
+        ({"vault": {"address": VAULT["address"]}}, "token_file"),
+        ({"vault": {**VAULT, "auth": "approle"}}, "role_id_file and secret_id_file"),
+        ({"vault": VAULT, "aws": {}}, "both set"),
+        ({"evm_networks": [{**SEPOLIA, "rpc": [URL], "signer": "vault"}]}, "VAULT is not set"),
+        ({"evm_networks": [{**SEPOLIA, "rpc": [URL], "signer": "local"}]}, "MERCHANT_PRIVATE_KEY"),
+        ({"vault": VAULT, "evm_networks": [{**SEPOLIA, "signer": "vault-transit:float"}]}, "secp256k1"),
+        ({"vault": VAULT, "evm_networks": [{**SEPOLIA, "signer": "hsm"}]}, "EVM_NETWORKS.0.SIGNER"),
+    ],
+)
+def test_a_source_of_secrets_that_makes_no_sense_is_refused(values: dict[str, Any], told: str) -> None:
+    with pytest.raises(ConfigurationError) as refused:
+        load(GatewaySettings, **values)
+    assert told in str(refused.value)
+
+
+def test_with_vault_endpoints_and_keys_need_not_be_set() -> None:
+    loaded = load(GatewaySettings, vault=VAULT, evm_networks=[{**SEPOLIA, "signer": "vault"}])
+    assert loaded.vault is not None
+    assert (loaded.vault.auth, loaded.vault.kv_mount, loaded.vault.path) == ("kubernetes", "secret", "ws402")
+    assert load(GatewaySettings, vault={**VAULT, "address": "http://127.0.0.1:8210"}).vault is not None

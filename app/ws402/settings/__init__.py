@@ -1,4 +1,4 @@
-"""Every setting, typed, once. Read from the environment, then from the TOML file that `WS402_CONFIG` names.
+"""Every setting, typed, once. Read from the environment, the files of `WS402_SECRETS_DIR`, the file of `WS402_CONFIG`.
 
 An environment variable is a field's name in capitals; lists and tables are written as JSON. Names that WS402 users know
 (`MERCHANT_PRIVATE_KEY`, `BASE_RPC`, `GATEWAY_API_KEY`, `PORT`, …) keep their meaning.
@@ -9,16 +9,19 @@ from __future__ import annotations
 from ws402.settings.base import load
 from ws402.settings.gateway import MIN_API_KEY_LENGTH, Binding, GatewaySettings
 from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings, TokenSettings
+from ws402.settings.secrets import AwsSettings, VaultSettings
 from ws402.settings.server import ResourceSettings, ServerSettings
 
 __all__ = [
     "EVM_CHAIN_IDS",
     "MIN_API_KEY_LENGTH",
+    "AwsSettings",
     "Binding",
     "EvmNetworkSettings",
     "GatewaySettings",
     "ResourceSettings",
     "ServerSettings",
     "TokenSettings",
+    "VaultSettings",
     "load",
 ]

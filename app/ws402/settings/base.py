@@ -27,7 +27,7 @@ class StrictSettings(BaseModel):
 
 
 class ProcessSettings(BaseSettings):
-    """What every process reads; environment first, then the file that WS402_CONFIG names."""
+    """What every process reads: environment, then the files of WS402_SECRETS_DIR, then the file of WS402_CONFIG."""
 
     model_config = SettingsConfigDict(extra="ignore", frozen=True, env_ignore_empty=True)
 
@@ -43,8 +43,10 @@ class ProcessSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Explicit values, environment, file."""
-        return init_settings, env_settings, _TomlFile(settings_cls)
+        """Explicit values, environment, files of secrets, file."""
+        from ws402.settings.secrets import SecretFiles  # noqa: PLC0415 - it stands on this module
+
+        return init_settings, env_settings, SecretFiles(settings_cls), _TomlFile(settings_cls)
 
 
 class _TomlFile(EnvSettingsSource):

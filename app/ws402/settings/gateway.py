@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final, Literal
+from typing import Annotated, Final, Literal, Self
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from ws402.settings.base import ProcessSettings
 from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings
+from ws402.settings.secrets import AwsSettings, VaultSettings
 
 MIN_API_KEY_LENGTH: Final = 32
 """Shorter API keys can be guessed and are refused."""
@@ -39,6 +40,10 @@ class GatewaySettings(ProcessSettings):
     """JSON-RPC endpoints of Base, separated by commas."""
     base_network: Literal["base", "base-sepolia"] = "base-sepolia"
     """Which of the two BASE_RPC serves."""
+    vault: VaultSettings | None = None
+    """Secrets from Vault: what is not set otherwise of keys, API keys, database URL and RPC endpoints."""
+    aws: AwsSettings | None = None
+    """Secrets from AWS Secrets Manager, likewise."""
     evm_networks: list[EvmNetworkSettings] = []
     """EVM networks in full; BASE_RPC with MERCHANT_PRIVATE_KEY is the short form for one."""
     default_network: str | None = None
@@ -80,6 +85,28 @@ class GatewaySettings(ProcessSettings):
             msg = f"is shorter than {MIN_API_KEY_LENGTH} characters; make one with: openssl rand -hex 32"
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _sources(self) -> Self:
+        if self.vault is not None and self.aws is not None:
+            msg = "VAULT and AWS are both set: secrets come from one place"
+            raise ValueError(msg)
+        source = "vault" if self.vault is not None else "aws" if self.aws is not None else None
+        for position, each in enumerate(self.evm_networks):
+            name = f"EVM_NETWORKS.{position}"
+            if not each.rpc and source is None:
+                msg = f"{name}.RPC is empty, and neither VAULT nor AWS is set to give it"
+                raise ValueError(msg)
+            if each.signer == "local" and each.merchant_private_key is None:
+                msg = f"{name}.SIGNER is 'local', and MERCHANT_PRIVATE_KEY of {each.network} is not set"
+                raise ValueError(msg)
+            if each.signer in {"vault", "aws"} and each.signer != source:
+                msg = f"{name}.SIGNER is '{each.signer}', and {each.signer.upper()} is not set"
+                raise ValueError(msg)
+            if each.signer and each.signer.startswith("vault-transit:"):
+                msg = f"{name}.SIGNER cannot be Vault's transit, which has no secp256k1; use 'vault'"
+                raise ValueError(msg)
+        return self
 
     def networks(self) -> list[EvmNetworkSettings]:
         """All EVM networks, the short form included."""

@@ -7,6 +7,7 @@ from typing import Final
 from pydantic import Field, SecretStr
 
 from ws402.settings.base import StrictSettings
+from ws402.settings.secrets import SIGNER_PATTERN
 
 EVM_CHAIN_IDS: Final = {"base": 8453, "base-sepolia": 84532}
 """Chain ids of the networks that stock peers know by name."""
@@ -34,12 +35,16 @@ class EvmNetworkSettings(StrictSettings):
     """Name on the wire; 'base' and 'base-sepolia' are what stock clients know."""
     chain_id: int
     """Every endpoint must serve this chain, or the gateway does not start."""
-    rpc: list[SecretStr] = Field(min_length=1)
-    """JSON-RPC endpoints, best first; they often hold an access key, so they are never logged whole."""
+    rpc: list[SecretStr] = []
+    """JSON-RPC endpoints, best first; they often hold an access key, so they are never logged whole. Unset: from
+    `[vault]` or `[aws]`."""
     merchant_wallet: str | None = None
     """Where invoices are paid; the refund key's address by default, a cold wallet if you like."""
     merchant_private_key: SecretStr | None = None
     """The refund float's key, 32 bytes in hex."""
+    signer: str | None = Field(default=None, pattern=SIGNER_PATTERN)
+    """Where that key is: `local` (the setting), `vault` or `aws` (its `keys/<network>`), `vault-transit:<key>` (signs
+    in Vault; ed25519 only). Unset: `local` when the key is set, else the source of secrets that is configured."""
     tokens: list[TokenSettings] = []
     """Tokens that invoices may ask for, besides the network's own coin."""
     confirmations: int = Field(default=1, ge=1)
