@@ -46,6 +46,7 @@ CLASSES: Final[list[tuple[type[BaseModel], str, str]]] = [
     (settings.TokenSettings, "Tokens", "The entries of a network's `tokens`."),
     (settings.VaultSettings, "Vault", "The table `VAULT`."),
     (settings.AwsSettings, "AWS Secrets Manager", "The table `AWS`."),
+    (settings.KubernetesIdentitySettings, "Identity in Kubernetes", "The table `KUBERNETES_IDENTITY`."),
     (settings.ServerSettings, "WS402 server", "`ws402 server`."),
     (settings.ResourceSettings, "Resources", "The entries of `RESOURCES`."),
 ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from ws402.settings.base import load
 from ws402.settings.gateway import MIN_API_KEY_LENGTH, Binding, GatewaySettings
+from ws402.settings.link import KubernetesIdentitySettings
 from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings, TokenSettings
 from ws402.settings.secrets import AwsSettings, VaultSettings
 from ws402.settings.server import ResourceSettings, ServerSettings
@@ -19,6 +20,7 @@ __all__ = [
     "Binding",
     "EvmNetworkSettings",
     "GatewaySettings",
+    "KubernetesIdentitySettings",
     "ResourceSettings",
     "ServerSettings",
     "TokenSettings",

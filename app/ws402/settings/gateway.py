@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
 from ws402.settings.base import ProcessSettings
+from ws402.settings.link import KubernetesIdentitySettings
 from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings
 from ws402.settings.secrets import AwsSettings, VaultSettings
 
@@ -31,6 +33,15 @@ class GatewaySettings(ProcessSettings):
     """Keys of servers, separated by commas, at least 32 characters each; several are valid at once for rotation."""
     gateway_admin_key: Annotated[list[SecretStr], NoDecode] = []
     """Keys of operators: /api/admin and `ws402 ops`."""
+    kubernetes_identity: KubernetesIdentitySettings | None = None
+    """Servers in Kubernetes that need no API key: their ServiceAccount's token is enough."""
+    gateway_tls_cert_file: Path | None = None
+    """The certificate, with its chain, in PEM: the gateway then serves nothing but TLS. Read anew when it
+    changes."""
+    gateway_tls_key_file: Path | None = None
+    """The certificate's private key, in PEM."""
+    gateway_tls_client_ca_file: Path | None = None
+    """Mutual TLS: only clients with a certificate of these authorities are served; the probes answer everybody."""
 
     merchant_private_key: SecretStr | None = None
     """Short form for Base: the refund float's key, 32 bytes in hex."""
@@ -106,6 +117,16 @@ class GatewaySettings(ProcessSettings):
             if each.signer and each.signer.startswith("vault-transit:"):
                 msg = f"{name}.SIGNER cannot be Vault's transit, which has no secp256k1; use 'vault'"
                 raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _whole_tls(self) -> Self:
+        if (self.gateway_tls_cert_file is None) != (self.gateway_tls_key_file is None):
+            msg = "GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE go together; set both, or none"
+            raise ValueError(msg)
+        if self.gateway_tls_client_ca_file is not None and self.gateway_tls_cert_file is None:
+            msg = "GATEWAY_TLS_CLIENT_CA_FILE needs GATEWAY_TLS_CERT_FILE and GATEWAY_TLS_KEY_FILE"
+            raise ValueError(msg)
         return self
 
     def networks(self) -> list[EvmNetworkSettings]:

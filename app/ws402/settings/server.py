@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
@@ -50,6 +51,14 @@ class ServerSettings(ProcessSettings):
     """The gateway's address."""
     gateway_api_key: SecretStr | None = None
     """One of the gateway's keys."""
+    gateway_token_file: Path | None = None
+    """Instead of a key: a projected ServiceAccount token for the gateway, read anew when it changes."""
+    gateway_ca_file: Path | None = None
+    """Certificates, in PEM, that the gateway's is checked against, and no others; the system's by default."""
+    gateway_client_cert_file: Path | None = None
+    """Mutual TLS: this server's certificate, in PEM. Read anew when it changes."""
+    gateway_client_key_file: Path | None = None
+    """The private key of that certificate, in PEM."""
     timeout: float = Field(default=30, gt=0)
     """Seconds that one call to the gateway may take."""
     retry_attempts: int = Field(default=3, ge=1)
@@ -57,7 +66,9 @@ class ServerSettings(ProcessSettings):
     public_url: str | None = None
     """How clients reach this server (`https://…`), for links in answers; from the request by default."""
     resources: list[ResourceSettings] = []
-    """What this server sells."""
+    """What this server sells. Read anew from the file of WS402_CONFIG when that changes."""
+    resources_file: Path | None = None
+    """Or: a TOML file with nothing but `[[resources]]`, read anew when it changes."""
     update_interval: int = Field(default=3000, ge=100)
     """Milliseconds between usage updates."""
     max_session_duration: int = Field(default=3600, ge=1)
@@ -88,3 +99,20 @@ class ServerSettings(ProcessSettings):
     """Addresses whose X-Forwarded-For is believed."""
     drain_seconds: float = Field(default=20, ge=0)
     """How long a server that was told to stop lets its sessions go on."""
+
+    @model_validator(mode="after")
+    def _link(self) -> Self:
+        if self.gateway_api_key is not None and self.gateway_token_file is not None:
+            msg = "GATEWAY_API_KEY and GATEWAY_TOKEN_FILE exclude each other; set one"
+            raise ValueError(msg)
+        if (self.gateway_client_cert_file is None) != (self.gateway_client_key_file is None):
+            msg = "GATEWAY_CLIENT_CERT_FILE and GATEWAY_CLIENT_KEY_FILE go together; set both, or none"
+            raise ValueError(msg)
+        if self.resources and self.resources_file is not None:
+            msg = "RESOURCES and RESOURCES_FILE exclude each other; set one"
+            raise ValueError(msg)
+        files = (self.gateway_ca_file, self.gateway_client_cert_file)
+        if any(files) and not self.gateway_url.startswith("https://"):
+            msg = "GATEWAY_CA_FILE and GATEWAY_CLIENT_CERT_FILE are for TLS; write GATEWAY_URL with https://"
+            raise ValueError(msg)
+        return self
