@@ -8,13 +8,17 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from click.testing import CliRunner, Result
+from sqlalchemy import update
 from tests.fixtures.evm import ETHER, Evm
 
 from ws402.cli import cli
 from ws402.devchain.evm import EvmDevChain
 from ws402.errors import WS402Error
+from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.tables import refunds
 from ws402.gateway.runtime import Gateway, build
 from ws402.protocol import GenerateRequest, Proof, RefundRequest, VerifyRequest
 from ws402.settings import GatewaySettings
@@ -46,6 +50,12 @@ async def ops(gateway: Gateway, *arguments: str, key: str = ADMIN_KEY) -> Result
     """Run the command in a thread, for the gateway answers in this one."""
     environment = {"GATEWAY_ADMIN_KEY": key, "GATEWAY_URL": gateway.url}
     return await asyncio.to_thread(CliRunner().invoke, cli, ["ops", *arguments], env=environment)
+
+
+async def state_of(gateway: Gateway, refund_id: str) -> str:
+    shown = await ops(gateway, "refunds", "show", refund_id)
+    assert shown.exit_code == 0, shown.exception
+    return str(json.loads(shown.output)["state"])
 
 
 async def owe(gateway: Gateway, evm: Evm) -> str:
@@ -82,15 +92,123 @@ async def test_a_difference_ends_with_status_3(gateway: tuple[Gateway, Evm]) -> 
 async def test_a_refund_is_held_and_released(gateway: tuple[Gateway, Evm]) -> None:
     running, evm = gateway
     refund_id = await owe(running, evm)
-    assert (await ops(running, "hold", refund_id, "--reason", "asked by the payer")).exit_code == 0
-    listed = await ops(running, "pending")
+    assert (await ops(running, "refunds", "hold", refund_id, "--reason", "asked by the payer")).exit_code == 0
+    listed = await ops(running, "refunds", "list")
     assert refund_id in listed.output
     assert "asked by the payer" in listed.output
-    assert (await ops(running, "release", refund_id)).exit_code == 0
-    assert "asked by the payer" not in (await ops(running, "pending")).output
-    unknown = await ops(running, "release", "ref_unknown")
+    assert (await ops(running, "refunds", "release", refund_id)).exit_code == 0
+    assert "asked by the payer" not in (await ops(running, "refunds", "list")).output
+    unknown = await ops(running, "refunds", "release", "ref_unknown")
     assert isinstance(unknown.exception, WS402Error)
     assert "There is no refund 'ref_unknown'" in str(unknown.exception)
+
+
+async def test_a_dry_run_makes_every_check_and_changes_nothing(gateway: tuple[Gateway, Evm]) -> None:
+    running, evm = gateway
+    refund_id = await owe(running, evm)
+    tried = await ops(running, "--dry-run", "refunds", "hold", refund_id, "--reason", "only a try")
+    assert tried.output == f"would be done: {refund_id}\n"
+    assert await state_of(running, refund_id) != "held"
+    unknown = await ops(running, "--dry-run", "refunds", "release", "ref_unknown")
+    assert "There is no refund 'ref_unknown'" in str(unknown.exception)
+    before = (await ops(running, "keys", "list")).output
+    assert (await ops(running, "--dry-run", "keys", "add", "shop", "till")).exit_code == 0
+    assert (await ops(running, "keys", "list")).output == before
+
+
+async def test_the_status_names_networks_keys_and_what_is_open(gateway: tuple[Gateway, Evm]) -> None:
+    running, evm = gateway
+    await owe(running, evm)
+    shown = await ops(running, "status")
+    assert shown.exit_code == 0, shown.output
+    assert "base-sepolia" in shown.output
+    assert "sessions: 1 ended" in shown.output
+    assert "refunds: 1 " in shown.output
+    assert shown.output.endswith("ready\n")
+
+
+async def test_sessions_and_payments_are_listed_with_their_amounts(gateway: tuple[Gateway, Evm]) -> None:
+    running, evm = gateway
+    await owe(running, evm)
+    session = json.loads((await ops(running, "--json", "sessions", "--state", "ended")).output)["sessions"][0]
+    assert (session["paid"], session["consumed"], session["refunded"]) == (10**15, 6 * 10**14, 4 * 10**14)
+    payment = json.loads((await ops(running, "--json", "payments", "--network", "base-sepolia")).output)["payments"][0]
+    assert (payment["sessionId"], payment["amount"], payment["binding"]) == (session["id"], 10**15, "tag")
+    assert session["id"] in (await ops(running, "sessions")).output
+    assert (await ops(running, "sessions", "--state", "live")).output.endswith("(none)\n")
+    assert (await ops(running, "payments", "--network", "elsewhere")).output.endswith("(none)\n")
+
+
+async def test_invoices_are_listed_until_they_are_paid(gateway: tuple[Gateway, Evm]) -> None:
+    running, _ = gateway
+    await running.service.generate("default", GenerateRequest(amount=77, resource_id="feed", estimated_duration=60))
+    assert [each["amount"] for each in json.loads((await ops(running, "--json", "invoices")).output)["invoices"]] == [
+        77
+    ]
+
+
+async def test_a_refund_kept_as_credit_is_counted_and_sent_on_demand(gateway: tuple[Gateway, Evm]) -> None:
+    running, evm = gateway
+    refund_id = await owe(running, evm)
+    async with running.database.begin() as connection:
+        held = move("payer_due", "credit", "base-sepolia", "ETH", 4 * 10**14, "credit", refund_id, 1)
+        await post(connection, [held])
+        await connection.execute(update(refunds).where(refunds.c.id == refund_id).values(state="credit"))
+    listed = json.loads((await ops(running, "--json", "credits")).output)["credits"]
+    assert [(each["asset"], each["refunds"], each["total"]) for each in listed] == [("ETH", 1, 4 * 10**14)]
+    sent = await ops(running, "refunds", "release-all", "base-sepolia", "ETH", "--state", "credit")
+    assert sent.output == f"done: {refund_id}\n"
+    again = await ops(running, "refunds", "release-all", "base-sepolia", "ETH", "--state", "credit")
+    assert again.output == "nothing to do\n"
+
+
+async def test_money_put_into_the_float_is_booked_once(gateway: tuple[Gateway, Evm]) -> None:
+    running, _ = gateway
+    tx = "0x" + "ab" * 32
+    booked = ("signers", "deposit", "base-sepolia", "ETH", "5000", tx)
+    assert (await ops(running, *booked)).output == f"done: {tx}\n"
+    assert (await ops(running, "audit")).exit_code == 3, "the books say more than the chain has, and nobody is told"
+    assert "is booked already" in str((await ops(running, *booked)).exception)
+    assert "has no asset 'DOGE'" in str(
+        (await ops(running, "signers", "deposit", "base-sepolia", "DOGE", "1", tx)).exception
+    )
+    assert (await ops(running, "signers", "withdraw", "base-sepolia", "ETH", "5000", "0x" + "cd" * 32)).exit_code == 0
+    assert (await ops(running, "audit")).exit_code == 0
+
+
+async def test_a38_a_key_is_made_shown_once_and_revoked(gateway: tuple[Gateway, Evm]) -> None:
+    running, _ = gateway
+    made = json.loads((await ops(running, "--json", "keys", "add", "shop", "till", "--scope", "admin")).output)
+    listed = (await ops(running, "keys", "list")).output
+    assert made["id"] in listed
+    assert made["key"] not in listed
+    for _ in range(100):
+        if not (result := await ops(running, "status", key=made["key"])).exception:
+            break
+        await asyncio.sleep(0.1)
+    assert result.exit_code == 0
+    assert (await ops(running, "keys", "revoke", made["id"])).exit_code == 0
+    for _ in range(100):
+        if (result := await ops(running, "status", key=made["key"])).exception:
+            break
+        await asyncio.sleep(0.1)
+    assert isinstance(result.exception, WS402Error)
+    assert "There is no valid key" in str((await ops(running, "keys", "revoke", made["id"])).exception)
+
+
+async def test_a_query_that_makes_no_sense_is_told(gateway: tuple[Gateway, Evm]) -> None:
+    running, _ = gateway
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    async with httpx.AsyncClient(base_url=running.url, headers=headers) as client:
+        for query, word in (
+            ("state=lost", "state"),
+            ("limit=0", "limit"),
+            ("limit=many", "limit"),
+            ("colour=red", "colour"),
+        ):
+            answer = await client.get(f"/api/admin/sessions?{query}")
+            assert answer.status_code == 400, answer.text
+            assert word in answer.json()["message"]
 
 
 async def test_a44_money_without_an_invoice_is_seen_and_sent_back(gateway: tuple[Gateway, Evm]) -> None:
@@ -99,12 +217,12 @@ async def test_a44_money_without_an_invoice_is_seen_and_sent_back(gateway: tuple
     giver = await asyncio.to_thread(evm.account, ETHER)
     tx = await asyncio.to_thread(evm.send, giver, chain.recipient, value=5 * 10**15)
     for _ in range(100):
-        if tx in (await ops(running, "unclaimed")).output:
+        if tx in (await ops(running, "unclaimed", "list")).output:
             break
         await asyncio.sleep(0.1)
-    assert (await ops(running, "refund-unclaimed", "base-sepolia", tx)).exit_code == 0
-    assert tx not in (await ops(running, "unclaimed")).output
-    again = await ops(running, "refund-unclaimed", "base-sepolia", tx)
+    assert (await ops(running, "unclaimed", "refund", "base-sepolia", tx)).exit_code == 0
+    assert tx not in (await ops(running, "unclaimed", "list")).output
+    again = await ops(running, "unclaimed", "refund", "base-sepolia", tx)
     assert "no unclaimed money" in str(again.exception)
     for _ in range(150):
         if evm.balance(giver.address) > ETHER - 10**15:
@@ -118,18 +236,18 @@ async def test_a44_money_without_an_invoice_is_seen_and_sent_back(gateway: tuple
 async def test_a46_an_operator_stops_a_key_at_once(gateway: tuple[Gateway, Evm]) -> None:
     running, evm = gateway
     for _ in range(100):
-        if "base-sepolia" in (await ops(running, "keys")).output:
+        if "base-sepolia" in (await ops(running, "signers", "list")).output:
             break
         await asyncio.sleep(0.1)
-    assert (await ops(running, "pause", "base-sepolia", "--reason", "key seen elsewhere")).exit_code == 0
-    assert "key seen elsewhere" in (await ops(running, "keys")).output
+    assert (await ops(running, "signers", "pause", "base-sepolia", "--reason", "key seen elsewhere")).exit_code == 0
+    assert "key seen elsewhere" in (await ops(running, "signers", "list")).output
     refund_id = await owe(running, evm)
     await asyncio.to_thread(evm.mine, 80)
     await asyncio.sleep(1)
-    assert refund_id in (await ops(running, "pending")).output, "a paused key has sent a refund"
-    assert (await ops(running, "resume", "base-sepolia")).exit_code == 0
+    assert await state_of(running, refund_id) in {"waiting", "due"}, "a paused key has sent a refund"
+    assert (await ops(running, "signers", "resume", "base-sepolia")).exit_code == 0
     for _ in range(100):
-        if refund_id not in (await ops(running, "pending")).output:
+        if await state_of(running, refund_id) == "final":
             return
         await asyncio.to_thread(evm.mine, 1)
         await asyncio.sleep(0.1)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 from litestar import Litestar, Request, Response
@@ -20,8 +20,12 @@ from ws402.gateway.auth.keys import Authenticator
 from ws402.protocol import ErrorResponse
 from ws402.settings import GatewaySettings
 
-if TYPE_CHECKING:
-    from ws402.gateway.api.admin import AdminRoutes  # needs the ledger, which a mock gateway does without
+
+class RouteGroup(Protocol):
+    """Some calls of the API."""
+
+    def handlers(self, front: Front, /) -> Sequence[ControllerRouterHandler]:
+        """All of them."""
 
 
 class _App(Litestar):
@@ -51,13 +55,13 @@ class GatewayApp:
         *,
         provider: str = "base",
         request_seconds: float = REQUEST_SECONDS,
-        admin: AdminRoutes | None = None,
+        operators: Sequence[RouteGroup] = (),
     ) -> None:
         self._front = Front(authenticator, max_body_bytes=settings.max_body_bytes, request_seconds=request_seconds)
         self._routes = Routes(service, self._front, provider=provider)
         handlers: list[ControllerRouterHandler] = [
             *self._routes.handlers(),
-            *(admin.handlers(self._front) if admin else ()),
+            *(each for group in operators for each in group.handlers(self._front)),
         ]
         self.app = _App(
             handlers,

@@ -13,12 +13,13 @@ from ws402.chains.base import Chain, ChainUnavailableError
 from ws402.chains.registry import chains_for
 from ws402.errors import ConfigurationError, UnavailableError
 from ws402.gateway.api.admin import AdminRoutes
+from ws402.gateway.api.views import ViewRoutes
 from ws402.gateway.app import GatewayApp
 from ws402.gateway.auth.keys import Authenticator
 from ws402.gateway.auth.stored import StoredKeys
 from ws402.gateway.figures import GatewayService, default_chain, kind_of
 from ws402.gateway.ledger.database import Database
-from ws402.gateway.refunds import Operator, RefundEngine
+from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.serving import HttpServer
 from ws402.keys.base import Signer
 from ws402.keys.local import LocalSigner
@@ -105,8 +106,8 @@ class Gateway:
     async def _serve(self) -> None:
         assert self._http is not None  # noqa: S101 - the caller made it
         kind = kind_of(default_chain(self.chains, self.settings.default_network))
-        admin = AdminRoutes(self.service, Operator(self.database))
-        self._app = GatewayApp(self.service, self._authenticator, self.settings, provider=kind, admin=admin)
+        handlers = (AdminRoutes(self.service), ViewRoutes(self.service, self.refunds))
+        self._app = GatewayApp(self.service, self._authenticator, self.settings, provider=kind, operators=handlers)
         self._app.starting()
         await self._http.start(self._app.app)
 

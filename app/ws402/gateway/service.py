@@ -259,14 +259,14 @@ class PaymentService:
             for row in rows
         ]
 
-    async def refund_unclaimed(self, network: str, tx: str) -> list[str]:
+    async def refund_unclaimed(self, network: str, tx: str, *, dry_run: bool = False) -> list[str]:
         """Owe an unclaimed transaction's money to its senders; the refunds' ids. Raises NotFoundError."""
         chain = self.chains.get(network)
         if chain is None:
             raise InvalidRequestError(
                 f"Network '{network}' is not configured.", remedy=f"Use one of: {', '.join(self.chains)}."
             )
-        async with self.database.begin() as connection:
+        async with self.database.begin(dry_run=dry_run) as connection:
             made = await owe_unclaimed(connection, network, chain.normalize_tx(tx), now_ms())
         if not made:
             raise NotFoundError(f"Transaction {tx} has no unclaimed money for us.")

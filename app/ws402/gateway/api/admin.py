@@ -1,93 +1,77 @@
-"""What operators ask of a gateway: the audit, refunds that wait for them, and the switches of signing keys."""
+"""What operators ask of a gateway: the audit, refunds that wait for them, API keys, and switches of signing keys."""
 
 from __future__ import annotations
 
+import logging
 import time
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Awaitable, Callable
+from typing import Any
 
+import msgspec
 from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive
 
+from ws402.chains.base import Chain
 from ws402.errors import InvalidRequestError
+from ws402.gateway.api.commands import (
+    AuditEntry,
+    AuditResponse,
+    CapitalCommand,
+    Command,
+    Done,
+    KeyCommand,
+    NewKey,
+    NewKeyCommand,
+    RefundCommand,
+    ReleaseCommand,
+    RevokeCommand,
+    UnclaimedCommand,
+)
 from ws402.gateway.api.front import Front
 from ws402.gateway.auth.keys import Principal, Scope
-from ws402.money import WireAmount, wire_amount
-from ws402.protocol import Message
+from ws402.gateway.auth.stored import issue_key, list_keys, revoke_key
+from ws402.gateway.refunds import Operator
+from ws402.gateway.service import PaymentService
+from ws402.money import parse_amount, wire_amount
 
-if TYPE_CHECKING:
-    # The mock gateway has this API's description, and no ledger.
-    from ws402.gateway.refunds import Operator
-    from ws402.gateway.service import PaymentService
-
-
-class AuditEntry(Message, kw_only=True):
-    """One asset's audit, in smallest units; each difference is 0 unless money is lost or unbooked."""
-
-    network: str
-    asset: str
-    block: int
-    accounts: dict[str, WireAmount]
-    booked: WireAmount
-    on_chain: WireAmount
-    difference: WireAmount
-    escrow_difference: WireAmount
-    owed_difference: WireAmount
-
-
-class AuditResponse(Message, kw_only=True):
-    """GET /api/admin/audit."""
-
-    clean: bool
-    timestamp: int
-    entries: list[AuditEntry]
-
-
-class RefundCommand(Message, kw_only=True):
-    """POST /api/admin/refunds. `hold` and `resolve` need a reason; nothing changes the recipient."""
-
-    refund_id: str
-    action: Literal["hold", "release", "resolve"]
-    reason: str = ""
-
-
-class KeyCommand(Message, kw_only=True):
-    """POST /api/admin/signers/switch: stop or start all signing keys of a network. `pause` needs a reason."""
-
-    network: str
-    action: Literal["pause", "resume"]
-    reason: str = ""
-
-
-class UnclaimedCommand(Message, kw_only=True):
-    """POST /api/admin/unclaimed/refund: send a transaction that pays for no session back to its sender."""
-
-    network: str
-    tx: str
-
-
-class Done(Message, kw_only=True):
-    """A command was carried out on these (a refund's id, keys' addresses)."""
-
-    done: list[str]
+log = logging.getLogger(__name__)
 
 
 class AdminRoutes:
-    """The operators' calls over one gateway; all need a key of the admin scope."""
+    """The operators' calls over one gateway; all need a key of the admin scope; every change is logged with it."""
 
-    def __init__(self, service: PaymentService, operator: Operator) -> None:
+    def __init__(self, service: PaymentService) -> None:
         self._service = service
-        self._operator = operator
+        self._database = service.database
 
     def handlers(self, front: Front) -> list[ASGIRouteHandler]:
         """All of them."""
+        commands: list[tuple[str, Any, Any]] = [
+            ("/api/admin/unclaimed/refund", UnclaimedCommand, self.refund_unclaimed),
+            ("/api/admin/refunds/change", RefundCommand, self.refund),
+            ("/api/admin/refunds/release", ReleaseCommand, self.release),
+            ("/api/admin/signers/switch", KeyCommand, self.key),
+            ("/api/admin/capital", CapitalCommand, self.capital),
+            ("/api/admin/keys/add", NewKeyCommand, self.add_key),
+            ("/api/admin/keys/revoke", RevokeCommand, self.revoke_key),
+        ]
         return [
             front.get("/api/admin/audit", self.audit, Scope.ADMIN),
             front.get("/api/admin/signers", self.keys, Scope.ADMIN),
             front.get("/api/admin/unclaimed", self.unclaimed, Scope.ADMIN),
-            front.post("/api/admin/unclaimed/refund", UnclaimedCommand, self.refund_unclaimed, scope=Scope.ADMIN),
-            front.post("/api/admin/refunds", RefundCommand, self.refund, scope=Scope.ADMIN),
-            front.post("/api/admin/signers/switch", KeyCommand, self.key, scope=Scope.ADMIN),
+            front.get("/api/admin/keys", self.api_keys, Scope.ADMIN),
+            *(front.post(path, kind, _told(path, work), scope=Scope.ADMIN) for path, kind, work in commands),
         ]
+
+    def _operator(self, command: Command) -> Operator:
+        return Operator(self._database, dry_run=command.dry_run)
+
+    def _chain(self, network: str) -> Chain:
+        if network not in self._service.chains:
+            raise InvalidRequestError(
+                f"Network '{network}' is not configured.", remedy=f"Use one of: {', '.join(self._service.chains)}."
+            )
+        return self._service.chains[network]
 
     async def audit(self) -> AuditResponse:
         """Compare the books with themselves and with every chain."""
@@ -112,38 +96,100 @@ class AdminRoutes:
 
     async def keys(self) -> dict[str, Any]:
         """The signing keys' nonces, leases and pauses."""
-        return {"keys": await self._operator.keys()}
+        return {"keys": await Operator(self._database).keys()}
+
+    async def api_keys(self) -> dict[str, Any]:
+        """The API keys in the ledger, without their hashes."""
+        return {"keys": await list_keys(self._database)}
 
     async def unclaimed(self) -> dict[str, Any]:
         """Money that arrived and pays for no session."""
         return {"transfers": await self._service.unclaimed()}
 
-    async def refund_unclaimed(self, _: Principal, command: UnclaimedCommand, __: Receive) -> Done:
+    async def refund_unclaimed(self, command: UnclaimedCommand) -> Done:
         """Send a stray transaction's money back."""
-        return Done(done=await self._service.refund_unclaimed(command.network, command.tx))
+        self._chain(command.network)
+        return Done(done=await self._service.refund_unclaimed(command.network, command.tx, dry_run=command.dry_run))
 
-    async def refund(self, _: Principal, command: RefundCommand, __: Receive) -> Done:
-        """Hold, release or resolve one refund."""
+    async def refund(self, command: RefundCommand) -> Done:
+        """Hold, release, resolve or retry one refund."""
+        operator = self._operator(command)
         match command.action:
             case "hold":
-                await self._operator.hold(command.refund_id, command.reason)
+                await operator.hold(command.refund_id, command.reason)
             case "release":
-                await self._operator.release(command.refund_id)
+                await operator.release(command.refund_id)
             case "resolve":
-                await self._operator.resolve(command.refund_id, command.reason)
+                await operator.resolve(command.refund_id, command.reason)
+            case "retry":
+                await operator.retry(command.refund_id)
         self._service.on_refunds()
         return Done(done=[command.refund_id])
 
-    async def key(self, _: Principal, command: KeyCommand, __: Receive) -> Done:
-        """Pause or resume a network's keys."""
-        if command.network not in self._service.chains:
-            raise InvalidRequestError(
-                f"Network '{command.network}' is not configured.",
-                remedy=f"Use one of: {', '.join(self._service.chains)}.",
-            )
-        if command.action == "pause":
-            done = await self._operator.pause(command.network, command.reason)
-        else:
-            done = await self._operator.resume(command.network)
+    async def release(self, command: ReleaseCommand) -> Done:
+        """Release all held refunds, or all credit, of one asset."""
+        asset = self._asset(command.network, command.asset)
+        done = await self._operator(command).release_all(command.network, asset, state=command.state)
         self._service.on_refunds()
         return Done(done=done)
+
+    async def key(self, command: KeyCommand) -> Done:
+        """Pause or resume a network's keys."""
+        self._chain(command.network)
+        operator = self._operator(command)
+        if command.action == "pause":
+            done = await operator.pause(command.network, command.reason)
+        else:
+            done = await operator.resume(command.network)
+        self._service.on_refunds()
+        return Done(done=done)
+
+    async def capital(self, command: CapitalCommand) -> Done:
+        """Book a deposit or a withdrawal of the operator's."""
+        tx = self._chain(command.network).normalize_tx(command.tx)
+        asset = self._asset(command.network, command.asset)
+        operator = self._operator(command)
+        book = operator.deposit if command.action == "deposit" else operator.withdraw
+        await book(command.network, asset, parse_amount(command.amount), tx)
+        return Done(done=[tx])
+
+    async def add_key(self, command: NewKeyCommand) -> NewKey:
+        """Make an API key."""
+        made = await issue_key(
+            self._database,
+            tenant=command.tenant,
+            name=command.name,
+            scopes=frozenset(command.scopes),
+            dry_run=command.dry_run,
+        )
+        return NewKey(id=None, key=None) if command.dry_run else NewKey(id=made[0], key=made[1])
+
+    async def revoke_key(self, command: RevokeCommand) -> Done:
+        """End an API key."""
+        await revoke_key(self._database, command.id, dry_run=command.dry_run)
+        return Done(done=[command.id])
+
+    def _asset(self, network: str, asset: str) -> str:
+        chain = self._chain(network)
+        if asset not in chain.assets:
+            raise InvalidRequestError(
+                f"{network} has no asset '{asset}'.", remedy=f"Use one of: {', '.join(chain.assets)}."
+            )
+        return asset
+
+
+def _told(path: str, work: Callable[[Any], Awaitable[Any]]) -> Callable[[Principal, Any, Receive], Awaitable[Any]]:
+    """A command whose success is logged with the key that gave it; a secret in the answer is not."""
+
+    async def handle(principal: Principal, command: Command, _: Receive) -> Any:
+        answer = await work(command)
+        log.warning(
+            "operator %s: %s %s%s",
+            principal.key_id,
+            path.removeprefix("/api/admin/"),
+            msgspec.json.encode(command).decode(),
+            " (dry run)" if command.dry_run else "",
+        )
+        return answer
+
+    return handle

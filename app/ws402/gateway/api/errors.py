@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from http import HTTPStatus
 from typing import Final, TypeVar
+from urllib.parse import parse_qsl
 
 import msgspec
 
@@ -96,6 +97,17 @@ def decode(decoder: msgspec.json.Decoder[T], body: bytes | bytearray) -> T:
         raise InvalidRequestError(
             f"The body is not JSON: {reason}.", remedy="Send a JSON object with Content-Type: application/json."
         ) from None
+
+
+def decode_query(kind: type[T], query: bytes) -> T:
+    """Read a query string's fields. Raises InvalidRequestError, which names the field."""
+    try:
+        fields = dict(parse_qsl(query.decode("ascii"), keep_blank_values=True, strict_parsing=bool(query)))
+        return msgspec.convert(fields, kind, strict=False)
+    except msgspec.ValidationError as error:
+        raise _explain(str(error)) from None
+    except ValueError:
+        raise InvalidRequestError("The query string cannot be read.", remedy="Write ?name=value&name=value.") from None
 
 
 def _explain(text: str) -> InvalidRequestError:

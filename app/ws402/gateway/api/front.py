@@ -26,6 +26,7 @@ from ws402.gateway.api.errors import (
     TimedOutError,
     TooLargeError,
     decode,
+    decode_query,
     describe,
 )
 from ws402.gateway.auth.keys import Authenticator, Principal
@@ -160,6 +161,21 @@ class Front:
                 await refuse(send, error)
             else:
                 await reply(send, 200, content if isinstance(content, bytes) else _encode(content))
+
+        return _handler(path, handle)
+
+    def query(self, path: str, kind: Any, work: Callable[[Any], Awaitable[Any]], *scopes: KeyScope) -> ASGIRouteHandler:
+        """A call without a body whose query string has these fields."""
+
+        async def handle(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+            try:
+                async with asyncio.timeout(REQUEST_SECONDS):
+                    self._enter(scope, "GET", *scopes)
+                    content = _encode(await work(decode_query(kind, scope["query_string"])))
+            except Exception as error:  # noqa: BLE001 - every failure is answered
+                await refuse(send, error)
+            else:
+                await reply(send, 200, content)
 
         return _handler(path, handle)
 

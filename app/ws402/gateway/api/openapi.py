@@ -8,7 +8,18 @@ from typing import Any, Final
 import msgspec
 
 from ws402 import __version__
-from ws402.gateway.api.admin import AuditResponse, Done, KeyCommand, RefundCommand, UnclaimedCommand
+from ws402.gateway.api.commands import (
+    AuditResponse,
+    CapitalCommand,
+    Done,
+    KeyCommand,
+    NewKey,
+    NewKeyCommand,
+    RefundCommand,
+    ReleaseCommand,
+    RevokeCommand,
+    UnclaimedCommand,
+)
 from ws402.protocol import (
     BatchRequest,
     ErrorResponse,
@@ -67,33 +78,36 @@ OPERATIONS: Final = (
     ),
     Operation("/api/ops", "Several operations, each answered on its own", BatchRequest, BatchResponse, refusals=_POST),
     Operation("/api/stats", "Figures since the start", answer=StatsResponse, refusals=_GET),
-    Operation("/api/admin/pending", "Open invoices and unfinished refunds", scope="admin", refusals=_GET),
-    Operation("/api/admin/audit", "Books against chains", answer=AuditResponse, scope="admin", refusals=_GET),
-    Operation("/api/admin/signers", "Signing keys: nonces, leases, pauses", scope="admin", refusals=_GET),
-    Operation("/api/admin/unclaimed", "Money that pays for no session", scope="admin", refusals=_GET),
-    Operation(
-        "/api/admin/unclaimed/refund",
-        "Send a stray transaction's money back",
-        UnclaimedCommand,
-        Done,
-        scope="admin",
-        refusals=(*_POST, 404),
+    *(
+        Operation(f"/api/admin/{name}", summary, answer=answer, scope="admin", refusals=_GET)
+        for name, summary, answer in (
+            ("pending", "Open invoices and unfinished refunds", None),
+            ("audit", "Books against chains", AuditResponse),
+            ("status", "Networks, keys, and counts of sessions and refunds", None),
+            ("sessions", "Sessions (state, limit)", None),
+            ("payments", "Payments (network, limit)", None),
+            ("invoices", "Invoices that can still be paid (network, limit)", None),
+            ("refunds", "Refunds (state, limit)", None),
+            ("refund", "One refund with its delivery and ledger entries (id)", None),
+            ("credits", "Debts too small to send yet, by asset", None),
+            ("signers", "Signing keys: nonces, leases, pauses", None),
+            ("keys", "API keys in the ledger, without their hashes", None),
+            ("unclaimed", "Money that pays for no session", None),
+        )
     ),
-    Operation(
-        "/api/admin/refunds",
-        "Hold, release or resolve a refund",
-        RefundCommand,
-        Done,
-        scope="admin",
-        refusals=(*_POST, 404, 409),
-    ),
-    Operation(
-        "/api/admin/signers/switch",
-        "Pause or resume signing keys",
-        KeyCommand,
-        Done,
-        scope="admin",
-        refusals=(*_POST, 404),
+    *(
+        Operation(
+            f"/api/admin/{name}", summary, request, answer, scope="admin", refusals=tuple(sorted((*_POST, 404, 409)))
+        )
+        for name, summary, request, answer in (
+            ("unclaimed/refund", "Send a stray transaction's money back", UnclaimedCommand, Done),
+            ("refunds/change", "Hold, release, resolve or retry a refund", RefundCommand, Done),
+            ("refunds/release", "Release all held refunds, or all credit, of an asset", ReleaseCommand, Done),
+            ("signers/switch", "Pause or resume signing keys", KeyCommand, Done),
+            ("capital", "Book money that the operator put in or took out", CapitalCommand, Done),
+            ("keys/add", "Make an API key", NewKeyCommand, NewKey),
+            ("keys/revoke", "End an API key", RevokeCommand, Done),
+        )
     ),
     Operation("/api/health", "Whether the gateway answers", answer=HealthResponse, scope=None),
     Operation("/health/live", "Liveness: the process answers", answer=HealthResponse, scope=None),

@@ -58,9 +58,14 @@ class StoredKeys:
 
 
 async def issue_key(
-    database: Database, *, tenant: str, name: str, scopes: frozenset[Scope] = frozenset({Scope.PAYMENTS})
+    database: Database,
+    *,
+    tenant: str,
+    name: str,
+    scopes: frozenset[Scope] = frozenset({Scope.PAYMENTS}),
+    dry_run: bool = False,
 ) -> tuple[str, str]:
-    """Make a key: its id, and the key itself, which is shown here and never again."""
+    """Make a key: its id, and the key itself, which is shown here and never again. Raises InvalidRequestError."""
     if not scopes:
         raise InvalidRequestError("A key needs a scope.", remedy=f"Use some of: {', '.join(Scope)}.")
     key = new_token()
@@ -74,15 +79,15 @@ async def issue_key(
         "scopes": " ".join(sorted(scopes)),
         "created_at": now_ms(),
     }
-    async with database.begin() as connection:
+    async with database.begin(dry_run=dry_run) as connection:
         await connection.execute(api_keys.insert(), row)
     return key_id, key
 
 
-async def revoke_key(database: Database, key_id: str) -> None:
+async def revoke_key(database: Database, key_id: str, *, dry_run: bool = False) -> None:
     """End a key's validity everywhere, within seconds. Raises NotFoundError."""
     change = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
-    async with database.begin() as connection:
+    async with database.begin(dry_run=dry_run) as connection:
         if (await connection.execute(change.values(revoked_at=now_ms()))).rowcount == 0:
             raise NotFoundError(f"There is no valid key '{key_id}'.")
 

@@ -118,20 +118,22 @@ class Database:
                 await connection.execute(text("SELECT pg_advisory_xact_lock(402)"))
             await connection.run_sync(upgrade)
 
-    def begin(self) -> AbstractAsyncContextManager[AsyncConnection]:
-        """A transaction that may write: committed at the end of the block, rolled back by an exception."""
-        return self._begin_sqlite() if self.dialect == "sqlite" else self._begin()
+    def begin(self, *, dry_run: bool = False) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction that may write: committed at the end of the block, rolled back by an exception or a dry run."""
+        return self._begin_sqlite(dry_run=dry_run) if self.dialect == "sqlite" else self._begin(dry_run=dry_run)
 
     @asynccontextmanager
-    async def _begin_sqlite(self) -> AsyncIterator[AsyncConnection]:
-        async with self._writer, self._begin() as connection:
+    async def _begin_sqlite(self, *, dry_run: bool) -> AsyncIterator[AsyncConnection]:
+        async with self._writer, self._begin(dry_run=dry_run) as connection:
             yield connection
 
     @asynccontextmanager
-    async def _begin(self) -> AsyncIterator[AsyncConnection]:
+    async def _begin(self, *, dry_run: bool) -> AsyncIterator[AsyncConnection]:
         try:
             async with self._engine.begin() as connection:
                 yield connection
+                if dry_run:
+                    await connection.rollback()
         except DBAPIError as error:
             if error.connection_invalidated or _is_outage(error):
                 raise DatabaseUnavailableError(f"The database does not answer: {_first_line(error.orig)}.") from error

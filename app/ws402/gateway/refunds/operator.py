@@ -18,10 +18,14 @@ log = logging.getLogger(__name__)
 
 
 class Operator:
-    """Commands on one ledger; a running engine follows them at its next pass, in whatever process it is."""
+    """Commands on one ledger; a running engine follows them at its next pass, in whatever process it is.
 
-    def __init__(self, database: Database) -> None:
+    `dry_run`: every check is made and nothing is changed.
+    """
+
+    def __init__(self, database: Database, *, dry_run: bool = False) -> None:
         self._database = database
+        self._dry_run = dry_run
 
     async def held(self) -> list[dict[str, Any]]:
         """Refunds that wait for an operator, oldest first."""
@@ -38,7 +42,7 @@ class Operator:
     async def hold(self, refund_id: str, reason: str) -> None:
         """Keep a refund that is not signed yet from being sent. Raises NotFoundError, ConflictError."""
         now = now_ms()
-        async with self._database.begin() as connection:
+        async with self._database.begin(dry_run=self._dry_run) as connection:
             row = await self._lock(connection, refund_id, ("waiting", "due", "credit"))
             if row.state == "credit":
                 entry = move("credit", "payer_due", row.network, row.asset, row.amount, "credit_held", row.id, now)
@@ -51,12 +55,24 @@ class Operator:
         Its payment must still be final, and the chain must still accept it. Raises NotFoundError, ConflictError.
         """
         now = now_ms()
-        async with self._database.begin() as connection:
+        async with self._database.begin(dry_run=self._dry_run) as connection:
             row = await self._lock(connection, refund_id, ("held", "credit"))
             await self._release(connection, row, now)
 
-    async def release_all(self, network: str, asset: str, *, state: str = "held") -> int:
-        """Release all 'held' or all 'credit' of one asset, such as after a token's pause; answers how many."""
+    async def retry(self, refund_id: str) -> str:
+        """Let the engine try a held refund again; one that moves by itself is left alone. Answers its state before.
+
+        Raises NotFoundError, ConflictError.
+        """
+        now = now_ms()
+        async with self._database.begin(dry_run=self._dry_run) as connection:
+            row = await self._lock(connection, refund_id, ("held", "waiting", "due", "in_flight", "confirmed"))
+            if row.state == "held":
+                await self._release(connection, row, now)
+        return str(row.state)
+
+    async def release_all(self, network: str, asset: str, *, state: str = "held") -> list[str]:
+        """Release all 'held' or all 'credit' of one asset, such as after a token's pause; answers their ids."""
         if state not in ("held", "credit"):
             raise InvalidRequestError(f"Refunds that are '{state}' cannot be released.", remedy="Say held or credit.")
         now = now_ms()
@@ -66,11 +82,11 @@ class Operator:
             .order_by(refunds.c.id)
             .with_for_update()
         )
-        async with self._database.begin() as connection:
+        async with self._database.begin(dry_run=self._dry_run) as connection:
             rows = (await connection.execute(query)).all()
             for row in rows:
                 await self._release(connection, row, now)
-        return len(rows)
+        return [row.id for row in rows]
 
     async def resolve(self, refund_id: str, reason: str) -> None:
         """Close a held refund that was settled with the payer outside of this ledger, out of the operator's pocket.
@@ -78,7 +94,7 @@ class Operator:
         Raises NotFoundError, ConflictError.
         """
         now = now_ms()
-        async with self._database.begin() as connection:
+        async with self._database.begin(dry_run=self._dry_run) as connection:
             row = await self._lock(connection, refund_id, ("held",))
             entry = move("payer_due", "capital", row.network, row.asset, row.amount, "refund_resolved", row.id, now)
             await post(connection, [entry])
@@ -115,7 +131,7 @@ class Operator:
             raise InvalidRequestError("The amount must be above zero.")
         entry = move(debit, credit, network, asset, amount, "capital", f"{network}/{tx}", now_ms())
         try:
-            async with self._database.begin() as connection:
+            async with self._database.begin(dry_run=self._dry_run) as connection:
                 await post(connection, [entry])
         except IntegrityError:
             raise ConflictError(f"Transaction {tx} is booked already.") from None
@@ -125,13 +141,13 @@ class Operator:
         if address is not None:
             statement = statement.where(signers.c.address == address)
         statement = statement.values(paused=paused, pause_reason=reason)
-        async with self._database.begin() as connection:
+        async with self._database.begin(dry_run=self._dry_run) as connection:
             changed = list((await connection.execute(statement.returning(signers.c.address))).scalars())
         if not changed:
             raise NotFoundError(
                 f"No key of '{network}' has signed anything here.", remedy="Check the name, and that a gateway ran."
             )
-        log.warning("%s: %s %s: %s", network, "paused" if paused else "resumed", ", ".join(changed), reason or "-")
+        self._log("%s: %s %s: %s", network, "paused" if paused else "resumed", ", ".join(changed), reason or "-")
         return changed
 
     async def _release(self, connection: AsyncConnection, row: Row[Any], now: int) -> None:
@@ -164,7 +180,11 @@ class Operator:
         if cleared is not None:
             values["cleared"] = cleared
         await connection.execute(statement.values(values))
-        log.warning("refund %s: %s -> %s: %s", row.id, row.state, state, reason or "-")
+        self._log("refund %s: %s -> %s: %s", row.id, row.state, state, reason or "-")
+
+    def _log(self, text: str, *arguments: object) -> None:
+        if not self._dry_run:
+            log.warning(text, *arguments)
 
 
 def _reason(text: str) -> str:

@@ -1,0 +1,88 @@
+"""The gateway's admin API with an operator's key, and how its answers are shown."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import click
+import httpx
+
+from ws402.errors import ConfigurationError, UnavailableError, WS402Error
+from ws402.settings import MIN_API_KEY_LENGTH
+
+
+class Desk:
+    """One operator's work with one gateway; made from what `ws402 ops` was given."""
+
+    def __init__(self, context: click.Context) -> None:
+        url, self.as_json, self.dry_run = context.obj
+        key = os.environ.get("GATEWAY_ADMIN_KEY", "").split(",")[0].strip()
+        if len(key) < MIN_API_KEY_LENGTH:
+            raise ConfigurationError(
+                "GATEWAY_ADMIN_KEY is not set, or too short.", remedy="Set it to one of the gateway's admin keys."
+            )
+        self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {key}"}
+
+    def get(self, path: str, **query: Any) -> Any:
+        """Ask. Raises WS402Error with the gateway's own words."""
+        return self._call("GET", path, params={name: value for name, value in query.items() if value is not None})
+
+    def change(self, path: str, **body: Any) -> Any:
+        """Command, or only try it (`--dry-run`). Raises WS402Error with the gateway's own words."""
+        return self._call("POST", path, json={**body, "dryRun": self.dry_run})
+
+    def _call(self, method: str, path: str, **content: Any) -> Any:
+        try:
+            answer = httpx.request(
+                method, f"{self._url}/api/admin/{path}", headers=self._headers, timeout=60, **content
+            )
+            told = answer.json()
+        except (httpx.HTTPError, ValueError) as error:
+            raise UnavailableError(
+                f"No gateway answers at {self._url}: {error}.",
+                remedy="Check GATEWAY_URL; in a cluster, forward its port first.",
+            ) from error
+        if answer.is_success:
+            return told
+        raise WS402Error(told.get("message", answer.reason_phrase), remedy=told.get("remedy"))
+
+    def show(self, answer: Any, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
+        """A table for people, of these fields; or the whole answer as JSON."""
+        if self.as_json:
+            click.echo(json.dumps(answer, indent=2))
+            return
+        heads = [_spaced(column) for column in columns]
+        cells = [heads, *([_cell(column, row.get(column)) for column in columns] for row in rows)]
+        widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
+        for row in cells:
+            click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        if not rows:
+            click.echo("(none)")
+
+    def done(self, answer: Any) -> None:
+        """What a command was carried out on."""
+        if self.as_json:
+            click.echo(json.dumps(answer, indent=2))
+            return
+        for each in answer["done"]:
+            click.echo(f"{'would be done' if self.dry_run else 'done'}: {each}")
+        if not answer["done"]:
+            click.echo("nothing to do")
+
+
+def _spaced(name: str) -> str:
+    """camelCase as words."""
+    return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).replace("_", " ")
+
+
+def _cell(column: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if column.lower().endswith("at") and isinstance(value, int):
+        return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    return str(value)

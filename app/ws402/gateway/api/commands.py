@@ -1,0 +1,107 @@
+"""What operators' calls say and answer. No ledger is needed to read this: the mock gateway describes the API, too."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from ws402.gateway.auth.keys import Scope
+from ws402.money import WireAmount
+from ws402.protocol import Message
+
+
+class AuditEntry(Message, kw_only=True):
+    """One asset's audit, in smallest units; each difference is 0 unless money is lost or unbooked."""
+
+    network: str
+    asset: str
+    block: int
+    accounts: dict[str, WireAmount]
+    booked: WireAmount
+    on_chain: WireAmount
+    difference: WireAmount
+    escrow_difference: WireAmount
+    owed_difference: WireAmount
+
+
+class AuditResponse(Message, kw_only=True):
+    """GET /api/admin/audit."""
+
+    clean: bool
+    timestamp: int
+    entries: list[AuditEntry]
+
+
+class Command(Message, kw_only=True):
+    """What every command may say: with `dry_run` all checks are made, and nothing is changed."""
+
+    dry_run: bool = False
+
+
+class RefundCommand(Command, kw_only=True):
+    """POST /api/admin/refunds/change. `hold` and `resolve` need a reason; nothing changes the recipient."""
+
+    refund_id: str
+    action: Literal["hold", "release", "resolve", "retry"]
+    reason: str = ""
+
+
+class ReleaseCommand(Command, kw_only=True):
+    """POST /api/admin/refunds/release: all held refunds, or all credit, of one asset."""
+
+    network: str
+    asset: str
+    state: Literal["held", "credit"]
+
+
+class CapitalCommand(Command, kw_only=True):
+    """POST /api/admin/capital: book what the operator put into a refund key's account, or took out of it."""
+
+    network: str
+    asset: str
+    amount: WireAmount
+    tx: str
+    action: Literal["deposit", "withdraw"]
+
+
+class NewKeyCommand(Command, kw_only=True):
+    """POST /api/admin/keys/add."""
+
+    tenant: str
+    name: str
+    scopes: list[Scope] = msgspec.field(default_factory=lambda: [Scope.PAYMENTS])
+
+
+class NewKey(Message, kw_only=True):
+    """The key is told here, once; only its hash is kept. A dry run makes none."""
+
+    id: str | None
+    key: str | None
+
+
+class RevokeCommand(Command, kw_only=True):
+    """POST /api/admin/keys/revoke."""
+
+    id: str
+
+
+class KeyCommand(Command, kw_only=True):
+    """POST /api/admin/signers/switch: stop or start all signing keys of a network. `pause` needs a reason."""
+
+    network: str
+    action: Literal["pause", "resume"]
+    reason: str = ""
+
+
+class UnclaimedCommand(Command, kw_only=True):
+    """POST /api/admin/unclaimed/refund: send a transaction that pays for no session back to its sender."""
+
+    network: str
+    tx: str
+
+
+class Done(Message, kw_only=True):
+    """A command was carried out on these (a refund's id, keys' addresses)."""
+
+    done: list[str]

@@ -1,0 +1,126 @@
+"""What operators look at, over HTTP."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated, Any, Literal
+
+import msgspec
+from litestar.handlers import ASGIRouteHandler
+
+from ws402 import __version__
+from ws402.errors import WS402Error
+from ws402.gateway.api.front import Front
+from ws402.gateway.auth.keys import Scope
+from ws402.gateway.ledger.database import now_ms
+from ws402.gateway.refunds import RefundEngine
+from ws402.gateway.service import PaymentService
+from ws402.gateway.views import MOST, Views
+
+Limit = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
+
+
+class SessionsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """GET /api/admin/sessions."""
+
+    state: Literal["live", "released", "ended", "reversed"] | None = None
+    limit: Limit = 100
+
+
+class RefundsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """GET /api/admin/refunds."""
+
+    state: Literal["waiting", "due", "credit", "in_flight", "confirmed", "final", "held", "void", "resolved"] | None = (
+        None
+    )
+    limit: Limit = 100
+
+
+class NetworkQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """GET /api/admin/payments and invoices."""
+
+    network: str | None = None
+    limit: Limit = 100
+
+
+class RefundQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """GET /api/admin/refund."""
+
+    id: str
+
+
+class ViewRoutes:
+    """Questions of operators to one gateway; all need a key of the admin scope."""
+
+    def __init__(self, service: PaymentService, refunds: RefundEngine) -> None:
+        self._service = service
+        self._engine = refunds
+        self._views = Views(service.database)
+
+    def handlers(self, front: Front) -> list[ASGIRouteHandler]:
+        """All of them."""
+        return [
+            front.get("/api/admin/status", self.status, Scope.ADMIN),
+            front.get("/api/admin/credits", self.credits, Scope.ADMIN),
+            front.query("/api/admin/sessions", SessionsQuery, self.sessions, Scope.ADMIN),
+            front.query("/api/admin/payments", NetworkQuery, self.payments, Scope.ADMIN),
+            front.query("/api/admin/invoices", NetworkQuery, self.invoices, Scope.ADMIN),
+            front.query("/api/admin/refunds", RefundsQuery, self.refunds, Scope.ADMIN),
+            front.query("/api/admin/refund", RefundQuery, self.refund, Scope.ADMIN),
+        ]
+
+    async def status(self) -> dict[str, Any]:
+        """How it stands: readiness, networks and their refund keys, sessions and refunds by state."""
+        try:
+            await self._service.ready()
+        except WS402Error as error:
+            unready: str | None = str(error)
+        else:
+            unready = None
+        watcher, engine = self._service.watcher, self._engine.stats()
+        networks = [
+            {
+                "network": name,
+                "head": watcher.heads.get(name),
+                "final": watcher.finals.get(name),
+                "error": watcher.errors.get(name),
+                "recipient": chain.recipient,
+                "refunds": engine.get(name),
+            }
+            for name, chain in self._service.chains.items()
+        ]
+        return {
+            "version": __version__,
+            "uptime": int(time.time() - self._service.started_at),
+            "timestamp": now_ms(),
+            "ready": unready is None,
+            "reason": unready,
+            "networks": networks,
+            "reorgs": watcher.reorgs,
+            "unclaimed": len(await self._service.unclaimed()),
+            **await self._views.counts(),
+        }
+
+    async def sessions(self, query: SessionsQuery) -> dict[str, Any]:
+        """Sessions, newest first."""
+        return {"sessions": await self._views.sessions(state=query.state, limit=query.limit)}
+
+    async def payments(self, query: NetworkQuery) -> dict[str, Any]:
+        """Payments, newest first."""
+        return {"payments": await self._views.payments(network=query.network, limit=query.limit)}
+
+    async def invoices(self, query: NetworkQuery) -> dict[str, Any]:
+        """Invoices that can still be paid, newest first."""
+        return {"invoices": await self._views.invoices(network=query.network, limit=query.limit)}
+
+    async def refunds(self, query: RefundsQuery) -> dict[str, Any]:
+        """Refunds, newest first."""
+        return {"refunds": await self._views.refunds(state=query.state, limit=query.limit)}
+
+    async def refund(self, query: RefundQuery) -> dict[str, Any]:
+        """One refund."""
+        return await self._views.refund(query.id)
+
+    async def credits(self) -> dict[str, Any]:
+        """Debts too small to send yet."""
+        return {"credits": await self._views.credits()}

@@ -1,0 +1,157 @@
+"""What operators look at: sessions, payments, refunds, invoices and credits as the ledger has them. Reads only."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from sqlalchemy import Select, func, select
+
+from ws402.errors import NotFoundError
+from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.tables import (
+    attempts,
+    checkpoints,
+    deliveries,
+    entries,
+    invoices,
+    payments,
+    refunds,
+    sessions,
+)
+from ws402.gateway.ledger.tables import transfers as transfers_table
+from ws402.gateway.ledger.types import amount_sum
+from ws402.money import wire_amount
+
+MOST: Final = 500
+"""Rows of one answer."""
+
+AMOUNTS: Final = {"amount", "paid", "consumed", "refunded", "price_per_second", "fee", "max_fee", "total"}
+
+
+class Views:
+    """Questions to one ledger. Lists come newest first; `limit` rows at most."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def sessions(self, *, state: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """Sessions: what was paid, used and refunded, and which server has them."""
+        query = (
+            select(
+                *sessions.c["id", "tenant", "state", "network", "asset", "payer", "resource_id", "price_per_second"],
+                *sessions.c["paid", "consumed", "refunded", "server_id", "opened_at", "ended_at", "end_reason"],
+                *checkpoints.c["elapsed_ms", "reported_at"],
+            )
+            .outerjoin(checkpoints)
+            .order_by(sessions.c.opened_at.desc(), sessions.c.id)
+        )
+        return await self._list(query, sessions.c.state, state, limit)
+
+    async def payments(self, *, network: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """Transfers that were credited to an invoice."""
+        query = select(
+            *payments.c["id", "network", "tx", "amount", "payer", "binding", "session_id", "invoice_id", "created_at"],
+            transfers_table.c.asset,
+        ).join(transfers_table)
+        return await self._list(query.order_by(payments.c.created_at.desc()), payments.c.network, network, limit)
+
+    async def invoices(self, *, network: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """Invoices that can still be paid."""
+        paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
+        query = (
+            select(*invoices.c["id", "tenant", "network", "asset", "amount", "resource_id", "created_at", "expires_at"])
+            .where(invoices.c.expires_at > now_ms(), ~paid)
+            .order_by(invoices.c.created_at.desc())
+        )
+        return await self._list(query, invoices.c.network, network, limit)
+
+    async def refunds(self, *, state: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """Debts to payers, with the transaction that delivers them."""
+        query = (
+            select(
+                *refunds.c["id", "state", "network", "asset", "amount", "recipient", "session_id", "reason"],
+                *refunds.c["created_at", "updated_at"],
+                deliveries.c.tx,
+            )
+            .outerjoin(deliveries, refunds.c.delivery_id == deliveries.c.id)
+            .order_by(refunds.c.created_at.desc(), refunds.c.id)
+        )
+        return await self._list(query, refunds.c.state, state, limit)
+
+    async def refund(self, refund_id: str) -> dict[str, Any]:
+        """One refund with its delivery, every signed attempt (not the bytes), and its ledger entries.
+
+        Raises NotFoundError.
+        """
+        async with self._database.begin() as connection:
+            row = (await connection.execute(select(refunds).where(refunds.c.id == refund_id))).first()
+            if row is None:
+                raise NotFoundError(
+                    f"There is no refund '{refund_id}'.", remedy="List them with: ws402 ops refunds list"
+                )
+            answer = _wire(row)
+            subjects = [refund_id, *([row.session_id] if row.session_id else [])]
+            answer["delivery"], answer["attempts"] = None, []
+            if row.delivery_id:
+                subjects.append(row.delivery_id)
+                found = await connection.execute(select(deliveries).where(deliveries.c.id == row.delivery_id))
+                answer["delivery"] = _wire(found.one())
+                tries = select(*attempts.c["number", "kind", "tx", "max_fee", "valid_until", "created_at", "sent_at"])
+                tries = tries.where(attempts.c.delivery_id == row.delivery_id).order_by(attempts.c.number)
+                answer["attempts"] = [_wire(each) for each in await connection.execute(tries)]
+            booked = select(*entries.c["debit", "credit", "amount", "kind", "created_at"])
+            booked = booked.where(entries.c.subject.in_(subjects)).order_by(entries.c.id)
+            answer["entries"] = [_wire(each) for each in await connection.execute(booked)]
+        return answer
+
+    async def credits(self) -> list[dict[str, Any]]:
+        """Debts too small to send yet: by network and asset, how many and how much."""
+        keys = (refunds.c.network, refunds.c.asset)
+        query = (
+            select(
+                *keys,
+                func.count().label("refunds"),
+                func.count(refunds.c.recipient.distinct()).label("payers"),
+                amount_sum(refunds.c.amount).label("total"),
+                func.min(refunds.c.created_at).label("oldest_at"),
+            )
+            .where(refunds.c.state == "credit")
+            .group_by(*keys)
+            .order_by(*keys)
+        )
+        async with self._database.begin() as connection:
+            return [_wire(row) for row in await connection.execute(query)]
+
+    async def counts(self) -> dict[str, Any]:
+        """Sessions and refunds by state, open invoices, and when the oldest unfinished refund was made (ms)."""
+        paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
+        moving = refunds.c.state.in_(("waiting", "due", "in_flight", "confirmed"))
+        async with self._database.begin() as connection:
+            return {
+                "sessions": await self._by_state(connection, sessions.c.state),
+                "refunds": await self._by_state(connection, refunds.c.state),
+                "openInvoices": await connection.scalar(
+                    select(func.count()).select_from(invoices).where(invoices.c.expires_at > now_ms(), ~paid)
+                ),
+                "oldestRefundAt": await connection.scalar(select(func.min(refunds.c.created_at)).where(moving)),
+            }
+
+    async def _by_state(self, connection: Any, column: Any) -> dict[str, int]:
+        query = select(column, func.count().label("total")).group_by(column)
+        return {row[0]: row.total for row in await connection.execute(query)}
+
+    async def _list(self, query: Select[Any], column: Any, value: str | None, limit: int) -> list[dict[str, Any]]:
+        if value is not None:
+            query = query.where(column == value)
+        async with self._database.begin() as connection:
+            return [_wire(row) for row in await connection.execute(query.limit(min(limit, MOST)))]
+
+
+def _wire(row: Any) -> dict[str, Any]:
+    """A row in the wire's spelling."""
+    return {
+        "".join(part.capitalize() if i else part for i, part in enumerate(name.split("_"))): (
+            wire_amount(value) if name in AMOUNTS and value is not None else value
+        )
+        for name, value in row._mapping.items()  # noqa: SLF001 - SQLAlchemy's documented name
+    }
