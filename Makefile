@@ -69,8 +69,9 @@ bench: $(STAMP) ## measure CPU per operation and memory per session
 	$(BIN)/python -m bench
 
 lock: $(STAMP) ## resolve the requirements anew, with hashes
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra sentry pyproject.toml -o requirements/server.txt
-	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra gateway --extra aws --extra sentry pyproject.toml -o requirements/gateway.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra sentry --extra container pyproject.toml -o requirements/server.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra gateway --extra aws --extra sentry --extra container pyproject.toml -o requirements/gateway.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --prerelease=if-necessary --generate-hashes --no-header --no-annotate --extra devchain --extra client --extra container pyproject.toml -o requirements/devchain.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --prerelease=if-necessary --generate-hashes --no-header --no-annotate --all-extras --group dev pyproject.toml -o requirements/dev.txt
 
 clean: ## remove what was made
