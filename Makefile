@@ -5,9 +5,10 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Most tests wait for blocks and clocks more than they compute.
 WORKERS ?= 4
+TAG ?= dev
 SUITES := not anvil and not postgres and not browser and not slow and not solana and not vault and not aws and not prometheus and not otlp and not cluster
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-observability test-cluster test-slow lint format types bench lock clean
+.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-observability test-cluster test-slow lint format types bench lock images kind-up kind-down clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -73,6 +74,15 @@ lock: $(STAMP) ## resolve the requirements anew, with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra gateway --extra aws --extra sentry --extra container pyproject.toml -o requirements/gateway.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --prerelease=if-necessary --generate-hashes --no-header --no-annotate --extra devchain --extra client --extra container pyproject.toml -o requirements/devchain.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --prerelease=if-necessary --generate-hashes --no-header --no-annotate --all-extras --group dev pyproject.toml -o requirements/dev.txt
+
+images: ## build the container images (docker, podman or buildah; TAG=dev)
+	k8s/build-images $(TAG)
+
+kind-up: ## a Kubernetes cluster of kind, with our images in it and services to develop against
+	k8s/kind-up $(TAG)
+
+kind-down: ## remove that cluster
+	k8s/kind-down
 
 clean: ## remove what was made
 	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
