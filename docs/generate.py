@@ -43,7 +43,9 @@ One file may serve a gateway and a WS402 server: each reads its own settings, an
 CLASSES: Final[list[tuple[type[BaseModel], str, str]]] = [
     (settings.GatewaySettings, "Gateway", "`ws402 gateway`, and a server with `PROVIDER=direct`."),
     (settings.EvmNetworkSettings, "EVM networks", "The entries of `EVM_NETWORKS`."),
-    (settings.TokenSettings, "Tokens", "The entries of a network's `tokens`."),
+    (settings.TokenSettings, "Tokens", "The entries of an EVM network's `tokens`."),
+    (settings.SolanaNetworkSettings, "Solana networks", "The entries of `SOLANA_NETWORKS`."),
+    (settings.SplTokenSettings, "SPL tokens", "The entries of a Solana network's `tokens`."),
     (settings.VaultSettings, "Vault", "The table `VAULT`."),
     (settings.AwsSettings, "AWS Secrets Manager", "The table `AWS`."),
     (settings.KubernetesIdentitySettings, "Identity in Kubernetes", "The table `KUBERNETES_IDENTITY`."),

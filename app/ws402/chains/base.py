@@ -116,6 +116,7 @@ class BlockTransfers(msgspec.Struct, frozen=True, kw_only=True):
     block: int
     block_hash: str
     parent_hash: str
+    """Hash of the block before it in the answer; of the first one: of block `first - 1`."""
     block_time: int
     transfers: tuple[Transfer, ...]
 
@@ -170,6 +171,8 @@ class Chain(Protocol):
     """Our address that invoices name."""
     poll_seconds: float
     """How often to ask for new blocks."""
+    reserve: int
+    """How much of `native` an account of ours must keep, by the chain's rules."""
 
     async def start(self) -> None:
         """Connect and check that every endpoint serves the right chain. Raises WrongChainError."""
@@ -184,13 +187,16 @@ class Chain(Protocol):
         """The newest and the newest final block."""
 
     async def blocks(self, first: int, last: int) -> Sequence[BlockTransfers]:
-        """The canonical blocks `first`..`last` (the caller bounds them), each asked once, with transfers to us."""
+        """The canonical blocks `first`..`last` (the caller bounds them), each asked once, with transfers to us.
+
+        A chain with an index of our transfers may leave out blocks without any, but never `last`.
+        """
 
     async def lookup(self, tx: str, *, amount: int = 0) -> TransferLookup:
         """Look one transaction up directly; endpoints must agree when `amount` is above the configured value."""
 
-    def confirmations(self, asset: str, amount: int) -> int:
-        """How many blocks (its own included) a transfer of this value needs before a session opens."""
+    def confirmations(self, asset: str, amount: int) -> int | None:
+        """How many blocks (its own included) a transfer of this value needs before a session opens; None: finality."""
 
     def normalize_address(self, address: str) -> str:
         """One spelling per address, for comparison. Raises InvalidRequestError for what is no address."""
@@ -226,7 +232,8 @@ class Chain(Protocol):
         self, order: RefundOrder, signer: Signer, *, nonce: int | None, replaces: SignedTransaction | None = None
     ) -> SignedTransaction:
         """Build and sign, sending nothing. `replaces`: same nonce and order with a fee that nodes accept as a bump;
-        answers `replaces` itself when the cap on fees forbids one.
+        answers `replaces` itself when the cap on fees forbids one. Without nonces, `replaces` has expired: the same
+        order once more, with a higher fee.
 
         Raises RefundImpossibleError when a simulation shows that the recipient refuses, BroadcastRefusedError
         ('insufficient_funds') when our account does not hold the amount.
@@ -240,3 +247,9 @@ class Chain(Protocol):
 
     async def status(self, tx: str) -> TxStatus:
         """Where a transaction stands."""
+
+    async def expired(self, transaction: SignedTransaction) -> bool:
+        """Whether it is proven that a transaction is in no block and never will be, whoever sends it and however late.
+
+        False as long as any endpoint doubts it, and always where transactions have a nonce: its use decides.
+        """

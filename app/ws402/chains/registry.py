@@ -9,7 +9,7 @@ from typing import Any, Final
 from ws402.chains.base import Chain
 from ws402.errors import ConfigurationError
 
-KINDS: Final = {"EvmNetworkSettings": "ws402.chains.evm"}
+KINDS: Final = {"EvmNetworkSettings": "ws402.chains.evm", "SolanaNetworkSettings": "ws402.chains.solana"}
 """By the settings' class: the module whose `from_settings` makes the chain; imported only when used."""
 
 

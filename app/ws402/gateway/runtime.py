@@ -6,7 +6,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
 from ws402.chains.base import Chain, ChainUnavailableError
@@ -22,9 +22,9 @@ from ws402.gateway.ledger.database import Database
 from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.serving import HttpServer
 from ws402.keys.base import Signer
-from ws402.keys.local import LocalSigner
+from ws402.keys.local import LocalEd25519Signer, LocalSigner
 from ws402.provider.direct import DirectPaymentProvider
-from ws402.settings import EvmNetworkSettings, GatewaySettings, load
+from ws402.settings import EvmNetworkSettings, GatewaySettings, NetworkSettings, load
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +70,9 @@ class Gateway:
         except UnavailableError as error:
             await self.close()
             names = (
-                "BASE_RPC or the rpc of EVM_NETWORKS" if isinstance(error, ChainUnavailableError) else "DATABASE_URL"
+                "BASE_RPC, SOLANA_RPC or the rpc of the networks"
+                if isinstance(error, ChainUnavailableError)
+                else "DATABASE_URL"
             )
             raise ConfigurationError(
                 f"The gateway cannot start: {error.message}",
@@ -145,9 +147,10 @@ def build(
     if chains is None:
         if not networks:
             raise ConfigurationError(
-                "The gateway has no network.", remedy="Set BASE_RPC, BASE_NETWORK and MERCHANT_PRIVATE_KEY."
+                "The gateway has no network.",
+                remedy="Set BASE_RPC, BASE_NETWORK and MERCHANT_PRIVATE_KEY, or the same of Solana: SOLANA_RPC, …",
             )
-        signers = {each.network: _signer(each) for each in networks if each.merchant_private_key} | dict(signers or {})
+        signers = _local_signers(networks) | dict(signers or {})
         chains = chains_for(networks)
     if settings.default_network and settings.default_network not in chains:
         raise ConfigurationError(
@@ -156,14 +159,22 @@ def build(
     return Gateway(settings, chains, signers or {})
 
 
-def _signer(network: EvmNetworkSettings) -> LocalSigner:
-    assert network.merchant_private_key is not None  # noqa: S101 - the caller looked
-    try:
-        return LocalSigner.from_hex(network.merchant_private_key)
-    except ConfigurationError as error:
-        raise ConfigurationError(
-            f"MERCHANT_PRIVATE_KEY of {network.network}: {error.message}", remedy=error.remedy
-        ) from None
+def _local_signers(networks: Sequence[NetworkSettings]) -> dict[str, Signer]:
+    """The keys that the settings hold, by network. Raises ConfigurationError."""
+    made: dict[str, Signer] = {}
+    for each in networks:
+        try:
+            if isinstance(each, EvmNetworkSettings):
+                name = "MERCHANT_PRIVATE_KEY"
+                if each.merchant_private_key:
+                    made[each.network] = LocalSigner.from_hex(each.merchant_private_key)
+            else:
+                name = "SOLANA_PRIVATE_KEY"
+                if each.private_key:
+                    made[each.network] = LocalEd25519Signer.from_text(each.private_key)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{name} of {each.network}: {error.message}", remedy=error.remedy) from None
+    return made
 
 
 def _addresses(chains: Mapping[str, Chain], signers: Mapping[str, Signer]) -> dict[str, set[str]]:

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from pathlib import Path
+from typing import Final, Literal, Self
 
+import msgspec
 from eth_keys.datatypes import PrivateKey
 from eth_utils.exceptions import ValidationError
 from pydantic import SecretStr
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
 
 from ws402.errors import ConfigurationError
 
 REMEDY = "Give 32 bytes in hex (64 digits, with or without 0x), such as: openssl rand -hex 32"
+
+ED25519_REMEDY: Final = (
+    "Give what `solana-keygen new` writes (an array of 64 numbers, or the path of that file), the key in base58, or "
+    "its seed, 32 bytes in hex."
+)
 
 
 class LocalSigner:
@@ -52,3 +61,76 @@ class LocalSigner:
     def __reduce__(self) -> str | tuple[object, ...]:
         msg = "a signer is not to be pickled or copied: it holds a key"
         raise TypeError(msg)
+
+
+class LocalEd25519Signer:
+    """Signs with an ed25519 key held in memory (Solana's kind); neither repr, pickle nor an error shows the key."""
+
+    __slots__ = ("_key", "algorithm", "key_id", "public_key")
+
+    def __init__(self, secret: bytes, *, key_id: str | None = None) -> None:
+        """`secret`: the seed (32 bytes), or the seed and its public key (64). Raises ConfigurationError."""
+        try:
+            self._key = Keypair.from_seed(secret) if len(secret) == 32 else Keypair.from_bytes(secret)
+        except ValueError:
+            raise ConfigurationError("The private key is not an ed25519 key.", remedy=ED25519_REMEDY) from None
+        self.public_key: bytes = bytes(self._key.pubkey())
+        self.algorithm: Literal["secp256k1", "ed25519"] = "ed25519"
+        self.key_id = key_id or f"local-{str(self._key.pubkey())[:8]}"
+
+    @classmethod
+    def from_text(cls, secret: str | SecretStr, *, key_id: str | None = None) -> Self:
+        """From an array of 64 numbers, the path of a file that holds one, base58 of 64 or 32 bytes, or the seed in hex
+        with or without 0x. Raises ConfigurationError, which does not quote it.
+        """
+        text = (secret.get_secret_value() if isinstance(secret, SecretStr) else secret).strip()
+        return cls(_decoded(text) or _from_file(text), key_id=key_id)
+
+    async def sign(self, payload: bytes) -> bytes:
+        """Sign a message (RFC 8032) to 64 bytes."""
+        return bytes(self._key.sign_message(payload))
+
+    def __repr__(self) -> str:
+        return f"LocalEd25519Signer(key_id={self.key_id!r})"
+
+    def __reduce__(self) -> str | tuple[object, ...]:
+        msg = "a signer is not to be pickled or copied: it holds a key"
+        raise TypeError(msg)
+
+
+def _decoded(text: str) -> bytes:
+    """The key that a text is, or nothing."""
+    if text.startswith("["):
+        try:
+            return bytes(msgspec.json.decode(text, type=list[int]))
+        except (msgspec.MsgspecError, ValueError):
+            return b""
+    digits = text.removeprefix("0x")
+    if len(digits) == 64:
+        try:
+            return bytes.fromhex(digits)
+        except ValueError:
+            return b""
+    for decode in (Keypair.from_base58_string, Pubkey.from_string):
+        try:
+            return bytes(decode(text))
+        except ValueError:
+            continue
+    return b""
+
+
+def _from_file(text: str) -> bytes:
+    """The key in the file that a text names."""
+    missing = ConfigurationError(
+        "The private key is neither an ed25519 key nor a file with one.", remedy=ED25519_REMEDY
+    )
+    if not text or "\n" in text or len(text) > 1024 or text.startswith("["):
+        raise missing
+    try:
+        found = _decoded(Path(text).expanduser().read_text().strip())
+    except (OSError, ValueError, RuntimeError):
+        raise missing from None
+    if not found:
+        # The path is no secret, but what looks like one may be a mistyped key.
+        raise missing
+    return found

@@ -46,7 +46,12 @@ class SolanaPaymentDetails(Details, kw_only=True, tag_field="type", tag="solana"
     amount_sol: str = msgspec.field(name="amountSOL")
     solana_pay_url: str = msgspec.field(name="solanaPayURL")
     qr_code: str
+    """What a QR code must hold: the Solana Pay URL."""
     spl_token: str | None = None
+    token_program: str | None = None
+    decimals: int | None = None
+    memo: str | None = None
+    """Set when the payment must carry exactly this memo."""
 
 
 PaymentDetails = EvmPaymentDetails | SolanaPaymentDetails

@@ -9,20 +9,32 @@ from __future__ import annotations
 from ws402.settings.base import load
 from ws402.settings.gateway import MIN_API_KEY_LENGTH, Binding, GatewaySettings
 from ws402.settings.link import KubernetesIdentitySettings
-from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings, TokenSettings
+from ws402.settings.networks import (
+    EVM_CHAIN_IDS,
+    SOLANA_GENESIS,
+    EvmNetworkSettings,
+    NetworkSettings,
+    SolanaNetworkSettings,
+    SplTokenSettings,
+    TokenSettings,
+)
 from ws402.settings.secrets import AwsSettings, VaultSettings
 from ws402.settings.server import ResourceSettings, ServerSettings
 
 __all__ = [
     "EVM_CHAIN_IDS",
     "MIN_API_KEY_LENGTH",
+    "SOLANA_GENESIS",
     "AwsSettings",
     "Binding",
     "EvmNetworkSettings",
     "GatewaySettings",
     "KubernetesIdentitySettings",
+    "NetworkSettings",
     "ResourceSettings",
     "ServerSettings",
+    "SolanaNetworkSettings",
+    "SplTokenSettings",
     "TokenSettings",
     "VaultSettings",
     "load",

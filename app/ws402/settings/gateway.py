@@ -10,7 +10,7 @@ from pydantic_settings import NoDecode
 
 from ws402.settings.base import ProcessSettings
 from ws402.settings.link import KubernetesIdentitySettings
-from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings
+from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings, NetworkSettings, SolanaNetworkSettings
 from ws402.settings.secrets import AwsSettings, VaultSettings
 
 MIN_API_KEY_LENGTH: Final = 32
@@ -57,6 +57,16 @@ class GatewaySettings(ProcessSettings):
     """Secrets from AWS Secrets Manager, likewise."""
     evm_networks: list[EvmNetworkSettings] = []
     """EVM networks in full; BASE_RPC with MERCHANT_PRIVATE_KEY is the short form for one."""
+    solana_rpc: Annotated[list[SecretStr], NoDecode] = []
+    """JSON-RPC endpoints of Solana, separated by commas."""
+    solana_network: Literal["solana", "solana-devnet", "solana-testnet", "solana-localnet"] = "solana-devnet"
+    """Which cluster SOLANA_RPC serves."""
+    solana_private_key: SecretStr | None = None
+    """Short form for Solana: the refund float's key, as `private_key` of a Solana network."""
+    solana_wallet: str | None = None
+    """Short form for Solana: where invoices are paid; the refund key's address by default."""
+    solana_networks: list[SolanaNetworkSettings] = []
+    """Solana clusters in full; SOLANA_RPC with SOLANA_PRIVATE_KEY is the short form for one."""
     default_network: str | None = None
     """What an invoice is for when the server names none (stock servers); the first configured one by default."""
     default_asset: str | None = None
@@ -84,7 +94,7 @@ class GatewaySettings(ProcessSettings):
     rate_limit_per_second: int = Field(default=2000, ge=1)
     """Requests a second for each API key, with a burst of twice that."""
 
-    @field_validator("gateway_api_key", "gateway_admin_key", "base_rpc", mode="before")
+    @field_validator("gateway_api_key", "gateway_admin_key", "base_rpc", "solana_rpc", mode="before")
     @classmethod
     def _split(cls, value: object) -> object:
         return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
@@ -103,18 +113,22 @@ class GatewaySettings(ProcessSettings):
             msg = "VAULT and AWS are both set: secrets come from one place"
             raise ValueError(msg)
         source = "vault" if self.vault is not None else "aws" if self.aws is not None else None
-        for position, each in enumerate(self.evm_networks):
-            name = f"EVM_NETWORKS.{position}"
+        evm = {f"EVM_NETWORKS.{position}": each for position, each in enumerate(self.evm_networks)}
+        solana = {f"SOLANA_NETWORKS.{position}": each for position, each in enumerate(self.solana_networks)}
+        for name, each in (evm | solana).items():
+            is_evm = isinstance(each, EvmNetworkSettings)
+            key = each.merchant_private_key if isinstance(each, EvmNetworkSettings) else each.private_key
             if not each.rpc and source is None:
                 msg = f"{name}.RPC is empty, and neither VAULT nor AWS is set to give it"
                 raise ValueError(msg)
-            if each.signer == "local" and each.merchant_private_key is None:
-                msg = f"{name}.SIGNER is 'local', and MERCHANT_PRIVATE_KEY of {each.network} is not set"
+            if each.signer == "local" and key is None:
+                setting = "MERCHANT_PRIVATE_KEY" if is_evm else "PRIVATE_KEY"
+                msg = f"{name}.SIGNER is 'local', and {setting} of {each.network} is not set"
                 raise ValueError(msg)
             if each.signer in {"vault", "aws"} and each.signer != source:
                 msg = f"{name}.SIGNER is '{each.signer}', and {each.signer.upper()} is not set"
                 raise ValueError(msg)
-            if each.signer and each.signer.startswith("vault-transit:"):
+            if is_evm and each.signer and each.signer.startswith("vault-transit:"):
                 msg = f"{name}.SIGNER cannot be Vault's transit, which has no secp256k1; use 'vault'"
                 raise ValueError(msg)
         return self
@@ -129,8 +143,11 @@ class GatewaySettings(ProcessSettings):
             raise ValueError(msg)
         return self
 
-    def networks(self) -> list[EvmNetworkSettings]:
-        """All EVM networks, the short form included."""
+    def networks(self) -> list[NetworkSettings]:
+        """All networks of all kinds, the short forms included."""
+        return [*self._evm(), *self._solana()]
+
+    def _evm(self) -> list[EvmNetworkSettings]:
         networks = list(self.evm_networks)
         if self.base_rpc and all(each.network != self.base_network for each in networks):
             networks.insert(
@@ -141,6 +158,20 @@ class GatewaySettings(ProcessSettings):
                     rpc=self.base_rpc,
                     merchant_wallet=self.merchant_wallet,
                     merchant_private_key=self.merchant_private_key,
+                ),
+            )
+        return networks
+
+    def _solana(self) -> list[SolanaNetworkSettings]:
+        networks = list(self.solana_networks)
+        if self.solana_rpc and all(each.network != self.solana_network for each in networks):
+            networks.insert(
+                0,
+                SolanaNetworkSettings(
+                    network=self.solana_network,
+                    rpc=self.solana_rpc,
+                    merchant_wallet=self.solana_wallet,
+                    private_key=self.solana_private_key,
                 ),
             )
         return networks

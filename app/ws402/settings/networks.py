@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Final, Self
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, model_validator
 
 from ws402.settings.base import StrictSettings
 from ws402.settings.secrets import SIGNER_PATTERN
 
 EVM_CHAIN_IDS: Final = {"base": 8453, "base-sepolia": 84532}
 """Chain ids of the networks that stock peers know by name."""
+
+
+SOLANA_GENESIS: Final = {
+    "solana": "5eykt4UsFv8P8NJdTREpY1vzqKqZKvdpKuc147dw2N9d",
+    "solana-devnet": "EtWTRABZaYq6iMfeYKouRu166VU2xqa1wcaWoxPkrZBG",
+    "solana-testnet": "4uhcVJyU9pJkvQyS88uRDiswHXSCkY3zQawwpjk2NsNY",
+}
+"""Genesis hashes of the public Solana clusters; CAIP-2 names a cluster by the first 32 characters."""
 
 
 class TokenSettings(StrictSettings):
@@ -67,3 +75,70 @@ class EvmNetworkSettings(StrictSettings):
     """How often to ask for new blocks."""
     rpc_timeout_seconds: float = Field(default=5.0, gt=0)
     """After this long an endpoint counts as away and the next one is asked."""
+
+
+class SplTokenSettings(StrictSettings):
+    """A Solana token that invoices may ask for; nothing else is accepted."""
+
+    symbol: str
+    """Name on the wire, such as USDC."""
+    mint: str
+    """Address of the mint. Of Token-2022, mints whose extensions can take, hide or refuse money are not accepted."""
+    decimals: int = Field(ge=0, le=18)
+    """Places after the point of one whole token; checked against the mint."""
+
+
+class SolanaNetworkSettings(StrictSettings):
+    """One Solana cluster: endpoints, our addresses, what we accept and how sure we want to be."""
+
+    network: str = Field(pattern=r"^solana(-[a-z0-9-]+)?$")
+    """Name on the wire: 'solana', 'solana-devnet', 'solana-testnet', or 'solana-localnet' for one of your own."""
+    genesis_hash: str | None = None
+    """Every endpoint must serve this cluster, or the gateway does not start. Known for the public ones; unset for a
+    cluster of your own: whichever all endpoints serve, if it is no public one."""
+    rpc: list[SecretStr] = []
+    """JSON-RPC endpoints, best first; they often hold an access key, so they are never logged whole. Unset: from
+    `[vault]` or `[aws]`."""
+    merchant_wallet: str | None = None
+    """Where invoices are paid; the refund key's address by default, a cold wallet if you like."""
+    private_key: SecretStr | None = None
+    """The refund float's ed25519 key: an array of 64 numbers as the Solana CLI writes it, the path of such a file,
+    base58, or the 32 bytes of the seed in hex."""
+    signer: str | None = Field(default=None, pattern=SIGNER_PATTERN)
+    """Where that key is: `local` (the setting), `vault` or `aws` (its `keys/<network>`), `vault-transit:<key>` (signs
+    in Vault). Unset: `local` when the key is set, else the source of secrets that is configured."""
+    tokens: list[SplTokenSettings] = []
+    """Tokens that invoices may ask for, besides SOL."""
+    large_above: dict[str, int] = {}
+    """By asset: payments above this many smallest units open a session only when they are finalized; others when they
+    are confirmed."""
+    agree_above: dict[str, int] = {}
+    """By asset: above this, two endpoints must agree on the transfer."""
+    require_memo: bool = False
+    """Payments must carry the memo that their invoice names, and no other, besides the reference key."""
+    max_priority_fee: int = Field(default=200_000, ge=0)
+    """Never bid more than this many micro-lamports per compute unit for a refund (a refund takes about 10,000)."""
+    daily_fees: int | None = Field(default=100_000_000, ge=0)
+    """Lamports that refunds may cost in 24 hours, rent of created accounts included; further ones wait."""
+    create_token_accounts: bool = False
+    """Unsafe: make a payer's closed token account anew, at our cost, to refund to it. Else such refunds are held."""
+    min_refund: dict[str, int] = {}
+    """By asset: smaller debts are kept as credit. Unset: what delivering costs now, for SOL; else 0."""
+    hourly_limit: dict[str, int] = {}
+    """By asset: the key sends at most this much an hour; the rest waits."""
+    poll_seconds: float = Field(default=1.0, gt=0)
+    """How often to ask for new transactions."""
+    rpc_timeout_seconds: float = Field(default=5.0, gt=0)
+    """After this long an endpoint counts as away and the next one is asked."""
+
+    @model_validator(mode="after")
+    def _genesis(self) -> Self:
+        known = SOLANA_GENESIS.get(self.network)
+        if known is not None and self.genesis_hash not in (None, known):
+            msg = f"'{self.network}' has the genesis hash {known}; name another cluster otherwise"
+            raise ValueError(msg)
+        return self
+
+
+NetworkSettings = EvmNetworkSettings | SolanaNetworkSettings
+"""One network of any kind."""

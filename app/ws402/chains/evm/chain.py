@@ -23,13 +23,13 @@ from ws402.chains.base import (
 from ws402.chains.evm import abi, signatures
 from ws402.chains.evm.address import address_of, normalize_address, normalize_tx
 from ws402.chains.evm.details import payment_details
-from ws402.chains.evm.endpoint import Endpoint, EndpointError
 from ws402.chains.evm.fees import Fees
-from ws402.chains.evm.pool import Pool
 from ws402.chains.evm.reader import Reader
 from ws402.chains.evm.refunds import Refunds
-from ws402.chains.evm.replies import ReplyError
+from ws402.chains.evm.replies import EvmDialect, ReplyError
 from ws402.chains.evm.transfers import Ours, number
+from ws402.chains.rpc.endpoint import Endpoint
+from ws402.chains.rpc.pool import Pool, guarded
 from ws402.errors import ConfigurationError
 from ws402.keys.base import Signer
 from ws402.money import Asset
@@ -50,10 +50,11 @@ class EvmChain:
         self.native = NATIVE
         self.recipient = normalize_address(recipient)
         self.poll_seconds = settings.poll_seconds
+        self.reserve = 0
         self.assets = _assets(settings)
         tokens = {each.contract.lower(): each.symbol for each in self.assets.values() if each.contract}
         urls = [each.get_secret_value() for each in settings.rpc]
-        self._pool = Pool(settings.network, urls, settings.chain_id, settings.rpc_timeout_seconds)
+        self._pool = Pool(settings.network, urls, EvmDialect(settings.chain_id), settings.rpc_timeout_seconds)
         self._reader = Reader(Ours(self.network, NATIVE, self.recipient, tokens), settings.final_after)
         self._refunds = Refunds(
             self._pool, Fees(self._pool, settings.max_fee_gwei), settings.chain_id, self.assets, self.network
@@ -232,6 +233,10 @@ class EvmChain:
             return msgspec.structs.replace(status, state=state, final=False)
         return status
 
+    async def expired(self, transaction: SignedTransaction) -> bool:  # noqa: ARG002 - the protocol's
+        """See `Chain.expired`: a nonce has no end."""
+        return False
+
     # --- Helpers -----------------------------------------------------------------------------------------------------
 
     def _large(self, asset: str, amount: int) -> bool:
@@ -239,10 +244,10 @@ class EvmChain:
         return limit is not None and amount > limit
 
     async def _read(self, work: Callable[[Endpoint], Awaitable[T]]) -> T:
-        return await self._pool.run(_guarded(work))
+        return await self._pool.run(guarded(work))
 
     async def _agreed(self, work: Callable[[Endpoint], Awaitable[T]]) -> T:
-        return await self._pool.agree(_guarded(work))
+        return await self._pool.agree(guarded(work))
 
     async def _sure(self, call: Awaitable[T]) -> T:
         """A call that no honest node refuses."""
@@ -250,18 +255,6 @@ class EvmChain:
             return await call
         except ReplyError as error:
             raise ChainUnavailableError(f"{self.network} answered with an error: {error.message}.") from error
-
-
-def _guarded(work: Callable[[Endpoint], Awaitable[T]]) -> Callable[[Endpoint], Awaitable[T]]:
-    """Let malformed answers, too, pass to the next endpoint."""
-
-    async def guarded(endpoint: Endpoint) -> T:
-        try:
-            return await work(endpoint)
-        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-            raise EndpointError(f"{endpoint.name}: a malformed answer ({type(error).__name__})") from error
-
-    return guarded
 
 
 def _assets(settings: EvmNetworkSettings) -> dict[str, Asset]:

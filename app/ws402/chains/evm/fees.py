@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ws402.chains.evm import abi
-from ws402.chains.evm.endpoint import Call, Endpoint, EndpointError
-from ws402.chains.evm.pool import Pool
 from ws402.chains.evm.replies import ReplyError
 from ws402.chains.evm.transfers import number
+from ws402.chains.rpc.endpoint import Call, Endpoint, EndpointError
+from ws402.chains.rpc.pool import Pool
 
 HISTORY: Final[Call] = ("eth_feeHistory", ["0x5", "latest", [50]])
 TIP: Final[Call] = ("eth_maxPriorityFeePerGas", [])

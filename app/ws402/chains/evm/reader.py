@@ -8,9 +8,9 @@ from typing import Any, Final
 from ws402.chains.base import BlockTransfers, Head, Transfer, TransferLookup, TxState, TxStatus
 from ws402.chains.evm import abi
 from ws402.chains.evm import transfers as parse
-from ws402.chains.evm.endpoint import Answer, Call, Endpoint, EndpointError
 from ws402.chains.evm.replies import ReplyError
 from ws402.chains.evm.transfers import Json, Ours, Place, number
+from ws402.chains.rpc.endpoint import Answer, Call, Endpoint, EndpointError
 
 SLICE: Final = 10
 """Whole blocks asked for at once: busy chains have some hundred kilobytes each."""

@@ -14,12 +14,12 @@ from ws402.chains.base import (
 )
 from ws402.chains.evm import abi
 from ws402.chains.evm.address import address_of
-from ws402.chains.evm.endpoint import Call
 from ws402.chains.evm.fees import Bid, Fees
-from ws402.chains.evm.pool import Pool
 from ws402.chains.evm.replies import ReplyError
 from ws402.chains.evm.transactions import Draft, sign
 from ws402.chains.evm.transfers import number
+from ws402.chains.rpc.endpoint import Call
+from ws402.chains.rpc.pool import Pool
 from ws402.keys.base import Signer
 from ws402.money import Asset
 

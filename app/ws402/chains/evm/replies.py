@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import Any, Final
 
-import msgspec
-
-from ws402.errors import WS402Error
+from ws402.chains.base import WrongChainError
+from ws402.chains.rpc import replies
 
 _FAULT_CODES: Final = frozenset({-32601, -32603, -32004, -32005, -32001, -32002, -32006, -32016, -32097, 429})
 """Method missing, internal, unsupported, limits, resource unavailable: another endpoint may do better."""
@@ -63,20 +62,12 @@ _REASONS: Final = {
 }
 
 
-class ReplyError(WS402Error):
+class ReplyError(replies.ReplyError):
     """A node answered a call with an error. `data` is what a reverting contract returned, in hex."""
 
-    code = "rpc_error"
-
     def __init__(self, message: str, number: int, data: str | None = None) -> None:
-        super().__init__(message)
-        self.number = number
+        super().__init__(message, number)
         self.data = data
-
-    @property
-    def text(self) -> str:
-        """The message in lower case."""
-        return self.message.lower()
 
     @property
     def reverted(self) -> bool:
@@ -116,9 +107,23 @@ def read_error(error: Any) -> ReplyError:
     )
 
 
-def decode_body(body: bytes) -> Any:
-    """JSON. Raises ReplyError for what is none."""
-    try:
-        return msgspec.json.decode(body)
-    except msgspec.DecodeError:
-        raise ReplyError("the answer is not JSON: try again", -32603) from None
+class EvmDialect:
+    """Nodes of the EVM chain with this id (EIP-155). See `ws402.chains.rpc.replies.Dialect`."""
+
+    probe = "eth_chainId"
+
+    def __init__(self, chain_id: int) -> None:
+        self._chain_id = chain_id
+
+    def verify(self, endpoint: str, answer: Any) -> None:
+        """See `Dialect.verify`."""
+        served = int(answer, 16)
+        if served != self._chain_id:
+            raise WrongChainError(
+                f"The RPC endpoint {endpoint} serves chain {served}, not {self._chain_id}.",
+                remedy="Check the network's RPC URLs and its chain id.",
+            )
+
+    def read_error(self, error: Any) -> ReplyError:
+        """See `Dialect.read_error`."""
+        return read_error(error)

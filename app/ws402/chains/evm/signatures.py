@@ -11,8 +11,8 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 
 from ws402.chains.evm import abi
-from ws402.chains.evm.pool import Pool
 from ws402.chains.evm.replies import ReplyError
+from ws402.chains.rpc.pool import Pool
 
 WALLET_GAS: Final = 1_000_000
 """What a wallet's check may burn at the endpoint: passkey wallets need some 400,000."""

@@ -10,8 +10,8 @@ from typing import Any, Final, TypeVar
 import httpx
 
 from ws402.chains.base import ChainUnavailableError, WrongChainError
-from ws402.chains.evm.endpoint import Answer, Call, Endpoint, EndpointError
-from ws402.chains.evm.replies import ReplyError
+from ws402.chains.rpc.endpoint import Answer, Call, Endpoint, EndpointError
+from ws402.chains.rpc.replies import Dialect, ReplyError
 
 log = logging.getLogger(__name__)
 
@@ -24,12 +24,12 @@ CONNECTIONS: Final = httpx.Limits(max_connections=64, max_keepalive_connections=
 class Pool:
     """Endpoints, best first. `timeout` is for one HTTP request, in seconds."""
 
-    def __init__(self, network: str, urls: Sequence[str], chain_id: int, timeout: float) -> None:
+    def __init__(self, network: str, urls: Sequence[str], dialect: Dialect, timeout: float) -> None:
         # httpx logs every request's whole URL at INFO, and URLs hold access keys.
         logging.getLogger("httpx").setLevel(logging.WARNING)
         self.network = network
         self._http = httpx.AsyncClient(timeout=timeout, limits=CONNECTIONS, follow_redirects=False)
-        self.endpoints = [Endpoint(url, self._http, chain_id, timeout) for url in dict.fromkeys(urls)]
+        self.endpoints = [Endpoint(url, self._http, dialect, timeout) for url in dict.fromkeys(urls)]
 
     async def close(self) -> None:
         """Close connections."""
@@ -92,6 +92,17 @@ class Pool:
             raise ChainUnavailableError(f"No two RPC endpoints of {self.network} agree.")
         raise self._unavailable(troubles, "Two must agree on this amount.")
 
+    async def every(self, work: Work[T]) -> list[T]:
+        """Do `work` on every endpoint. Raises ChainUnavailableError when any of them does not answer."""
+        answers = await asyncio.gather(*(work(each) for each in self.endpoints), return_exceptions=True)
+        troubles = [each for each in answers if isinstance(each, BaseException)]
+        for trouble in troubles:
+            if not isinstance(trouble, EndpointError | WrongChainError):
+                raise trouble
+        if troubles:
+            raise self._unavailable(troubles, "All must answer this.")
+        return [each for each in answers if not isinstance(each, BaseException)]
+
     async def batch(self, calls: Sequence[Call]) -> list[Answer]:
         """Answers in order, from one endpoint; error answers stand as ReplyErrors."""
         return await self.run(lambda endpoint: endpoint.call(calls))
@@ -113,3 +124,15 @@ class Pool:
             f"No RPC endpoint of {self.network} answers as it must ({told}).{' ' if why else ''}{why}",
             remedy="Check the endpoints and the network; it is tried again.",
         )
+
+
+def guarded(work: Work[T]) -> Work[T]:
+    """Let malformed answers, too, pass to the next endpoint."""
+
+    async def careful(endpoint: Endpoint) -> T:
+        try:
+            return await work(endpoint)
+        except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            raise EndpointError(f"{endpoint.name}: a malformed answer ({type(error).__name__})") from error
+
+    return careful

@@ -14,7 +14,7 @@ import httpx
 import msgspec
 
 from ws402.chains.base import WrongChainError
-from ws402.chains.evm.replies import ReplyError, decode_body, read_error
+from ws402.chains.rpc.replies import Dialect, ReplyError, decode_body
 
 log = logging.getLogger(__name__)
 
@@ -37,11 +37,11 @@ class EndpointError(Exception):
 class Endpoint:
     """Calls one URL. The URL may hold an access key: only `name`, its host, is ever shown."""
 
-    def __init__(self, url: str, http: httpx.AsyncClient, chain_id: int, seconds: float) -> None:
+    def __init__(self, url: str, http: httpx.AsyncClient, dialect: Dialect, seconds: float) -> None:
         self.name = urlsplit(url).netloc.rpartition("@")[2]
         self._url = url
         self._http = http
-        self._chain_id = chain_id
+        self._dialect = dialect
         self._seconds = seconds
         self._ids = itertools.count(1)
         self._batch = BATCH
@@ -56,22 +56,19 @@ class Endpoint:
         return max(0.0, self._blocked_until - time.monotonic())
 
     async def verify(self) -> None:
-        """Ask for its chain id, unless it is known. Raises EndpointError, WrongChainError."""
+        """Ask which chain it serves, unless that is known. Raises EndpointError, WrongChainError."""
         if self.verified:
             return
-        (answer,) = await self._send([("eth_chainId", [])])
+        (answer,) = await self._send([(self._dialect.probe, [])])
         if isinstance(answer, ReplyError):
             raise self._failed(answer.message)
         try:
-            served = int(answer, 16)
+            self._dialect.verify(self.name, answer)
+        except WrongChainError:
+            self._blocked_until = time.monotonic() + MAX_BACKOFF
+            raise
         except (TypeError, ValueError):
             raise self._failed("no chain id") from None
-        if served != self._chain_id:
-            self._blocked_until = time.monotonic() + MAX_BACKOFF
-            raise WrongChainError(
-                f"The RPC endpoint {self.name} serves chain {served}, not {self._chain_id}.",
-                remedy="Check the network's RPC URLs and its chain id.",
-            )
         self.verified = True
 
     async def call(self, calls: Sequence[Call], *, optional: bool = False) -> list[Answer]:
@@ -128,7 +125,7 @@ class Endpoint:
 
     async def _shrink(self, calls: Sequence[Call], decoded: Any, status: int) -> list[Answer]:
         """Ask again for fewer: the endpoint refused the whole batch."""
-        error = read_error(decoded.get("error") if isinstance(decoded, dict) else None)
+        error = self._dialect.read_error(decoded.get("error") if isinstance(decoded, dict) else None)
         if error.endpoint_fault and "batch" not in error.text:
             raise self._failed(error.message)
         self._batch = max(1, len(calls) // 2)
@@ -138,10 +135,10 @@ class Endpoint:
     def _result(self, answer: Any, status: int) -> Answer:
         if not isinstance(answer, dict) or ("result" not in answer and answer.get("error") is None):
             raise self._failed(f"HTTP status {status} and no answer")
-        return read_error(answer["error"]) if answer.get("error") is not None else answer["result"]
+        return self._dialect.read_error(answer["error"]) if answer.get("error") is not None else answer["result"]
 
     def _failed(self, reason: str, retry_after: str | None = None) -> EndpointError:
-        """Note the failure; it is left alone for a while and must show its chain id again afterwards."""
+        """Note the failure; it is left alone for a while and must show its chain again afterwards."""
         self._failures += 1
         self.verified = False
         wait = 0.25 * 2 ** min(self._failures, 10)
