@@ -49,9 +49,7 @@ def evm(
         accounts=accounts,
         balance=balance * 10**18,
     )
-    ended = threading.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(each, lambda *_: ended.set())
+    ended = _ended()
     with chain:
         print(f"Accounts, {balance} coins each, of the mnemonic: {MNEMONIC}")
         print("Everybody knows these keys: never send real money to them.")
@@ -60,3 +58,59 @@ def evm(
         print(f"Token {chain.token.symbol} ({chain.token.decimals} decimals, anybody may mint): {chain.token.address}")
         print(f"Chain {chain_id} answers at {chain.rpc_url}", flush=True)
         ended.wait()
+
+
+@command.command()
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--port",
+    default=8899,
+    show_default=True,
+    type=click.IntRange(0, 65534),
+    help="For HTTP; WebSocket is on the next. 0 takes a free pair.",
+)
+@click.option("--slot-time", default=0.4, show_default=True, type=click.FloatRange(0), help="Seconds; 0: none by time.")
+@click.option("--confirm-after", default=1, show_default=True, type=click.IntRange(0), help="Slots until confirmed.")
+@click.option("--finalize-after", default=32, show_default=True, type=click.IntRange(0), help="Slots until finalized.")
+@click.option("--accounts", default=10, show_default=True, type=click.IntRange(1, 1000), help="Funded accounts.")
+@click.option("--balance", default=10_000, show_default=True, type=click.IntRange(1), help="SOL of each account.")
+def solana(
+    *,
+    host: str,
+    port: int,
+    slot_time: float,
+    confirm_after: int,
+    finalize_after: int,
+    accounts: int,
+    balance: int,
+) -> None:
+    """A Solana chain (LiteSVM) with funded accounts and a demo token. Ctrl-C ends it, and its state is gone."""
+    from ws402.devchain.solana import SolanaDevChain  # noqa: PLC0415 - other chains need no SVM
+
+    chain = SolanaDevChain(
+        host=host,
+        port=port,
+        slot_time=slot_time,
+        confirm_after=confirm_after,
+        finalize_after=finalize_after,
+        accounts=accounts,
+        balance=balance * 10**9,
+    )
+    ended = _ended()
+    with chain:
+        print(f"Accounts, {balance} SOL and some {chain.token.symbol} each, and their key pairs in base58.")
+        print("Everybody knows these keys: never send real money to them.")
+        for account in chain.accounts:
+            print(f"  {account.address}  {account.key}")
+        print(f"Token {chain.token.symbol} ({chain.token.decimals} decimals): {chain.token.mint}")
+        print(f"  Mint authority: {chain.token.authority.address}  {chain.token.authority.key}")
+        print(f"The chain answers at {chain.rpc_url} and {chain.ws_url}", flush=True)
+        ended.wait()
+
+
+def _ended() -> threading.Event:
+    """Set when the program is asked to end."""
+    ended = threading.Event()
+    for each in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(each, lambda *_: ended.set())
+    return ended

@@ -24,8 +24,9 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException
 
-from ws402.devchain.evm.errors import RpcError, invalid, reverted
+from ws402.devchain.evm.errors import reverted
 from ws402.devchain.evm.pool import MAX_TRANSACTION_BYTES, Pool, Pooled
+from ws402.devchain.jsonrpc import RpcError, invalid
 
 GAS_LIMIT: Final = 30_000_000
 COINBASE: Final = bytes.fromhex("4200000000000000000000000000000000000011")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ws402.devchain.evm.engine import Engine
-from ws402.devchain.evm.errors import RpcError, invalid
 from ws402.devchain.evm.parameters import address, block_number, hex_data
 from ws402.devchain.evm.shapes import log_bodies
+from ws402.devchain.jsonrpc import RpcError, invalid
 
 
 def logs_between(engine: Engine, query: object) -> list[dict[str, Any]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ws402.devchain.evm.errors import invalid
+from ws402.devchain.jsonrpc import invalid
 
 ZERO = bytes(20)
 

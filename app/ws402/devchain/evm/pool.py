@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import Any, Final
 
-from ws402.devchain.evm.errors import RpcError
+from ws402.devchain.jsonrpc import RpcError
 
 PRICE_BUMP_PERCENT: Final = 10
 """How much both fees of a replacement must rise; geth's default."""

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Final
 
 from eth_account import Account
@@ -15,19 +15,18 @@ from eth_utils.address import to_checksum_address
 
 from ws402.devchain.evm import shapes
 from ws402.devchain.evm.engine import COINBASE, GAS_LIMIT, Block, Engine, raise_for
-from ws402.devchain.evm.errors import INVALID_REQUEST, METHOD_NOT_FOUND, RpcError, invalid
 from ws402.devchain.evm.filters import logs_between
 from ws402.devchain.evm.parameters import address, block_number, call_fields, flag, hex_data, integer
 from ws402.devchain.evm.shapes import data, quantity
+from ws402.devchain.jsonrpc import JsonRpc, RpcError, invalid
 
 CLIENT: Final = "ws402-devchain/py-evm"
 SUGGESTED_TIP: Final = 1_000_000_000
 """What `eth_maxPriorityFeePerGas` answers: 1 gwei, as test nodes do."""
-MAX_BATCH: Final = 1000
 MAX_FEE_HISTORY: Final = 1024
 
 
-class Rpc:
+class Rpc(JsonRpc):
     """Answers requests on an engine. `automine`: a block for every accepted transaction, at once."""
 
     def __init__(self, engine: Engine, accounts: Mapping[str, str], *, automine: bool) -> None:
@@ -38,45 +37,11 @@ class Rpc:
         self._keys: dict[bytes, LocalAccount] = {
             bytes.fromhex(name[2:]): Account.from_key(key) for name, key in accounts.items()
         }
-        self._methods: dict[str, Callable[..., Any]] = {
-            name: method
+        super().__init__(
+            method
             for name, method in inspect.getmembers(self, inspect.ismethod)
             if name.partition("_")[0] in {"eth", "net", "web3", "personal", "debug", "evm", "anvil", "txpool"}
-        }
-
-    def answer(self, request: object) -> Any:
-        """One request or a batch; None when nothing is to be answered (notifications)."""
-        if isinstance(request, list):
-            if not request:
-                return _refusal(None, RpcError("empty batch", INVALID_REQUEST))
-            if len(request) > MAX_BATCH:
-                return _refusal(None, RpcError("batch too large", INVALID_REQUEST))
-            return [answer for answer in map(self._one, request) if answer is not None] or None
-        return self._one(request)
-
-    def call(self, method: str, *params: Any) -> Any:
-        """One method. Raises RpcError."""
-        implementation = self._methods.get(method)
-        if implementation is None:
-            raise RpcError(f"the method {method} does not exist/is not available", METHOD_NOT_FOUND)
-        try:
-            inspect.signature(implementation).bind(*params)
-        except TypeError as error:
-            raise invalid(f"invalid parameters of {method}: {error}") from error
-        return implementation(*params)
-
-    def _one(self, request: object) -> dict[str, Any] | None:
-        if not isinstance(request, dict) or not isinstance(request.get("method"), str):
-            return _refusal(None, RpcError("invalid request", INVALID_REQUEST))
-        identifier = request.get("id")
-        params = request.get("params") or []
-        try:
-            if not isinstance(params, list):
-                raise invalid("non-array args")
-            result = self.call(request["method"], *params)
-        except RpcError as error:
-            return _refusal(identifier, error)
-        return {"jsonrpc": "2.0", "id": identifier, "result": result} if "id" in request else None
+        )
 
     # --- The network ---------------------------------------------------------------------------------------------
 
@@ -317,10 +282,6 @@ class Rpc:
 
     def _state(self, tag: object) -> Any:
         return self.engine.state(self._known(tag))
-
-
-def _refusal(identifier: object, error: RpcError) -> dict[str, Any]:
-    return {"jsonrpc": "2.0", "id": identifier, "error": error.body()}
 
 
 def _reward(block: Block, percentile: float) -> int:
