@@ -24,9 +24,10 @@ TLS = {"gateway_tls_cert_file": "/tls/tls.crt", "gateway_tls_key_file": "/tls/tl
         (GatewaySettings, {"kubernetes_identity": {"allow": ["a/b", "t:a/b"]}}, "names an account twice"),
         (
             GatewaySettings,
-            {"kubernetes_identity": {"allow": ["a/b"], "jwks_url": "http://api/jwks"}},
+            {"kubernetes_identity": {"allow": ["a/b"], "issuer": "https://api", "jwks_url": "http://api/jwks"}},
             "not an https:// address",
         ),
+        (GatewaySettings, {"kubernetes_identity": {"allow": ["a/b"]}}, "needs token_file"),
         (ServerSettings, {"gateway_api_key": KEY, "gateway_token_file": "/token"}, "exclude each other"),
         (ServerSettings, {"gateway_client_cert_file": "/tls/tls.crt"}, "go together"),
         (ServerSettings, {"gateway_ca_file": "/tls/ca.crt"}, "write GATEWAY_URL with https://"),
@@ -46,7 +47,9 @@ def test_settings_of_the_link_that_would_leave_it_open_are_refused(
 
 
 def test_an_identity_in_kubernetes_has_safe_defaults() -> None:
-    identity = load(GatewaySettings, **TLS, kubernetes_identity={"allow": ["ws402/ws402-server"]}).kubernetes_identity
+    identity = load(
+        GatewaySettings, **TLS, kubernetes_identity={"allow": ["ws402/ws402-server"], "token_file": "/t"}
+    ).kubernetes_identity
     assert identity is not None
     assert (identity.audience, identity.jwks_url) == (
         "ws402-gateway",

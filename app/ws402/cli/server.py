@@ -73,16 +73,19 @@ def _direct() -> PaymentProvider:
 
 
 def _proxy(settings: ServerSettings) -> PaymentProvider:
+    from ws402.provider.credentials import LinkFiles  # noqa: PLC0415
     from ws402.provider.proxy import ProxyPaymentProvider  # noqa: PLC0415
 
-    if settings.gateway_api_key is None:
+    if settings.gateway_api_key is None and settings.gateway_token_file is None:
         raise ConfigurationError(
             "GATEWAY_API_KEY is not set, so the gateway would refuse this server.",
-            remedy="Set it to one of the keys that the gateway has.",
+            remedy="Set it to one of the keys that the gateway has, or GATEWAY_TOKEN_FILE to a projected token.",
         )
     return ProxyPaymentProvider(
         settings.gateway_url,
-        settings.gateway_api_key.get_secret_value(),
+        settings.gateway_api_key,
+        token_file=settings.gateway_token_file,
+        files=LinkFiles(settings.gateway_ca_file, settings.gateway_client_cert_file, settings.gateway_client_key_file),
         timeout=settings.timeout,
         retry_attempts=settings.retry_attempts,
     )

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from http import HTTPStatus
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from litestar import Litestar, Request, Response
 from litestar.exceptions import HTTPException
 from litestar.types import ControllerRouterHandler
 
-from ws402.errors import WS402Error
+from ws402.errors import ForbiddenError, WS402Error
 from ws402.gateway.api.errors import InternalError, describe
-from ws402.gateway.api.front import REQUEST_SECONDS, Front, Handle
+from ws402.gateway.api.front import REQUEST_SECONDS, Front, Handle, refuse
 from ws402.gateway.api.routes import Routes
 from ws402.gateway.api.surface import Service
 from ws402.gateway.auth.keys import Authenticator
@@ -26,6 +26,22 @@ class RouteGroup(Protocol):
 
     def handlers(self, front: Front, /) -> Sequence[ControllerRouterHandler]:
         """All of them."""
+
+
+OPEN_PATHS: Final = frozenset({"/api/health", "/health/live", "/health/startup", "/health/ready"})
+"""What may be asked without a client certificate: it says no more than whether the gateway works."""
+
+
+class CertificateError(ForbiddenError):
+    """Mutual TLS is on, and the caller showed no certificate."""
+
+    code = "client_certificate_required"
+
+    def __init__(self) -> None:
+        super().__init__(
+            "A client certificate is needed.",
+            remedy="Set GATEWAY_CLIENT_CERT_FILE and GATEWAY_CLIENT_KEY_FILE of the server.",
+        )
 
 
 class _App(Litestar):
@@ -71,6 +87,13 @@ class GatewayApp:
             exception_handlers={HTTPException: _http_error, Exception: _internal_error},
         )
         self.app.direct = self._front.handles
+
+    async def strangers(self, scope: Any, receive: Any, send: Any) -> None:
+        """The application for clients that showed no certificate where one is asked for: probes, and nothing else."""
+        if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:
+            await refuse(send, CertificateError())
+        else:
+            await self.app(scope, receive, send)
 
     def starting(self) -> None:
         """Answer 503 until `started`."""

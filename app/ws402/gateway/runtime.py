@@ -6,9 +6,11 @@ import logging
 import os
 import secrets
 import socket
+import ssl
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 
+from ws402 import tls
 from ws402.chains.base import Chain, ChainUnavailableError
 from ws402.chains.registry import chains_for
 from ws402.errors import ConfigurationError, UnavailableError
@@ -86,13 +88,16 @@ class Gateway:
     async def _start(self, *, http: bool) -> None:
         self._open.push_async_callback(self.database.close)
         if http:
-            self._http = HttpServer(self.settings.gateway_host, self.settings.gateway_port)
+            self._http = HttpServer(self.settings.gateway_host, self.settings.gateway_port, tls=_tls(self.settings))
             self._open.push_async_callback(self._http.close)
         await self.database.check()
         await self.database.create()
         if http:
             await self._stored.refresh()
             self._authenticator.require_keys()
+            if self._authenticator.identity is not None:
+                self._open.push_async_callback(self._authenticator.identity.keys.close)
+                await self._authenticator.identity.keys.start()
             await self._serve()
         self._open.push_async_callback(self.service.close)
         await self.service.start()
@@ -111,7 +116,8 @@ class Gateway:
         handlers = (AdminRoutes(self.service), ViewRoutes(self.service, self.refunds))
         self._app = GatewayApp(self.service, self._authenticator, self.settings, provider=kind, operators=handlers)
         self._app.starting()
-        await self._http.start(self._app.app)
+        mutual = self.settings.gateway_tls_client_ca_file is not None
+        await self._http.start(self._app.app, strangers=self._app.strangers if mutual else None)
 
     async def close(self) -> None:
         """Answer what was asked, finish what is queued, let go of keys and connections."""
@@ -157,6 +163,11 @@ def build(
             f"DEFAULT_NETWORK={settings.default_network} is not configured.", remedy=f"Use one of: {', '.join(chains)}."
         )
     return Gateway(settings, chains, signers or {})
+
+
+def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
+    cert, key = settings.gateway_tls_cert_file, settings.gateway_tls_key_file
+    return tls.serving(cert, key, settings.gateway_tls_client_ca_file) if cert is not None and key is not None else None
 
 
 def _local_signers(networks: Sequence[NetworkSettings]) -> dict[str, Signer]:

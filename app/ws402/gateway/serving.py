@@ -1,4 +1,4 @@
-"""An ASGI application on a TCP port, in the running event loop. The caller decides when it ends."""
+"""An ASGI application on a TCP port, with TLS or without, in the running event loop, until the caller ends it."""
 
 from __future__ import annotations
 
@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import errno
 import socket
+import ssl
 from collections.abc import Iterator
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, cast
 
 import uvicorn
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ws402.errors import ConfigurationError
 
@@ -26,10 +29,30 @@ class _Server(uvicorn.Server):
         yield
 
 
-class HttpServer:
-    """Binds at once, so that a taken port is known before anything else starts; serves from `start` to `close`."""
+class _Certified(HttpToolsProtocol):
+    """A connection whose calls go to another application unless its client has shown a certificate.
 
-    def __init__(self, host: str, port: int) -> None:
+    That was checked in the handshake; clients without any get that far because probes have none.
+    """
+
+    def __init__(self, strangers: Any, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
+        super().__init__(config, server_state, app_state, _loop)
+        self._strangers = strangers
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+        super().connection_made(transport)
+        if not transport.get_extra_info("peercert"):
+            self.app = self._strangers
+
+
+class HttpServer:
+    """Binds at once, so that a taken port is known before anything else starts; serves from `start` to `close`.
+
+    With `tls` it serves nothing but TLS. With `strangers` too, that application answers clients without a certificate.
+    """
+
+    def __init__(self, host: str, port: int, *, tls: ssl.SSLContext | None = None) -> None:
+        self._tls = tls
         self._socket = _bind(host, port)
         self.host = host
         self.port: int = self._socket.getsockname()[1]
@@ -40,14 +63,15 @@ class HttpServer:
     def url(self) -> str:
         """Where it is reached from this machine."""
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
-        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+        scheme = "https" if self._tls is not None else "http"
+        return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
 
-    async def start(self, app: Any) -> None:
+    async def start(self, app: Any, *, strangers: Any = None) -> None:
         """Serve."""
         config = uvicorn.Config(
             app,
             interface="asgi3",
-            http="httptools",
+            http=cast("Any", partial(_Certified, strangers)) if strangers is not None else "httptools",
             ws="none",
             lifespan="on",
             log_config=None,
@@ -58,6 +82,8 @@ class HttpServer:
             timeout_graceful_shutdown=GRACE_SECONDS,
             backlog=BACKLOG,
         )
+        config.load()
+        config.ssl = self._tls
         self._server = _Server(config)
         self._task = asyncio.create_task(self._server.serve(sockets=[self._socket]), name=f"http {self.port}")
         while not self._server.started:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, cast
 from urllib.parse import urlsplit
 
 import httptools
+
+from ws402.tls import reason
 
 MAX_CONNECTIONS: Final = 32
 IDLE_SECONDS: Final = 60.0
@@ -33,7 +35,11 @@ class Answer(NamedTuple):
 
 
 class HttpClient:
-    """Requests to one origin. `headers` go with every request; values must be latin-1 without line breaks."""
+    """Requests to one origin. `headers` go with every request; values must be latin-1 without line breaks.
+
+    `authorization` is asked for the value of that header before each request, `tls` for the context of each new
+    connection: both may change while the client lives.
+    """
 
     def __init__(
         self,
@@ -42,12 +48,17 @@ class HttpClient:
         *,
         timeout: float,
         connect_timeout: float,
-        tls: ssl.SSLContext | None = None,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        authorization: Callable[[], str] | None = None,
     ) -> None:
         parts = urlsplit(url)
         self._host = parts.hostname or ""
         self._port = parts.port or (443 if parts.scheme == "https" else 80)
+        if parts.scheme == "https" and tls is None:
+            msg = "https needs a TLS context"
+            raise ValueError(msg)
         self._tls = tls if parts.scheme == "https" else None
+        self._authorization = authorization
         self._prefix = parts.path.rstrip("/")
         lines = [f"Host: {parts.netloc}", *(f"{name}: {value}" for name, value in headers.items())]
         if any(letter in line for line in lines for letter in "\r\n\0"):
@@ -69,7 +80,8 @@ class HttpClient:
         A kept connection that the other side closed meanwhile is replaced: so a request can arrive twice.
         """
         length = "" if content is None else f"Content-Length: {len(content)}\r\n"
-        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._head}{length}\r\n".encode("latin-1")
+        who = "" if self._authorization is None else f"Authorization: {self._authorization()}\r\n"
+        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._head}{who}{length}\r\n".encode("latin-1")
         data = head if content is None else head + content
         try:
             async with asyncio.timeout(seconds or self._timeout), self._room:
@@ -124,13 +136,13 @@ class HttpClient:
                     lambda: _Connection(self._open),
                     self._host,
                     self._port,
-                    ssl=self._tls,
+                    ssl=self._tls() if self._tls else None,
                     server_hostname=self._host if self._tls else None,
                 )
         except TimeoutError:
             raise TransferError("no connection in time") from None
         except (OSError, ssl.SSLError) as error:
-            raise TransferError(type(error).__name__) from error
+            raise TransferError(reason(error)) from error
         return connection
 
 

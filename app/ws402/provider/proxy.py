@@ -6,12 +6,13 @@ import asyncio
 import random
 import secrets
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import msgspec
 from pydantic import SecretStr
 
-from ws402.errors import ConfigurationError, UnavailableError
+from ws402.errors import UnavailableError
 from ws402.protocol import (
     AnyOp,
     BatchRequest,
@@ -41,6 +42,7 @@ from ws402.protocol import (
     VerifyResponse,
 )
 from ws402.provider.answers import error_of_op
+from ws402.provider.credentials import NO_FILES, Credential, LinkFiles
 from ws402.provider.lanes import Lane
 from ws402.provider.transport import BACKOFF_SECONDS, Transport
 
@@ -64,9 +66,10 @@ _refund: Final = msgspec.json.Decoder(RefundResponse)
 class ProxyPaymentProvider:
     """Asks a gateway over HTTP.
 
-    `timeout` is in seconds for one attempt, `retry_attempts` counts the first. Calls are repeated safely after a lost
-    answer: verifications and resumes carry an idempotency key, the rest is idempotent by nature. Verifications, which
-    wait for chains, travel apart from checkpoints and settlements.
+    The server proves itself by `api_key` or by the token in `token_file`; `files` are for TLS. `timeout` is in seconds
+    for one attempt, `retry_attempts` counts the first. Calls are repeated safely after a lost answer: verifications
+    and resumes carry an idempotency key, the rest is idempotent by nature. Verifications, which wait for chains, travel
+    apart from checkpoints and settlements.
     """
 
     name = "proxy"
@@ -74,19 +77,21 @@ class ProxyPaymentProvider:
     def __init__(
         self,
         gateway_url: str,
-        api_key: str | SecretStr | None,
+        api_key: str | SecretStr | None = None,
         *,
+        token_file: Path | None = None,
+        files: LinkFiles = NO_FILES,
         timeout: float = 30,
         retry_attempts: int = 3,
         custom_headers: Mapping[str, str] | None = None,
     ) -> None:
-        key = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
-        if not key:
-            raise ConfigurationError(
-                "The gateway's API key is missing.", remedy="Set GATEWAY_API_KEY to one of the gateway's keys."
-            )
         self._transport = Transport(
-            gateway_url, key, timeout=timeout, retry_attempts=retry_attempts, custom_headers=custom_headers
+            gateway_url,
+            Credential(api_key, token_file),
+            files=files,
+            timeout=timeout,
+            retry_attempts=retry_attempts,
+            custom_headers=custom_headers,
         )
         self._attempts = retry_attempts
         self.gateway_url: str | None = self._transport.url

@@ -10,11 +10,11 @@ from http import HTTPStatus
 from typing import Final
 from urllib.parse import urlsplit
 
-import httpx
-
+from ws402 import tls
 from ws402.errors import ConfigurationError, RateLimitedError, UnavailableError, WS402Error
 from ws402.provider.answers import error_of
 from ws402.provider.breaker import Breaker
+from ws402.provider.credentials import Credential, LinkFiles
 from ws402.provider.http1 import HttpClient, TransferError
 
 log = logging.getLogger(__name__)
@@ -26,13 +26,14 @@ _LOCAL: Final = ("127.0.0.1", "localhost", "::1")
 
 
 class Transport:
-    """Calls of one gateway with one API key, which appears in no log, repr or error."""
+    """Calls of one gateway with one credential, which appears in no log, repr or error."""
 
     def __init__(
         self,
         gateway_url: str,
-        api_key: str,
+        credential: Credential,
         *,
+        files: LinkFiles,
         timeout: float,
         retry_attempts: int,
         custom_headers: Mapping[str, str] | None,
@@ -42,12 +43,18 @@ class Transport:
         self._breaker = Breaker()
         headers = {name.title(): value for name, value in (custom_headers or {}).items()}
         headers |= {"X-Ws402-Provider": "proxy", "Content-Type": "application/json", "Accept": "application/json"}
-        headers["Authorization"] = f"Bearer {api_key}"
-        if not (api_key.isascii() and api_key.isprintable()):
-            raise ConfigurationError("GATEWAY_API_KEY has characters that a header cannot carry.")
-        # The gateway is inside: HTTP_PROXY is not for it. SSL_CERT_FILE still names a private authority.
-        tls = httpx.create_ssl_context(trust_env=True) if self.url.startswith("https") else None
-        self._http = HttpClient(self.url, headers, timeout=timeout, connect_timeout=min(timeout, 5.0), tls=tls)
+        headers.pop("Authorization", None)
+        self._credential = credential
+        # The gateway is inside: HTTP_PROXY is not for it. SSL_CERT_FILE may still name a private authority.
+        context = tls.calling(files.ca, files.client_cert, files.client_key) if self.url.startswith("https") else None
+        self._http = HttpClient(
+            self.url,
+            headers,
+            timeout=timeout,
+            connect_timeout=min(timeout, 5.0),
+            tls=(lambda: context.value) if context is not None else None,
+            authorization=credential.header,
+        )
 
     async def close(self) -> None:
         """Close the connections."""
@@ -85,6 +92,8 @@ class Transport:
     async def _once(self, method: str, path: str, content: bytes | None) -> bytes:
         try:
             answer = await self._http.request(method, path, content)
+            if answer.status == HTTPStatus.UNAUTHORIZED and self._credential.changed():
+                answer = await self._http.request(method, path, content)
         except TransferError as error:
             self._breaker.failed()
             raise UnavailableError(

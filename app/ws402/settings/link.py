@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Final
+from typing import Final, Self
 from urllib.parse import urlsplit
 
-from pydantic import Field, field_validator
+from pydantic import Field, field_validator, model_validator
 
 from ws402.settings.base import StrictSettings
 
@@ -59,3 +59,10 @@ class KubernetesIdentitySettings(StrictSettings):
             msg = "is not an https:// address; keys that come without TLS may be anybody's"
             raise ValueError(msg)
         return value
+
+    @model_validator(mode="after")
+    def _known_issuer(self) -> Self:
+        if self.issuer is None and self.token_file is None:
+            msg = "needs token_file (the gateway's own token, which names the cluster's issuer), or issuer"
+            raise ValueError(msg)
+        return self

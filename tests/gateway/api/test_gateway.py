@@ -5,20 +5,23 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
+from tests.fixtures.certificates import Authority
+from tests.fixtures.cluster import Cluster
 from tests.fixtures.evm import ETHER, Evm
 
 from ws402.devchain.evm import EvmDevChain
-from ws402.errors import ConflictError, NotFoundError
+from ws402.errors import ConflictError, NotFoundError, UnauthorizedError
 from ws402.gateway.auth.stored import issue_key, revoke_key
 from ws402.gateway.runtime import Gateway, build
 from ws402.protocol import (
     EndReason,
+    EvmPaymentDetails,
     GenerateRequest,
     Proof,
     RefundRequest,
@@ -27,6 +30,7 @@ from ws402.protocol import (
     SettleRequest,
     VerifyRequest,
 )
+from ws402.provider.credentials import LinkFiles
 from ws402.provider.proxy import ProxyPaymentProvider
 from ws402.settings import GatewaySettings
 
@@ -199,6 +203,57 @@ async def test_a37_a_tenant_cannot_end_resume_or_follow_anothers_session(gateway
     assert (await ours.refund_status(str(settled.refund_id))).amount == settled.refund
     await ours.close()
     await films.close()
+
+
+async def test_a37_service_accounts_are_tenants_of_their_own_over_tls(
+    evm: Evm, tmp_path: Path, cluster: Cluster
+) -> None:
+    """As in a cluster: TLS, projected tokens, no API key; one account's server cannot touch another's session."""
+    authority = Authority(tmp_path / "tls")
+    pair = authority.issue("gateway")
+    values = {
+        "gateway_api_key": "",
+        "gateway_tls_cert_file": pair.cert,
+        "gateway_tls_key_file": pair.key,
+        "kubernetes_identity": cluster.settings | {"allow": ["shop/server", "films/server"]},
+    }
+    async with running(evm, tmp_path, **values) as gateway, AsyncExitStack() as stack:
+
+        def server(account: str) -> ProxyPaymentProvider:
+            file = tmp_path / account.replace("/", "-")
+            file.write_text(cluster.token(account))
+            provider = ProxyPaymentProvider(
+                gateway.url, token_file=file, files=LinkFiles(authority.file), retry_attempts=1
+            )
+            stack.push_async_callback(provider.close)
+            return provider
+
+        ours, films, thief = server("shop/server"), server("films/server"), server("thief/server")
+        details = await ours.generate_payment_details(
+            GenerateRequest(amount=10**15, resource_id="feed", estimated_duration=300, price_per_second=10**12)
+        )
+        assert isinstance(details, EvmPaymentDetails)
+        payer = await asyncio.to_thread(evm.account, ETHER)
+        data = bytes.fromhex(str(details.data)[2:])
+        tx = await asyncio.to_thread(evm.send, payer, details.recipient, value=10**15, data=data)
+        proof = Proof(reference=details.reference, tx_hash=tx, sender_address=payer.address)
+        session = await ours.verify_payment(VerifyRequest(proof=proof, server_id="server-1"))
+        assert session.valid
+        ending = SettleRequest(
+            session_id=str(session.session_id),
+            epoch=session.epoch or 0,
+            elapsed_ms=0,
+            bytes_transferred=0,
+            message_count=0,
+            reason=EndReason.CLIENT_CLOSED,
+        )
+        with pytest.raises(NotFoundError):
+            await films.settle(ending)
+        with pytest.raises(ConflictError):
+            await films.resume(ResumeRequest(token=str(session.resume_token), server_id="thief"))
+        with pytest.raises(UnauthorizedError):
+            await thief.settle(ending)
+        assert int((await ours.settle(ending)).refund) == 10**15
 
 
 async def test_a37_an_operators_key_moves_no_money_and_a_servers_key_sees_no_others(gateway: Gateway, evm: Evm) -> None:

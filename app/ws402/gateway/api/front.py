@@ -29,6 +29,7 @@ from ws402.gateway.api.errors import (
     decode_query,
     describe,
 )
+from ws402.gateway.auth.errors import KeysMissingError
 from ws402.gateway.auth.keys import Authenticator, Principal
 from ws402.gateway.auth.keys import Scope as KeyScope
 
@@ -111,6 +112,10 @@ class Front:
         self.calls = 0
         self.seconds = 0.0
 
+    def check_ready(self) -> None:
+        """Raises UnavailableError while no call could be let in."""
+        self._authenticator.check_ready()
+
     def post(
         self,
         path: str,
@@ -127,7 +132,11 @@ class Front:
             begun = time.perf_counter()
             task = self._deadlines.enter()
             try:
-                principal, length = self._enter(scope, "POST", wanted)
+                try:
+                    principal, length = self._enter(scope, "POST", wanted)
+                except KeysMissingError as missing:
+                    await missing.ask()
+                    principal, length = self._enter(scope, "POST", wanted)
                 request = decode(decoder, await self._body(receive, length))
                 content = _encode(await work(principal, request, receive))
             except Exception as error:  # noqa: BLE001 - every failure is answered
@@ -153,7 +162,11 @@ class Front:
             try:
                 async with asyncio.timeout(REQUEST_SECONDS):
                     if scopes:
-                        self._enter(scope, "GET", *scopes)
+                        try:
+                            self._enter(scope, "GET", *scopes)
+                        except KeysMissingError as missing:
+                            await missing.ask()
+                            self._enter(scope, "GET", *scopes)
                     else:
                         _check_method(scope, "GET")
                     content = await work()

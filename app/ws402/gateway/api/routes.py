@@ -141,6 +141,7 @@ class Routes:
         health = await self.startup()
         if time.monotonic() >= self._ready_until:
             try:
+                self._front.check_ready()
                 await self._service.ready()
             except WS402Error as error:
                 log.warning("not ready: %s", error)

@@ -1,4 +1,4 @@
-"""API keys: who a request comes from and what it may do."""
+"""Who a request comes from, by API key or ServiceAccount token, and what it may do."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import math
 import re
 from collections.abc import Iterable, Iterator
 from enum import StrEnum
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pydantic import SecretStr
 
-from ws402.errors import ConfigurationError, ForbiddenError, RateLimitedError, UnauthorizedError
+from ws402.errors import ConfigurationError, ForbiddenError, RateLimitedError, UnauthorizedError, UnavailableError
 from ws402.gateway.auth.limits import Failures, TokenBucket
 from ws402.gateway.ids import digest
 from ws402.settings import MIN_API_KEY_LENGTH, GatewaySettings
+
+if TYPE_CHECKING:
+    from ws402.gateway.auth.kubernetes import Identity
 
 log = logging.getLogger(__name__)
 
@@ -24,7 +27,7 @@ MAX_KNOWN_ADDRESSES: Final = 1024
 """Addresses remembered for each key."""
 
 # RFC 6750 §2.1: b64token. The scheme's name is case-insensitive (RFC 9110 §11.1); exactly one space follows it here.
-_BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]{1,512}={0,2})")
+_BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]{1,8192}={0,2})")
 _KEY: Final = re.compile(r"[A-Za-z0-9._~+/-]+={0,2}")
 _TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
@@ -73,7 +76,8 @@ class Principal:
 
 
 class Authenticator:
-    """Knows the valid keys: those of the settings, and those that `replace_stored` brings from the database.
+    """Knows the valid keys: those of the settings, and those that `replace_stored` brings from the database; and, with
+    `kubernetes_identity`, the accounts whose tokens are as good as a key.
 
     A key is kept and looked up by its SHA-256: it is long and random, so that a slow password hash would only make
     every request dear, and the time that a look-up takes tells a guesser nothing about the key.
@@ -91,11 +95,27 @@ class Authenticator:
                     remedy="Give every tenant and every operator a key of its own: openssl rand -hex 32",
                 )
             self._configured[principal.key_hash] = principal
+        self.identity: Identity | None = None
+        self._accounts: dict[str, Principal] = {}
+        if settings.kubernetes_identity is not None:
+            from ws402.gateway.auth.kubernetes import Identity  # noqa: PLC0415 - needs a library that a mock does without
+
+            self.identity = Identity(settings.kubernetes_identity)
+            self._accounts = {
+                account: Principal(
+                    key_id=f"ServiceAccount {account}",
+                    key_hash="",
+                    tenant=tenant,
+                    scopes=[Scope.PAYMENTS],
+                    rate=self._rate,
+                )
+                for account, tenant in self.identity.tenants.items()
+            }
 
     @property
     def principals(self) -> list[Principal]:
-        """All valid keys."""
-        return [*self._configured.values(), *self._stored.values()]
+        """All valid keys and accounts."""
+        return [*self._configured.values(), *self._stored.values(), *self._accounts.values()]
 
     def require_keys(self) -> None:
         """Raises ConfigurationError when there is no key at all: nobody could call, and there is no default key."""
@@ -104,6 +124,11 @@ class Authenticator:
                 "The gateway has no API key.",
                 remedy="Set GATEWAY_API_KEY to a secret of at least 32 characters; make one with: openssl rand -hex 32",
             )
+
+    def check_ready(self) -> None:
+        """Raises UnavailableError while nobody could prove who it is: the cluster's keys were never read."""
+        if self.identity is not None and not self.identity.keys.known:
+            raise UnavailableError("The cluster's keys could not be read yet.", code="keys_unavailable")
 
     def replace_stored(self, rows: Iterable[tuple[str, str, str, str]]) -> None:
         """Take over what the database has now: (id, key hash, tenant, scopes separated by spaces), revoked ones not."""
@@ -119,11 +144,19 @@ class Authenticator:
         self._stored = stored
 
     def authenticate(self, header: bytes | None, address: str) -> Principal:
-        """Who sent this Authorization header. Raises UnauthorizedError, or RateLimitedError after many failures."""
+        """Who sent this Authorization header. Raises UnauthorizedError, or RateLimitedError after many failures.
+
+        KeysMissingError: read the cluster's keys as it says, and ask once more.
+        """
         if header is not None and (match := _BEARER.fullmatch(header)) is not None:
-            key_hash = digest(match[1].decode())
+            key = match[1].decode()
+            key_hash = digest(key)
             principal = self._configured.get(key_hash) or self._stored.get(key_hash)
-            if principal is not None and hmac.compare_digest(principal.key_hash, key_hash):
+            if principal is not None and not hmac.compare_digest(principal.key_hash, key_hash):
+                principal = None
+            if principal is None and self.identity is not None:
+                principal = self._by_token(self.identity, key, key_hash, address)
+            if principal is not None:
                 if address in principal.addresses:
                     return principal
                 if not self._failures.blocked(address):
@@ -137,6 +170,17 @@ class Authenticator:
         raise UnauthorizedError(
             "A valid API key is needed.", remedy="Send the header 'Authorization: Bearer <key>' with a gateway API key."
         )
+
+    def _by_token(self, identity: Identity, token: str, token_hash: str, address: str) -> Principal | None:
+        """Whom a ServiceAccount's token proves."""
+        account = identity.known(token_hash)
+        if account is None and token.count(".") == 2:
+            if self._failures.blocked(address) and all(
+                address not in each.addresses for each in self._accounts.values()
+            ):
+                return None  # no signature is checked for those who only guess
+            account = identity.verify(token, token_hash)
+        return self._accounts[account] if account is not None else None
 
 
 def _from_settings(settings: GatewaySettings) -> Iterator[Principal]:
