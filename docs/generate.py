@@ -1,6 +1,7 @@
-"""Writes what would go stale by hand: docs/configuration.md from the settings, tests/THREATS.md from the tests.
+"""Writes what would go stale by hand: docs/configuration.md from the settings, docs/metrics.md from the metrics,
+tests/THREATS.md from the tests.
 
-`python docs/generate.py` writes both files; `python docs/generate.py --check` only tells whether they are up to date.
+`python docs/generate.py` writes the files; `python docs/generate.py --check` only tells whether they are up to date.
 """
 
 # ruff: noqa: INP001 - a script, not a package
@@ -23,6 +24,8 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import NoDecode
 
 from ws402 import settings
+from ws402.observability import metrics
+from ws402.observability.instruments import Instrument
 
 ROOT: Final = Path(__file__).parent.parent
 
@@ -39,6 +42,25 @@ line that names it, exit status 2, and never shows a secret's value.
 
 One file may serve a gateway and a WS402 server: each reads its own settings, and a name that neither knows is refused.
 """
+
+METRICS: Final = """\
+# Metrics
+
+<!-- Written by docs/generate.py from app/ws402/observability/metrics.py; change it there. -->
+
+`METRICS_PORT=9464` serves `GET /metrics`, on `METRICS_HOST` (127.0.0.1 unless set), apart from the API. Scrapers that
+accept OpenMetrics get exemplars: the trace of a case, on the histograms. Amounts are smallest units (wei, lamports).
+
+A process is one target: a gateway or server never is more than one process. What is counted in the ledger is told by
+the gateway that holds the network's signing key and by no other, so sums over replicas count nothing twice. Besides
+these, every process exports the usual `process_*`, `python_info` and `python_gc_*`.
+"""
+
+METRIC_PARTS: Final = [
+    ("Every process", metrics.PROCESS),
+    ("Gateway", metrics.GATEWAY),
+    ("WS402 server", metrics.SERVER),
+]
 
 CLASSES: Final[list[tuple[type[BaseModel], str, str]]] = [
     (settings.GatewaySettings, "Gateway", "`ws402 gateway`, and a server with `PROVIDER=direct`."),
@@ -141,7 +163,9 @@ def configuration() -> str:
         heading = "name" if nested else "variable"
         parts.append(f"\n## {title}\n\n{about}\n\n| {heading} | value | default | meaning |\n|---|---|---|---|\n")
         for name, field in kind.model_fields.items():
-            comment = comments.get((kind.__name__, name)) or comments.get(("ProcessSettings", name)) or ""
+            comment = next(
+                (comments[base.__name__, name] for base in kind.mro() if (base.__name__, name) in comments), ""
+            )
             shown = name if nested else name.upper()
             parts.append(f"| `{shown}` | {_value(field)} | {_default(field)} | {comment} |\n")
     return "".join(parts)
@@ -232,6 +256,19 @@ def _default(field: FieldInfo) -> str:
     return f"`{str(value).lower() if isinstance(value, bool) else value}`"
 
 
+def metric_tables() -> str:
+    """docs/metrics.md."""
+    parts = [METRICS]
+    for title, registry in METRIC_PARTS:
+        parts.append(f"\n## {title}\n\n| metric | kind | labels | meaning |\n|---|---|---|---|\n")
+        for each in vars(metrics).values():
+            if isinstance(each, Instrument) and registry in each.registries:
+                name = f"{each.name}_total" if each.kind == "counter" else each.name
+                labels = ", ".join(f"`{label}`" for label in each.labels)
+                parts.append(f"| `{name}` | {each.kind} | {labels} | {each.about} |\n")
+    return "".join(parts)
+
+
 def threats() -> str:
     """tests/THREATS.md."""
     proofs: dict[int, list[str]] = {number: [] for number in ATTACKS}
@@ -257,6 +294,7 @@ def _tests() -> Iterator[tuple[Path, str]]:
 
 FILES: Final[dict[Path, Callable[[], str]]] = {
     ROOT / "docs" / "configuration.md": configuration,
+    ROOT / "docs" / "metrics.md": metric_tables,
     ROOT / "tests" / "THREATS.md": threats,
 }
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Generic, TypeVar
@@ -11,6 +12,7 @@ from typing import Generic, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from ws402.errors import WS402Error
+from ws402.observability import metrics
 
 log = logging.getLogger(__name__)
 
@@ -29,18 +31,25 @@ class Batcher(Generic[Op, Result]):
     def __init__(
         self, name: str, run: Callable[[list[Op]], Awaitable[list[Result | WS402Error]]], *, limit: int = 256
     ) -> None:
-        self._name = name
+        self.name = name
         self._run = run
         self._limit = limit
         self._queue: deque[tuple[Op, asyncio.Future[Result]]] = deque()
         self._task: asyncio.Task[None] | None = None
+        self._sizes = metrics.BATCH_OPERATIONS.of(name)
+        self._seconds = metrics.BATCH_SECONDS.of(name)
+
+    @property
+    def waiting(self) -> int:
+        """Operations in the queue."""
+        return len(self._queue)
 
     def submit(self, op: Op) -> asyncio.Future[Result]:
         """Queue an operation; its future gets the result, or the error."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.append((op, future))
         if self._task is None:
-            self._task = asyncio.get_running_loop().create_task(self._drain(), name=f"batch {self._name}")
+            self._task = asyncio.get_running_loop().create_task(self._drain(), name=f"batch {self.name}")
         return future
 
     async def close(self) -> None:
@@ -52,7 +61,10 @@ class Batcher(Generic[Op, Result]):
         try:
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._limit))]
+                begun = time.perf_counter()
                 await self._answer(batch)
+                self._sizes.observe(len(batch))
+                self._seconds.observe(time.perf_counter() - begun)
         finally:
             self._task = None
 
@@ -61,7 +73,7 @@ class Batcher(Generic[Op, Result]):
             results: list[Result | WS402Error] = await self._run([op for op, _ in batch])
         except DBAPIError as error:
             if len(batch) > 1:
-                log.warning("batch of %d %s operations runs again one by one: %s", len(batch), self._name, error.orig)
+                log.warning("batch of %d %s operations runs again one by one: %s", len(batch), self.name, error.orig)
                 for each in batch:
                     await self._answer([each])
                 return

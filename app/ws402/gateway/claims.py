@@ -38,6 +38,9 @@ class Claim(Keyed):
     request: VerifyRequest
     signer: str | None = None
     agreed: bool = False
+    block_time: int = 0
+    """When its transfer's block was made, ms since the epoch; and how many blocks it needs, its own included."""
+    confirmations: int = 1
 
 
 @dataclass(slots=True, frozen=True)
@@ -225,7 +228,8 @@ class Claims:
             self._make_refundable(verdict.bound, row, batch, wanted=verdict.stray)
             return rejected(verdict.code, verdict.reason)
         head = self._heads.get(invoice.network, 0)
-        if head - row.block + 1 < chain.confirmations(row.asset, row.amount):
+        op.block_time, op.confirmations = row.block_time, chain.confirmations(row.asset, row.amount)
+        if head - row.block + 1 < op.confirmations:
             return Missing(invoice.network, tx, invoice.recipient, row.amount, pending=True)
         if not op.agreed and row.amount > self._agree_above.get((row.network, row.asset), MAX_AMOUNT):
             return Missing(invoice.network, tx, invoice.recipient, row.amount, agree=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from collections.abc import Mapping
 from typing import Final
@@ -13,6 +14,7 @@ from ws402.gateway.batching import Batcher
 from ws402.gateway.claims import Claim, Claims, Missing, Outcome, rejected
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.watcher import Watcher
+from ws402.observability import metrics
 from ws402.protocol import TRANSIENT_REJECTS, RejectCode, VerifyResponse, payer_message
 from ws402.settings import GatewaySettings
 
@@ -34,9 +36,20 @@ class Payments:
         self._claims: Batcher[Claim, Outcome] = Batcher(
             "claim", Claims(settings, database, chains, watcher.heads).claim
         )
-        self.verified = 0
+        self.verified_by: Counter[tuple[str, str]] = Counter()
+        """Proofs accepted, by network and asset."""
         self.rejected: Counter[str] = Counter()
         self.volume: Counter[tuple[str, str]] = Counter()
+
+    @property
+    def verified(self) -> int:
+        """Proofs accepted."""
+        return self.verified_by.total()
+
+    @property
+    def batcher(self) -> Batcher[Claim, Outcome]:
+        """The claims that are queued, for metrics."""
+        return self._claims
 
     async def close(self) -> None:
         """Finish the claims that are queued."""
@@ -48,18 +61,28 @@ class Payments:
 
     async def verify(self, claim: Claim) -> VerifyResponse:
         """Check a proof, waiting up to `verify_wait_seconds` for its transfer."""
+        arrived = time.time()
         response = await self.submit(claim)
         if isinstance(response, Missing):
             async with asyncio.timeout(self._settings.verify_wait_seconds + 4 * LOOKUP_SECONDS):
                 response = await self._wait(claim, response)
         self.count(response)
+        if response.valid:
+            self._time(claim, response.network or "", arrived)
         return response
+
+    def _time(self, claim: Claim, network: str, arrived: float) -> None:
+        """Note how long an acceptance took since it was possible: what the payer waits for the chain is not ours."""
+        blocks = (claim.confirmations - 1) * self._watcher.block_ms.get(network, 0.0)
+        possible = max(arrived, (claim.block_time + blocks) / 1000)
+        metrics.PAYMENT_OPEN_SECONDS.of(network).observe(max(0.0, time.time() - possible))
 
     def count(self, response: VerifyResponse) -> None:
         """Count an answer."""
         if response.valid:
-            self.verified += 1
-            self.volume[response.network or "", response.asset or ""] += int(response.amount)
+            key = (response.network or "", response.asset or "")
+            self.verified_by[key] += 1
+            self.volume[key] += int(response.amount)
         else:
             self.rejected[response.code or ""] += 1
 

@@ -19,12 +19,16 @@ from ws402.gateway.api.views import ViewRoutes
 from ws402.gateway.app import GatewayApp
 from ws402.gateway.auth.keys import Authenticator
 from ws402.gateway.auth.stored import StoredKeys
+from ws402.gateway.census import Census
 from ws402.gateway.figures import GatewayService, default_chain, kind_of
 from ws402.gateway.ledger.database import Database
+from ws402.gateway.measures import observe
 from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.serving import HttpServer
 from ws402.keys.base import Signer
 from ws402.keys.local import LocalEd25519Signer, LocalSigner
+from ws402.observability import metrics
+from ws402.observability.exporter import Exporter, exporter
 from ws402.provider.direct import DirectPaymentProvider
 from ws402.settings import EvmNetworkSettings, GatewaySettings, NetworkSettings, load
 
@@ -47,6 +51,7 @@ class Gateway:
         self._stored = StoredKeys(self.database, self._authenticator)
         self._http: HttpServer | None = None
         self._app: GatewayApp | None = None
+        self.exporter: Exporter | None = None
         self._open = AsyncExitStack()
 
     @property
@@ -90,6 +95,10 @@ class Gateway:
         if http:
             self._http = HttpServer(self.settings.gateway_host, self.settings.gateway_port, tls=_tls(self.settings))
             self._open.push_async_callback(self._http.close)
+            self.exporter = exporter(self.settings, "gateway")
+        if self.exporter is not None:
+            self._open.push_async_callback(self.exporter.close)
+            await self.exporter.start()
         await self.database.check()
         await self.database.create()
         if http:
@@ -103,6 +112,11 @@ class Gateway:
         await self.service.start()
         self._open.push_async_callback(self.refunds.close)
         await self.refunds.start()
+        self._open.enter_context(observe(self.service, self.refunds))
+        if self.settings.metrics_port is not None:
+            census = Census(self.service, self.refunds)
+            self._open.push_async_callback(census.close)
+            await census.start()
         if self._http is not None and self._app is not None:
             await self._stored.start()
             self._open.push_async_callback(self._stored.close)
@@ -122,6 +136,7 @@ class Gateway:
     async def close(self) -> None:
         """Answer what was asked, finish what is queued, let go of keys and connections."""
         if self._app is not None:
+            metrics.DRAINING.set(1)
             self._app.draining()
         await self._open.aclose()
 

@@ -98,6 +98,15 @@ class PaymentService:
         self._report: Batcher[Report, CheckpointResponse] = Batcher("report", live.report)
         self._resume: Batcher[Resume, ResumeResponse] = Batcher("resume", live.resume)
         self._answered: Batcher[str, None] = Batcher("answered", live.mark_answered)
+        self.batchers: tuple[Batcher[Any, Any], ...] = (
+            self.payments.batcher,
+            self._generate,
+            self._settle,
+            self._refund,
+            self._report,
+            self._resume,
+            self._answered,
+        )
         self._tasks: list[asyncio.Task[None]] = []
         self._available_since = 0.0
 
@@ -117,9 +126,8 @@ class PaymentService:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self.watcher.close()
-        for batcher in (self._generate, self._settle, self._refund, self._report, self._resume, self._answered):
+        for batcher in reversed(self.batchers):
             await batcher.close()
-        await self.payments.close()
         for chain in self.chains.values():
             await chain.close()
 

@@ -17,6 +17,7 @@ from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions
 from ws402.money import parse_amount, price, wire_amount
+from ws402.observability import metrics
 from ws402.protocol import EndReason, RefundRequest, RefundResponse, SettleRequest, SettleResponse
 
 CLOCK_TOLERANCE_MS = 2_000
@@ -123,6 +124,7 @@ class Settlement:
                     results.append(plan.end(row, self._consumed(row, op, now), op))
             await plan.execute(connection)
             await _fill_known(connection, results)
+        plan.count()
         return results
 
     def _consumed(self, row: Row[Any], op: Settle, now: int) -> int:
@@ -154,10 +156,11 @@ class Settlement:
                     outcomes.append((row, op.amount))
             await plan.execute(connection)
             debts = await _debts(connection, {each[0].id for each in outcomes if not isinstance(each, WS402Error)})
-            return [
-                each if isinstance(each, WS402Error) else _stock_answer(each[0], each[1], debts[each[0].id], now)
-                for each in outcomes
-            ]
+        plan.count()
+        return [
+            each if isinstance(each, WS402Error) else _stock_answer(each[0], each[1], debts[each[0].id], now)
+            for each in outcomes
+        ]
 
     async def _sessions_of(self, connection: AsyncConnection, ops: Sequence[StockRefund]) -> dict[tuple[str, str], str]:
         query = (
@@ -239,6 +242,13 @@ class _Plan:
             await connection.execute(_END_SESSION, self._sessions)
             await post(connection, self._entries)
         await insert(connection, refunds, self._refunds)
+
+    def count(self) -> None:
+        """Show in the metrics what is committed now."""
+        for each in self._sessions:
+            metrics.SESSIONS_SETTLED.inc(each["end_reason"])
+        for each in self._refunds:
+            metrics.REFUNDS_ISSUED.inc(each["network"], each["asset"])
 
 
 _END_SESSION = (

@@ -13,6 +13,7 @@ from ws402.gateway.ids import new_id
 from ws402.gateway.ledger.bulk import among
 from ws402.gateway.ledger.entries import insert_ignore, move, post
 from ws402.gateway.ledger.tables import networks, payments, refunds, sessions, transfers
+from ws402.observability import metrics
 
 TransferKey = tuple[str, str, int]
 """(network, tx, index)."""
@@ -177,6 +178,7 @@ async def refund_transfer(
     await connection.execute(update(transfers).where(_where(transfers, key)).values(state="owed", refund_at=None))
     entry = move("unclaimed", "payer_due", key[0], asset, amount, "refund_transfer", f"{refund_id}@{now}", now)
     await post(connection, [entry])
+    metrics.REFUNDS_ISSUED.inc(key[0], asset)
     return refund_id
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
@@ -44,9 +45,14 @@ class Watcher:
         """Newest block seen, by network."""
         self.finals: dict[str, int] = {}
         """Newest final block, by network."""
+        self.head_times: dict[str, int] = {}
+        """When the newest block was made, by the chain's clock, ms since the epoch."""
+        self.block_ms: dict[str, float] = {}
+        """How long blocks took lately, by network."""
         self.errors: dict[str, str] = {}
         """Why a network cannot be watched now."""
-        self.reorgs = 0
+        self.reorgs_by: Counter[str] = Counter()
+        """Reorganisations seen, by network."""
         self.on_reorged: Callable[[Sequence[str]], None] | None = None
         self._waiters: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
         self._passed: dict[str, asyncio.Event] = {}
@@ -186,13 +192,18 @@ class Watcher:
                 found = (
                     await chain.blocks(ancestor + 1, min(ancestor + CHUNK, head.block)) if ancestor < head.block else ()
                 )
-                self.reorgs += 1
+                self.reorgs_by[chain.network] += 1
                 log.warning("%s was reorganised above block %d", chain.network, ancestor)
             if not await self._apply(chain, cursor, ancestor, found):
                 continue  # another gateway was faster
             head = await chain.head()
+        before = self.heads.get(chain.network, head.block)
+        if head.block > before:
+            passed = head.block_time - self.head_times[chain.network]
+            self.block_ms[chain.network] = max(0.0, passed / (head.block - before))
         self.heads[chain.network] = head.block
         self.finals[chain.network] = head.final
+        self.head_times[chain.network] = head.block_time
         if self.errors.pop(chain.network, None):
             log.info("watching %s again", chain.network)
 

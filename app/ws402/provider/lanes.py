@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Awaitable, Callable
 from typing import Final
 
+from ws402.observability import metrics
 from ws402.protocol import AnyOp, OpResult
 
 LIMIT: Final = 256
@@ -23,13 +24,19 @@ class Lane:
     """Sends operations in the order in which they came. `call` answers a list of them, or fails as a whole."""
 
     def __init__(self, name: str, call: Callable[[list[AnyOp]], Awaitable[list[OpResult]]]) -> None:
-        self._name = name
+        self.name = name
         self._call = call
+        self._sizes = metrics.LINK_BATCH.of(name)
         self._queue: deque[tuple[AnyOp, asyncio.Future[OpResult]]] = deque()
         self._calls: set[asyncio.Task[None]] = set()
         self._fresh: asyncio.Task[None] | None = None
         """The newest call, while it is not late."""
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def waiting(self) -> int:
+        """Operations in the queue."""
+        return len(self._queue)
 
     def submit(self, op: AnyOp) -> asyncio.Future[OpResult]:
         """Queue an operation; its future gets the answer, or the error of its call."""
@@ -50,7 +57,7 @@ class Lane:
             if self._timer is None:
                 self._timer = asyncio.get_running_loop().call_later(PATIENCE_SECONDS, self._late)
             return
-        task = asyncio.get_running_loop().create_task(self._send(), name=f"provider {self._name}")
+        task = asyncio.get_running_loop().create_task(self._send(), name=f"provider {self.name}")
         self._fresh = task
         self._calls.add(task)
         task.add_done_callback(self._done)
@@ -76,6 +83,7 @@ class Lane:
                 batch.append((op, future))
         if not batch:
             return
+        self._sizes.observe(len(batch))
         try:
             results = await self._call([op for op, _ in batch])
         except BaseException as error:

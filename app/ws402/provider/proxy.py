@@ -6,6 +6,7 @@ import asyncio
 import random
 import secrets
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -13,6 +14,7 @@ import msgspec
 from pydantic import SecretStr
 
 from ws402.errors import UnavailableError
+from ws402.observability import metrics
 from ws402.protocol import (
     AnyOp,
     BatchRequest,
@@ -95,9 +97,15 @@ class ProxyPaymentProvider:
         )
         self._attempts = retry_attempts
         self.gateway_url: str | None = self._transport.url
-        self._quick = Lane("operations", self._send)
-        self._fresh = Lane("verifications", self._send)
-        self._waiting = Lane("waiting verifications", self._send)
+        self._quick = Lane("operations", partial(self._send, "operations"))
+        self._fresh = Lane("verifications", partial(self._send, "verifications"))
+        self._waiting = Lane("waiting", partial(self._send, "waiting"))
+        self._unbind = (
+            metrics.LINK_QUEUE.bind(
+                lambda: [((lane.name,), lane.waiting) for lane in (self._quick, self._fresh, self._waiting)]
+            ),
+            metrics.LINK_OPEN.bind(lambda: [((), float(self._transport.breaker_open))]),
+        )
 
     def __repr__(self) -> str:
         return f"ProxyPaymentProvider({self.gateway_url!r})"
@@ -110,6 +118,8 @@ class ProxyPaymentProvider:
         for lane in (self._fresh, self._waiting, self._quick):
             await lane.close()
         await self._transport.close()
+        for unbind in self._unbind:
+            unbind()
 
     async def generate_payment_details(self, request: GenerateRequest) -> PaymentDetails:
         """Ask for an invoice. Repeated after a lost answer, it may leave an invoice that nobody pays."""
@@ -177,8 +187,8 @@ class ProxyPaymentProvider:
             await asyncio.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - not a secret
             attempt += 1
 
-    async def _send(self, ops: list[AnyOp]) -> list[OpResult]:
-        content = await self._transport.call("POST", "/api/ops", _encoder.encode(BatchRequest(ops=ops)))
+    async def _send(self, lane: str, ops: list[AnyOp]) -> list[OpResult]:
+        content = await self._transport.call("POST", "/api/ops", _encoder.encode(BatchRequest(ops=ops)), lane=lane)
         results = _read(_batch, content).results
         if len(results) != len(ops):
             raise UnavailableError("The gateway answered another number of operations.", code="bad_answer")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Final
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 
 from ws402 import tls
 from ws402.errors import ConfigurationError, RateLimitedError, UnavailableError, WS402Error
+from ws402.observability import metrics
 from ws402.provider.answers import error_of
 from ws402.provider.breaker import Breaker
 from ws402.provider.credentials import Credential, LinkFiles
@@ -68,17 +70,24 @@ class Transport:
             return False
         return answer.status == HTTPStatus.OK
 
-    async def call(self, method: str, path: str, content: bytes | None = None) -> bytes:
+    @property
+    def breaker_open(self) -> bool:
+        """Whether the gateway is left alone now."""
+        return self._breaker.open
+
+    async def call(self, method: str, path: str, content: bytes | None = None, *, lane: str = "single") -> bytes:
         """The body of a good answer. Repeats what may work later, so the call must be safe to repeat.
 
-        Raises UnavailableError when no attempt brought an answer, and the gateway's own refusal otherwise.
+        `lane` is its name in metrics. Raises UnavailableError when no attempt brought an answer, and the gateway's own
+        refusal otherwise.
         """
         attempt = 1
         while True:
             self._breaker.enter()
             try:
-                return await self._once(method, path, content)
+                return await self._once(method, path, content, lane)
             except WS402Error as error:
+                metrics.LINK_ERRORS.inc(error.code)
                 temporary = isinstance(error, UnavailableError | RateLimitedError)
                 if not temporary or attempt >= self._attempts or self._breaker.open:
                     raise
@@ -89,7 +98,8 @@ class Transport:
                 await asyncio.sleep(pause)
                 attempt += 1
 
-    async def _once(self, method: str, path: str, content: bytes | None) -> bytes:
+    async def _once(self, method: str, path: str, content: bytes | None, lane: str) -> bytes:
+        begun = time.perf_counter()
         try:
             answer = await self._http.request(method, path, content)
             if answer.status == HTTPStatus.UNAUTHORIZED and self._credential.changed():
@@ -104,6 +114,7 @@ class Transport:
         except BaseException:
             self._breaker.failed()  # cancelled: a probe must not stay open
             raise
+        metrics.LINK_SECONDS.of(lane).observe(time.perf_counter() - begun)
         log.debug("%s %s: %d", method, path, answer.status)
         if answer.status >= 500:
             self._breaker.failed()

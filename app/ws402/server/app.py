@@ -16,6 +16,7 @@ from litestar.config.cors import CORSConfig
 from litestar.exceptions import HTTPException
 
 from ws402.errors import ConfigurationError, WS402Error
+from ws402.observability.exporter import exporter
 from ws402.provider.base import PaymentProvider
 from ws402.server.connection import HttpConnection
 from ws402.server.drain import drain
@@ -26,6 +27,7 @@ from ws402.server.http.page import page_handlers, read_assets
 from ws402.server.http.resources import ResourceRoutes
 from ws402.server.http.schema import SchemaRoutes
 from ws402.server.http.status import StatusRoutes
+from ws402.server.measures import observe
 from ws402.server.resources import load_resources
 from ws402.server.sessions import Sessions, UserIdExtractor
 from ws402.settings import ServerSettings
@@ -92,19 +94,28 @@ class WS402Server:
     async def serve(self, *, started: Callable[[], None] | None = None) -> None:
         """Serve on the running loop until `stop` or a signal. Raises ConfigurationError, of the provider's too."""
         listener = self._listen()
+        components = ("server", "gateway") if self.sessions.provider.name == "direct" else ("server",)
+        exported = exporter(self.settings, *components)
         try:
+            if exported is not None:
+                await exported.start()
             await self.sessions.start()
         except BaseException:
             listener.close()
             await self.sessions.close()
+            if exported is not None:
+                await exported.close()
             raise
         self._status.started = True
         self.sessions.spawn(self._greet_gateway())
         server = self._uvicorn = _Uvicorn(self._config(), self.drain, started)
         try:
-            await server.serve(sockets=[listener])
+            with observe(self.sessions):
+                await server.serve(sockets=[listener])
         finally:
             await self.sessions.close()
+            if exported is not None:
+                await exported.close()
 
     async def drain(self) -> None:
         """Stop taking sessions and hand over those that are live: see `ws402.server.drain`."""

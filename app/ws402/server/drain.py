@@ -8,6 +8,7 @@ import random
 import time
 from typing import TYPE_CHECKING, Final
 
+from ws402.observability import metrics
 from ws402.protocol import Draining
 from ws402.server.wheel import TICK_MS
 
@@ -30,6 +31,7 @@ async def drain(sessions: Sessions, seconds: float) -> None:
     if sessions.draining:
         return
     sessions.draining = True
+    metrics.DRAINING.set(1)
     for socket in list(sessions.waiting):
         socket.leave()
     logger.info("draining: %d sessions have %g s to move", len(sessions.live), seconds)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ws402.errors import ConflictError, RateLimitedError, UnavailableError, WS402Error
 from ws402.money import parse_amount, wire_amount
+from ws402.observability import metrics
 from ws402.protocol import (
     BalanceUpdated,
     EndReason,
@@ -64,17 +65,21 @@ class Opening:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._seconds = metrics.SESSION_OPEN_SECONDS.of()
 
-    def begin(self, socket: Socket, work: Coroutine[Any, Any, None]) -> None:
+    def begin(self, socket: Socket, work: Coroutine[Any, Any, bool]) -> None:
         """Start verifying; what the client sends meanwhile waits."""
         socket.verifying()
         self._sessions.spawn(self._guard(socket, work))
 
-    async def _guard(self, socket: Socket, work: Coroutine[Any, Any, None]) -> None:
+    async def _guard(self, socket: Socket, work: Coroutine[Any, Any, bool]) -> None:
         """No failure leaves a client waiting."""
+        begun = time.perf_counter()
         try:
-            await work
+            if await work:
+                self._seconds.observe(time.perf_counter() - begun)
         except (UnavailableError, RateLimitedError) as error:
+            metrics.PROOFS_REFUSED.inc(error.code)
             logger.warning("a payment could not be verified: %s", error.code)
             socket.send(
                 ErrorMessage(
@@ -86,15 +91,16 @@ class Opening:
             reject(socket, str(error), error.code)
         except Exception:
             logger.exception("opening a session failed")
+            metrics.PROOFS_REFUSED.inc("server_error")
             socket.close(1011, "internal error")
 
-    async def pay(self, socket: Socket, message: PaymentProofMessage) -> None:
-        """Verify a proof and open the session that it pays for."""
+    async def pay(self, socket: Socket, message: PaymentProofMessage) -> bool:
+        """Verify a proof and open the session that it pays for; whether one began."""
         sessions = self._sessions
         answer = await sessions.provider.verify_payment(self._request(message, socket.resource_id))
         if not answer.valid:
             reject(socket, answer.reason or "The payment was refused.", answer.code)
-            return
+            return False
         if answer.session_id is None:
             raise UnavailableError("The gateway named no session; it is too old for this server.")
         epoch = answer.epoch or 0
@@ -102,10 +108,10 @@ class Opening:
         if resource is None:
             sessions.refund_unused(answer.session_id, epoch, EndReason.SERVER_ERROR)
             reject(socket, "This server does not have the resource that was paid for; all is refunded.", "not_found")
-            return
+            return False
         if answer.session_id in sessions.live:
             reject(socket, "This payment has opened a session already.", RejectCode.ALREADY_CLAIMED)
-            return
+            return False
         paid = parse_amount(answer.amount)
         rate = answer.price_per_second
         grant = _Grant(
@@ -119,11 +125,13 @@ class Opening:
             network=answer.network,
             asset=answer.asset,
         )
-        if await self._start(socket, grant):
-            self._verified(socket.user_id, resource.settings.id, answer, paid, top_up=False)
+        if not await self._start(socket, grant):
+            return False
+        self._verified(socket.user_id, resource.settings.id, answer, paid, top_up=False)
+        return True
 
-    async def resume(self, socket: Socket, message: ResumeMessage) -> None:
-        """Go on with a session that was handed back, or that another socket still holds."""
+    async def resume(self, socket: Socket, message: ResumeMessage) -> bool:
+        """Go on with a session that was handed back, or that another socket still holds; whether it does."""
         sessions = self._sessions
         answer = await sessions.provider.resume(
             ResumeRequest(token=message.token, server_id=sessions.server_id, resource_id=socket.resource_id)
@@ -148,7 +156,7 @@ class Opening:
             message_count=answer.message_count,
             resumed=True,
         )
-        await self._start(socket, grant)
+        return await self._start(socket, grant)
 
     def top_up(self, session: Session, message: PaymentProofMessage) -> None:
         """Credit a proof to a live session: one after the other, in the order of arrival."""
@@ -240,6 +248,7 @@ class Opening:
         sessions = self._sessions
         now = sessions.wheel.clock()
         sessions.add(session)
+        (metrics.SESSIONS_RESUMED if resumed else metrics.SESSIONS_OPENED).inc()
         backlog = socket.paid(session, sessions.settings.max_message_bytes)
         messages: list[Message] = [
             SessionStarted(
@@ -287,5 +296,6 @@ class Opening:
 
 def reject(socket: Socket, reason: str, code: str | None = None) -> None:
     """Refuse to open a session, for good."""
+    metrics.PROOFS_REFUSED.inc(code or "unknown")
     socket.send(PaymentRejected(reason=reason, code=code))
     socket.close(1008, "payment rejected")

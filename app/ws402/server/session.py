@@ -26,6 +26,7 @@ from ws402.protocol import (
 )
 from ws402.server.endings import ABNORMAL, RESUME_LATER, lost, refund_issued, session_end, settlement_news
 from ws402.server.frames import TEXT, frame
+from ws402.server.measures import count_end
 from ws402.server.meter import Meter
 
 if TYPE_CHECKING:
@@ -63,6 +64,7 @@ class Session:
         "low_at",
         "message_count",
         "meter",
+        "metered_from",
         "network",
         "next_event",
         "next_ping",
@@ -112,6 +114,8 @@ class Session:
         self.state: Any = None
         self.top_ups: list[Any] | None = None
         self.ended = False
+        self.metered_from = (0, 0, 0, 0)
+        """Milliseconds, units, bytes and messages that it had used before it came here."""
         self.due_tick = 0
         self.low_at = 0
         self.next_update = 0
@@ -177,6 +181,12 @@ class Session:
 
     def start(self, now: int) -> None:
         """The meter runs; the first update comes after one interval."""
+        self.metered_from = (
+            self.meter.elapsed_ms(now),
+            self.meter.consumed(now),
+            self.bytes_transferred,
+            self.message_count,
+        )
         self.next_update = now + self.sessions.settings.update_interval
         self.next_ping = now + self.sessions.ping_ms
         self._watch_balance()
@@ -335,6 +345,7 @@ class Session:
             self.resource.closed(self, code)
         except Exception:
             logger.exception("resource %s failed at the end of a session", self.resource.settings.id)
+        count_end(self, reason, now)
         self.sessions.callbacks.session_end(session_end(self, reason, now))
 
     def _settled(self, request: SettleRequest | ReleaseRequest, answer: SettleResponse | None) -> None:
@@ -364,6 +375,7 @@ class Session:
         _update.remaining_balance = wire_amount(meter.paid - consumed)
         _update.bytes_transferred = self.bytes_transferred
         _update.message_count = self.message_count
+        self.sessions.updates += 1
         self.socket.transport.write(frame(TEXT, _encode(_update)))
 
     def _watch_balance(self) -> None:

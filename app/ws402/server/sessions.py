@@ -86,6 +86,8 @@ class Sessions:
         self.waiting: set[Socket] = set()
         """Sockets that have not paid."""
         self.draining = False
+        self.updates = 0
+        """Usage updates sent."""
         self.ping_ms = int(settings.ping_seconds * 1000)
         self._http_tokens: dict[str, Session] = {}
         self._user_id_extractor = user_id_extractor

@@ -8,9 +8,9 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
-from ws402.settings.base import ProcessSettings
 from ws402.settings.link import KubernetesIdentitySettings
 from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings, NetworkSettings, SolanaNetworkSettings
+from ws402.settings.observability import ObservedSettings
 from ws402.settings.secrets import AwsSettings, VaultSettings
 
 MIN_API_KEY_LENGTH: Final = 32
@@ -20,7 +20,7 @@ Binding = Literal["tag", "signature", "claim_token", "legacy"]
 """What ties a payment to its invoice, safest first."""
 
 
-class GatewaySettings(ProcessSettings):
+class GatewaySettings(ObservedSettings):
     """Settings of the payment gateway."""
 
     gateway_host: str = "127.0.0.1"
@@ -89,6 +89,10 @@ class GatewaySettings(ProcessSettings):
     """How often the refund engine looks for work."""
     refund_lease_seconds: float = Field(default=15.0, ge=2)
     """A gateway that holds a signing key and does not renew for this long loses it to another."""
+    census_seconds: float = Field(default=15, ge=1)
+    """How often the ledger's figures are counted for metrics, by the gateway that holds a network's signing key."""
+    audit_seconds: float = Field(default=120, ge=5)
+    """How often the books are compared with the chains for metrics, by the same gateway."""
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     """Larger requests are refused."""
     rate_limit_per_second: int = Field(default=2000, ge=1)

@@ -7,7 +7,8 @@ from typing import Literal, Self
 
 from pydantic import Field, SecretStr, model_validator
 
-from ws402.settings.base import ProcessSettings, StrictSettings
+from ws402.settings.base import StrictSettings
+from ws402.settings.observability import ObservedSettings
 
 
 class ResourceSettings(StrictSettings):
@@ -38,7 +39,7 @@ class ResourceSettings(StrictSettings):
         return self
 
 
-class ServerSettings(ProcessSettings):
+class ServerSettings(ObservedSettings):
     """Settings of a WS402 server."""
 
     host: str = "127.0.0.1"

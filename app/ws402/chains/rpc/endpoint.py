@@ -15,6 +15,7 @@ import msgspec
 
 from ws402.chains.base import WrongChainError
 from ws402.chains.rpc.replies import Dialect, ReplyError, decode_body
+from ws402.observability.rpc import observed
 
 log = logging.getLogger(__name__)
 
@@ -37,9 +38,12 @@ class EndpointError(Exception):
 class Endpoint:
     """Calls one URL. The URL may hold an access key: only `name`, its host, is ever shown."""
 
-    def __init__(self, url: str, http: httpx.AsyncClient, dialect: Dialect, seconds: float) -> None:
+    def __init__(
+        self, url: str, http: httpx.AsyncClient, dialect: Dialect, seconds: float, network: str = ""
+    ) -> None:
         self.name = urlsplit(url).netloc.rpartition("@")[2]
         self._url = url
+        self._network = network
         self._http = http
         self._dialect = dialect
         self._seconds = seconds
@@ -99,6 +103,12 @@ class Endpoint:
             {"jsonrpc": "2.0", "id": number, "method": method, "params": params}
             for number, (method, params) in zip(ids, calls, strict=True)
         ]
+        with observed(self._network, [method for method, _ in calls]) as note:
+            answers = await self._exchange(bodies, calls)
+            note([isinstance(each, ReplyError) for each in answers])
+        return answers
+
+    async def _exchange(self, bodies: list[dict[str, Any]], calls: Sequence[Call]) -> list[Answer]:
         single = len(bodies) == 1
         content = msgspec.json.encode(bodies[0] if single else bodies)
         try:
@@ -119,9 +129,9 @@ class Endpoint:
         if not isinstance(decoded, list):
             return await self._shrink(calls, decoded, response.status_code)
         by_id = {each.get("id"): each for each in decoded if isinstance(each, dict)}
-        if any(number not in by_id for number in ids):
+        if any(body["id"] not in by_id for body in bodies):
             raise self._failed("a batch was answered in part")
-        return [self._result(by_id[number], response.status_code) for number in ids]
+        return [self._result(by_id[body["id"]], response.status_code) for body in bodies]
 
     async def _shrink(self, calls: Sequence[Call], decoded: Any, status: int) -> list[Answer]:
         """Ask again for fewer: the endpoint refused the whole batch."""

@@ -29,7 +29,7 @@ class Pool:
         logging.getLogger("httpx").setLevel(logging.WARNING)
         self.network = network
         self._http = httpx.AsyncClient(timeout=timeout, limits=CONNECTIONS, follow_redirects=False)
-        self.endpoints = [Endpoint(url, self._http, dialect, timeout) for url in dict.fromkeys(urls)]
+        self.endpoints = [Endpoint(url, self._http, dialect, timeout, network) for url in dict.fromkeys(urls)]
 
     async def close(self) -> None:
         """Close connections."""

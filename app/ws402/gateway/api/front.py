@@ -32,6 +32,7 @@ from ws402.gateway.api.errors import (
 from ws402.gateway.auth.errors import KeysMissingError
 from ws402.gateway.auth.keys import Authenticator, Principal
 from ws402.gateway.auth.keys import Scope as KeyScope
+from ws402.observability import metrics
 
 log = logging.getLogger(__name__)
 
@@ -127,10 +128,12 @@ class Front:
         """A call with a JSON body of this type, for keys of a scope."""
         wanted = scope
         decoder: msgspec.json.Decoder[Any] = msgspec.json.Decoder(kind)
+        answered = metrics.RESPONSE_SECONDS.of(path, "200")
 
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:
             begun = time.perf_counter()
             task = self._deadlines.enter()
+            status = 200
             try:
                 try:
                     principal, length = self._enter(scope, "POST", wanted)
@@ -140,17 +143,19 @@ class Front:
                 request = decode(decoder, await self._body(receive, length))
                 content = _encode(await work(principal, request, receive))
             except Exception as error:  # noqa: BLE001 - every failure is answered
-                await refuse(send, error)
+                status = await refuse(send, error)
             except asyncio.CancelledError:
                 if not self._deadlines.is_late(task):
                     raise
-                await refuse(send, TimedOutError())
+                status = await refuse(send, TimedOutError())
             else:
                 await reply(send, 200, content)
             finally:
                 self._deadlines.leave(task)
+            seconds = time.perf_counter() - begun
             self.calls += 1
-            self.seconds += time.perf_counter() - begun
+            self.seconds += seconds
+            (answered if status == 200 else metrics.RESPONSE_SECONDS.of(path, str(status))).observe(seconds)
 
         self.handles[path] = handle
         return _handler(path, handle)
@@ -254,10 +259,12 @@ async def reply(send: Send, status: int, content: bytes, extra: Headers | None =
     await send({"type": "http.response.body", "body": content, "more_body": False})
 
 
-async def refuse(send: Send, error: Exception) -> None:
-    """Answer with an error. What was not foreseen is logged, and the answer says no more than that."""
+async def refuse(send: Send, error: Exception) -> int:
+    """Answer with an error, and say with which status (499: the client was gone). What was not foreseen is logged, and
+    the answer says no more than that.
+    """
     if isinstance(error, _GoneError):
-        return
+        return 499
     if isinstance(error, TimeoutError):
         error = TimedOutError()
     elif not isinstance(error, WS402Error) or error.status == InternalError.status:
@@ -265,3 +272,4 @@ async def refuse(send: Send, error: Exception) -> None:
         error = InternalError()
     body, headers = describe(error)
     await reply(send, error.status, _encode(body), headers)
+    return error.status

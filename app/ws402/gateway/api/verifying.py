@@ -16,6 +16,7 @@ from ws402.errors import ConflictError, WS402Error
 from ws402.gateway.api.errors import InternalError
 from ws402.gateway.api.results import failed, succeeded
 from ws402.gateway.api.surface import Service
+from ws402.observability import metrics
 from ws402.protocol import OpError, OpResult, VerifyOp, VerifyRequest
 
 log = logging.getLogger(__name__)
@@ -48,6 +49,7 @@ class Verifications:
     def __init__(self, service: Service) -> None:
         self._service = service
         self._running: dict[tuple[str, str], _Running] = {}
+        self._unbind = metrics.VERIFICATIONS_WAITING.bind(lambda: [((), len(self._running))])
 
     async def answer(self, tenant: str, ops: Sequence[VerifyOp]) -> list[OpResult]:
         """Answers in the order of `ops`, all of which have a key."""
@@ -60,6 +62,7 @@ class Verifications:
 
     async def close(self) -> None:
         """Stop those under way; nothing is lost, for whoever asks again starts them anew."""
+        self._unbind()
         tasks = [each.task for each in self._running.values()]
         for task in tasks:
             task.cancel()

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import aiosqlite
-from sqlalchemy import event, make_url, text
+from sqlalchemy import AsyncAdaptedQueuePool, event, make_url, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
@@ -26,6 +26,10 @@ from ws402.gateway.ledger.schema import upgrade
 
 BUSY_SECONDS: Final = 15
 """How long to wait for another process that writes to the same SQLite file."""
+
+
+READ_ONLY: Final = "ws402_read_only"
+"""Execution option of connections that will not write."""
 
 
 class DatabaseUnavailableError(UnavailableError):
@@ -82,6 +86,12 @@ class Database:
             )
 
     @property
+    def connections_used(self) -> int:
+        """Connections of the pool that are in use."""
+        pool = self._engine.pool
+        return pool.checkedout() if isinstance(pool, AsyncAdaptedQueuePool) else 0
+
+    @property
     def engine(self) -> AsyncEngine:
         """The engine, for migrations."""
         return self._engine
@@ -122,6 +132,19 @@ class Database:
         """A transaction that may write: committed at the end of the block, rolled back by an exception or a dry run."""
         return self._begin_sqlite(dry_run=dry_run) if self.dialect == "sqlite" else self._begin(dry_run=dry_run)
 
+    def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
+        """A transaction that only reads, from one state of the ledger, and makes no writer wait: for figures."""
+        return self._read()
+
+    @asynccontextmanager
+    async def _read(self) -> AsyncIterator[AsyncConnection]:
+        # SQLite in WAL mode reads a snapshot by itself; PostgreSQL is asked to (its manual, §13.2.2).
+        options = {READ_ONLY: True} if self.dialect == "sqlite" else {"isolation_level": "REPEATABLE READ"}
+        async with self._translated(), self._engine.connect() as connection:
+            reader = await connection.execution_options(**options)
+            async with reader.begin():
+                yield reader
+
     @asynccontextmanager
     async def _begin_sqlite(self, *, dry_run: bool) -> AsyncIterator[AsyncConnection]:
         async with self._writer, self._begin(dry_run=dry_run) as connection:
@@ -129,11 +152,16 @@ class Database:
 
     @asynccontextmanager
     async def _begin(self, *, dry_run: bool) -> AsyncIterator[AsyncConnection]:
+        async with self._translated(), self._engine.begin() as connection:
+            yield connection
+            if dry_run:
+                await connection.rollback()
+
+    @asynccontextmanager
+    async def _translated(self) -> AsyncIterator[None]:
+        """An outage raises DatabaseUnavailableError."""
         try:
-            async with self._engine.begin() as connection:
-                yield connection
-                if dry_run:
-                    await connection.rollback()
+            yield
         except DBAPIError as error:
             if error.connection_invalidated or _is_outage(error):
                 raise DatabaseUnavailableError(f"The database does not answer: {_first_line(error.orig)}.") from error
@@ -159,7 +187,8 @@ def _open_sqlite(path: Path) -> sqlite3.Connection:
 
 def _begin_immediate(connection: Any) -> None:
     # A deferred transaction that turns into a writer can fail with SQLITE_BUSY at once; this one waits its turn.
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    reads = connection.get_execution_options().get(READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
 
 
 def _decimal_add(left: str, right: str) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import literal, select, union_all
+from sqlalchemy import ColumnElement, literal, select, true, union_all
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -47,19 +47,20 @@ Balances = dict[tuple[str, str, str], int]
 """(account, network, asset) to what is in it: debits minus credits for `chain` and `gas`, else credits minus debits."""
 
 
-async def balances(connection: AsyncConnection) -> Balances:
-    """What every account holds, summed from all entries."""
+async def balances(connection: AsyncConnection, where: ColumnElement[bool] | None = None) -> Balances:
+    """What every account holds, summed from all entries, or what those of `where` changed."""
+    chosen = true() if where is None else where
     sides = union_all(
         select(
             entries.c.debit.label("account"),
             literal("d").label("side"),
             *(entries.c[n] for n in ("network", "asset", "amount")),
-        ),
+        ).where(chosen),
         select(
             entries.c.credit.label("account"),
             literal("c").label("side"),
             *(entries.c[n] for n in ("network", "asset", "amount")),
-        ),
+        ).where(chosen),
     ).subquery()
     keys = (sides.c.account, sides.c.network, sides.c.asset)
     query = select(*keys, sides.c.side, amount_sum(sides.c.amount).label("total")).group_by(*keys, sides.c.side)

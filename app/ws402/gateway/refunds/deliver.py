@@ -144,7 +144,9 @@ class Deliverer:
             else:
                 costs.append(answer)
         # The lowest: one recipient whose contract burns gas must not raise everybody's minimum.
-        return min(costs, default=None), refused
+        cost = min(costs, default=None)
+        self._desk.condition.delivery_cost = cost or self._desk.condition.delivery_cost
+        return cost, refused
 
     async def _sign(self, decided: Plan, nonce: int) -> list[Signed]:
         """Sign what is to be sent, with consecutive nonces. Recipients that refuse are to be held, and leave no gap."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TypeVar
 
 from ws402.chains.base import Chain
@@ -38,6 +38,9 @@ class Counters:
     foreign: int = 0
     """Nonces that a transaction unknown to the ledger used up."""
 
+    def __add__(self, other: Counters) -> Counters:
+        return Counters(*(getattr(self, each.name) + getattr(other, each.name) for each in fields(self)))
+
 
 @dataclass(slots=True)
 class Condition:
@@ -53,6 +56,10 @@ class Condition:
     """Refunds whose payment the chain does not confirm."""
     deferred: int = 0
     """Payers whose small refunds wait."""
+    nonce_gaps: int = 0
+    """Nonces below the next that no delivery has, as of the last pass; they are used up at once."""
+    delivery_cost: int | None = None
+    """What one delivery cost in fees when that was last learnt, in the network's own coin."""
     states: dict[str, int] = field(default_factory=dict)
     """Unfinished refunds by state."""
     oldest_ms: int | None = None
@@ -71,7 +78,7 @@ class Desk:
     address: str
     lease: Lease
     policy: Policy
-    counters: Counters
+    counters: Counters = field(default_factory=Counters)
     condition: Condition = field(default_factory=Condition)
 
     @property

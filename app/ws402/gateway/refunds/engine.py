@@ -155,7 +155,6 @@ class RefundEngine:
         *,
         rules: Mapping[str, Policy] | None = None,
     ) -> None:
-        self.counters = Counters()
         self._tasks: list[asyncio.Task[None]] = []
         self.workers: dict[str, Worker] = {}
         known = policies(settings) | dict(rules or {})
@@ -177,7 +176,6 @@ class RefundEngine:
                 address=address,
                 lease=Lease(database, network, address, holder_id, settings.refund_lease_seconds),
                 policy=policy,
-                counters=self.counters,
             )
             self.workers[network] = Worker(desk, settings.refund_interval_seconds)
 
@@ -194,6 +192,11 @@ class RefundEngine:
         self._tasks.clear()
         for worker in self.workers.values():
             await worker.close()
+
+    @property
+    def counters(self) -> Counters:
+        """Events on all networks."""
+        return sum((worker.desk.counters for worker in self.workers.values()), Counters())
 
     def wake(self) -> None:
         """There is a new debt: look now."""

@@ -47,6 +47,7 @@ class Mender:
     async def _fill(self, line: Line) -> None:
         """A nonce below ours that no delivery has blocks all above it: use it up without effect."""
         desk = self._desk
+        desk.condition.nonce_gaps = 0
         if line.nonce >= line.next_nonce or (line.waiting and line.waiting[0].nonce == line.nonce):
             return
         async with desk.database.begin() as connection:
@@ -57,6 +58,7 @@ class Mender:
             )
             taken = set((await connection.execute(query)).scalars())
         missing = [nonce for nonce in range(line.nonce, line.next_nonce) if nonce not in taken]
+        desk.condition.nonce_gaps = len(missing)
         if not missing:
             return
         log.error("%s: no delivery has the nonces %s; using them up", desk.network, missing)

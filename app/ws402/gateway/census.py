@@ -1,0 +1,214 @@
+"""Figures of the ledger for metrics, counted on a timer and never while somebody scrapes.
+
+Only the gateway that holds a network's signing key counts and audits that network: replicas add no load. The holder
+changes; what a former one counted is cleared, so that a sum over replicas counts nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from sqlalchemy import func, select
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.ext.asyncio import AsyncConnection
+
+from ws402.chains.base import RefundOrder
+from ws402.errors import WS402Error
+from ws402.gateway.audit import UNFINISHED, audit
+from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.entries import Balances, balances
+from ws402.gateway.ledger.tables import entries, invoices, payments, refunds, sessions
+from ws402.gateway.refunds.desk import Desk
+from ws402.gateway.refunds.engine import RefundEngine
+from ws402.gateway.service import PaymentService
+from ws402.observability import metrics
+from ws402.observability.instruments import Gauge, Labels
+
+log = logging.getLogger(__name__)
+
+Shown = dict[Gauge, dict[Labels, float]]
+
+SETTLED_MS: Final = 300_000
+"""Entries older than this are all committed: no transaction of ours takes as long."""
+
+
+class Books:
+    """The accounts' balances, cheaply: what old entries sum up to is remembered, only the newer are summed anew."""
+
+    def __init__(self) -> None:
+        self._sums: Balances = {}
+        self._through = 0
+        self._lock = asyncio.Lock()
+
+    async def read(self, connection: AsyncConnection) -> Balances:
+        """What every account holds."""
+        async with self._lock:
+            return await self._read(connection)
+
+    async def _read(self, connection: AsyncConnection) -> Balances:
+        old = select(func.max(entries.c.id)).where(
+            entries.c.id > self._through, entries.c.created_at < now_ms() - SETTLED_MS
+        )
+        through = (await connection.execute(old)).scalar()
+        if through is not None:
+            grown = await balances(connection, entries.c.id.between(self._through + 1, through))
+            self._sums = _added(self._sums, grown)
+            self._through = through
+        return _added(self._sums, await balances(connection, entries.c.id > self._through))
+
+
+def _added(left: Balances, right: Balances) -> Balances:
+    return {key: left.get(key, 0) + right.get(key, 0) for key in left.keys() | right.keys()}
+
+
+class Census:
+    """Counts for one gateway, from `start` to `close`."""
+
+    def __init__(self, service: PaymentService, engine: RefundEngine) -> None:
+        self._service = service
+        self._engine = engine
+        self._database: Database = service.database
+        self._books = Books()
+        self._tasks: list[asyncio.Task[None]] = []
+        self._shown: dict[Gauge, set[Labels]] = {}
+
+    async def start(self) -> None:
+        """Begin."""
+        settings = self._service.settings
+        for name, work, seconds in (
+            ("census", self.count, settings.census_seconds),
+            ("audit", self.audit, settings.audit_seconds),
+        ):
+            self._tasks.append(asyncio.create_task(self._repeat(work, seconds), name=name))
+
+    async def close(self) -> None:
+        """End."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def count(self) -> None:
+        """Count what is open on the networks whose keys this gateway holds."""
+        desks = self._held()
+        shown: Shown = {gauge: {} for gauge in _COUNTED}
+        if desks:
+            async with self._database.read() as connection:
+                await _count(connection, list(desks), shown)
+                for (account, network, asset), held in (await self._books.read(connection)).items():
+                    if network in desks:
+                        shown[metrics.ACCOUNT_UNITS][network, asset, account] = held
+        for desk in desks.values():
+            await _look_at(desk, shown)
+        for gauge, values in shown.items():
+            self._show(gauge, values)
+
+    async def audit(self) -> None:
+        """Compare the books with the chains whose keys this gateway holds."""
+        desks = self._held()
+        shown: dict[Labels, float] = {}
+        if desks:
+            chains = {network: self._service.chains[network] for network in desks}
+            try:
+                lines = await audit(self._database, chains, self._service.addresses, self._books.read)
+            except (WS402Error, OSError):
+                metrics.AUDIT_FAILURES.inc()
+                raise
+            for line in lines:
+                differences = (line.difference, line.escrow_difference, line.owed_difference)
+                for check, difference in zip(("chain", "escrow", "owed"), differences, strict=True):
+                    shown[line.network, line.asset, check] = abs(difference)
+                if not line.clean:
+                    log.error("the books of %s on %s do not balance: %s", line.asset, line.network, differences)
+            metrics.AUDIT_TIME.set(time.time())
+        self._show(metrics.IMBALANCE, shown)
+
+    def _held(self) -> dict[str, Desk]:
+        return {name: each.desk for name, each in self._engine.workers.items() if each.desk.lease.held}
+
+    def _show(self, gauge: Gauge, values: dict[Labels, float]) -> None:
+        for labels in self._shown.get(gauge, set()) - values.keys():
+            gauge.clear(*labels)
+        for labels, value in values.items():
+            gauge.set(value, *labels)
+        self._shown[gauge] = set(values)
+
+    async def _repeat(self, work: Callable[[], Awaitable[None]], seconds: float) -> None:
+        await asyncio.sleep(min(1.0, seconds))  # by then the leases are had, here or by another gateway
+        while True:
+            try:
+                await work()
+            except (WS402Error, OSError, DBAPIError) as error:
+                log.warning("the ledger's figures could not be counted: %s", error)
+            except Exception:
+                log.exception("counting the ledger's figures failed; trying again")
+            await asyncio.sleep(seconds)
+
+
+_COUNTED: Final = (
+    metrics.INVOICES_OPEN,
+    metrics.LEDGER_SESSIONS,
+    metrics.REFUNDS_OPEN,
+    metrics.REFUND_OLDEST,
+    metrics.ACCOUNT_UNITS,
+    metrics.SIGNER_BALANCE,
+    metrics.SIGNER_PAYABLE,
+)
+
+
+async def _count(connection: AsyncConnection, networks: list[str], shown: Shown) -> None:
+    now = now_ms()
+    for network in networks:
+        shown[metrics.INVOICES_OPEN][(network,)] = 0
+        for state in ("live", "released"):
+            shown[metrics.LEDGER_SESSIONS][network, state] = 0
+        for state in UNFINISHED:
+            shown[metrics.REFUNDS_OPEN][network, state] = 0
+            shown[metrics.REFUND_OLDEST][network, state] = 0
+    paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
+    unpaid = (
+        select(invoices.c.network, func.count().label("total"))
+        .where(invoices.c.network.in_(networks), invoices.c.expires_at > now, ~paid)
+        .group_by(invoices.c.network)
+    )
+    for row in await connection.execute(unpaid):
+        shown[metrics.INVOICES_OPEN][(row.network,)] = row.total
+    going_on = (
+        select(sessions.c.network, sessions.c.state, func.count().label("total"))
+        .where(sessions.c.network.in_(networks), sessions.c.state.in_(("live", "released")))
+        .group_by(sessions.c.network, sessions.c.state)
+    )
+    for row in await connection.execute(going_on):
+        shown[metrics.LEDGER_SESSIONS][row.network, row.state] = row.total
+    unfinished = (
+        select(
+            refunds.c.network,
+            refunds.c.state,
+            func.count().label("total"),
+            func.min(refunds.c.created_at).label("oldest"),
+        )
+        .where(refunds.c.network.in_(networks), refunds.c.state.in_(UNFINISHED))
+        .group_by(refunds.c.network, refunds.c.state)
+    )
+    for row in await connection.execute(unfinished):
+        shown[metrics.REFUNDS_OPEN][row.network, row.state] = row.total
+        shown[metrics.REFUND_OLDEST][row.network, row.state] = max(0, now - row.oldest) / 1000
+
+
+async def _look_at(desk: Desk, shown: Shown) -> None:
+    """What a key's account holds, and how many deliveries that pays."""
+    held = {asset: await desk.chain.balance(desk.address, asset) for asset in desk.chain.assets}
+    for asset, amount in held.items():
+        shown[metrics.SIGNER_BALANCE][desk.network, asset] = amount
+    cost = desk.condition.delivery_cost
+    if cost is None:
+        order = RefundOrder(recipient=desk.address, asset=desk.chain.native, amount=1, memo="")
+        try:
+            cost = await desk.chain.estimate_fee(order, desk.address)
+        except WS402Error as error:
+            log.debug("%s: what a delivery costs is not known yet: %s", desk.network, error)
+    if cost:
+        shown[metrics.SIGNER_PAYABLE][(desk.network,)] = held[desk.chain.native] // cost

@@ -1,0 +1,102 @@
+"""What metrics read of a running gateway at each scrape: numbers in memory. The ledger's come from the census."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Final
+
+from ws402.observability import metrics
+from ws402.observability.instruments import Labels
+from ws402.protocol import EndReason, RejectCode
+
+if TYPE_CHECKING:
+    from ws402.gateway.refunds import RefundEngine
+    from ws402.gateway.refunds.desk import Desk
+    from ws402.gateway.service import PaymentService
+
+Numbers = Iterable[tuple[Labels, float]]
+
+_OWN: Final = ("refunds_final", "refunds_held", "refunds_credited", "refunds_returned")
+"""Counters of the engine that have a metric of their own."""
+
+
+def observe(service: PaymentService, engine: RefundEngine) -> ExitStack:
+    """Show this gateway in the metrics until the answer is closed."""
+    bound = ExitStack()
+    for gauge, source in (
+        (metrics.PAYMENTS_VERIFIED, service.payments.verified_by.items),
+        (metrics.PAYMENT_VOLUME, service.payments.volume.items),
+        (metrics.PAYMENTS_REJECTED, lambda: _by(service.payments.rejected)),
+        (metrics.BATCH_QUEUE, lambda: [((each.name,), each.waiting) for each in service.batchers]),
+        (metrics.CHAIN_UP, lambda: [((name,), float(name not in service.watcher.errors)) for name in service.chains]),
+        (metrics.CHAIN_HEAD, lambda: _by(service.watcher.heads)),
+        (metrics.CHAIN_FINAL, lambda: _by(service.watcher.finals)),
+        (metrics.CHAIN_LAG, lambda: _lags(service.watcher.head_times)),
+        (metrics.CHAIN_REORGS, lambda: _by(service.watcher.reorgs_by)),
+        (metrics.CONNECTIONS, lambda: [((), service.database.connections_used)]),
+        (metrics.REFUND_TRANSACTIONS, lambda: _events(engine)),
+        (metrics.REFUNDS_DELIVERED, lambda: _events(engine, "refunds_final")),
+        (metrics.REFUNDS_FAILED, lambda: _events(engine, "refunds_held")),
+        (metrics.REFUNDS_CREDITED, lambda: _events(engine, "refunds_credited")),
+        (metrics.LEASE_HELD, lambda: _desks(engine, lambda desk: float(desk.lease.held))),
+        (metrics.SIGNER_PAUSED, lambda: _held(engine, lambda desk: float(desk.condition.paused is not None))),
+        (metrics.NONCE_GAPS, lambda: _held(engine, lambda desk: desk.condition.nonce_gaps)),
+        (metrics.SIGNER_SHORT, lambda: _assets(engine, lambda desk, asset: desk.condition.short.get(asset, 0))),
+        (metrics.SIGNER_LIMITED, lambda: _assets(engine, lambda desk, asset: float(asset in desk.condition.limited))),
+    ):
+        bound.callback(gauge.bind(source))
+    _show_zeros(service)
+    return bound
+
+
+def _show_zeros(service: PaymentService) -> None:
+    """Series that begin at 0 now: a first event must be seen as a rise."""
+    for code in RejectCode:
+        metrics.PAYMENTS_REJECTED.ready(code.value)
+    for reason in EndReason:
+        metrics.SESSIONS_SETTLED.ready(reason.value)
+    metrics.AUDIT_FAILURES.ready()
+    for network, chain in service.chains.items():
+        metrics.PAYMENT_OPEN_SECONDS.of(network)
+        metrics.REFUND_DELIVERY_SECONDS.of(network)
+        metrics.CHAIN_REORGS.ready(network)
+        for asset in chain.assets:
+            for counter in (metrics.PAYMENTS_VERIFIED, metrics.PAYMENT_VOLUME, metrics.REFUNDS_ISSUED):
+                counter.ready(network, asset)
+
+
+def _by(numbers: Mapping[str, float]) -> Iterator[tuple[Labels, float]]:
+    return (((name,), number) for name, number in numbers.items())
+
+
+def _lags(times: Mapping[str, int]) -> Numbers:
+    now = time.time()
+    return [((network,), max(0.0, now - at / 1000)) for network, at in times.items()]
+
+
+def _events(engine: RefundEngine, only: str | None = None) -> Iterator[tuple[Labels, float]]:
+    for network, worker in engine.workers.items():
+        for name, total in asdict(worker.desk.counters).items():
+            if only is None and name not in _OWN:
+                yield (network, name), total
+            elif name == only:
+                yield (network,), total
+
+
+def _desks(engine: RefundEngine, read: Callable[[Desk], float]) -> Iterator[tuple[Labels, float]]:
+    return (((network,), read(worker.desk)) for network, worker in engine.workers.items())
+
+
+def _held(engine: RefundEngine, read: Callable[[Desk], float]) -> Iterator[tuple[Labels, float]]:
+    """Of the keys that this process holds: what it knows of the others is old."""
+    return (((network,), read(worker.desk)) for network, worker in engine.workers.items() if worker.desk.lease.held)
+
+
+def _assets(engine: RefundEngine, read: Callable[[Desk, str], float]) -> Iterator[tuple[Labels, float]]:
+    for network, worker in engine.workers.items():
+        if worker.desk.lease.held:
+            for asset in worker.desk.chain.assets:
+                yield (network, asset), read(worker.desk, asset)

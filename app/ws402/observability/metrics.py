@@ -1,0 +1,278 @@
+"""Every metric, once. docs/metrics.md is written from here by docs/generate.py.
+
+Names follow Prometheus and OpenMetrics: prefix `ws402_`, base units, `_total` on counters (added by the exposition).
+Labels are few and bounded: network, asset, state, reason, code, method and the like; never a payer, a reference, a
+session or anything else that a client can choose. Amounts are smallest units (wei, lamports); a float holds them to 15
+digits, which is enough to watch; the ledger has them exactly. A process is one target: a gateway or server is never
+more than one process, and is scaled by replicas.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+
+from ws402.observability.instruments import MINUTES, SECONDS, SIZES, Counter, Gauge, Histogram
+
+PROCESS: Final = CollectorRegistry()
+"""What every process exports."""
+GATEWAY: Final = CollectorRegistry()
+"""What a gateway adds."""
+SERVER: Final = CollectorRegistry()
+"""What a WS402 server adds."""
+
+ProcessCollector(registry=PROCESS)
+PlatformCollector(registry=PROCESS)
+GCCollector(registry=PROCESS)
+
+
+def _counter(registry: CollectorRegistry, name: str, about: str, *labels: str) -> Counter:
+    return Counter([registry], name, about, labels)
+
+
+def _gauge(registry: CollectorRegistry, name: str, about: str, *labels: str) -> Gauge:
+    return Gauge([registry], name, about, labels)
+
+
+def _histogram(
+    registry: CollectorRegistry, name: str, about: str, *labels: str, bounds: Sequence[float] = SECONDS
+) -> Histogram:
+    return Histogram([registry], name, about, labels, bounds)
+
+
+# --- every process ---------------------------------------------------------------------------------------------------
+
+BUILD_INFO = _gauge(PROCESS, "ws402_build_info", "Always 1; its labels say what runs.", "component", "version")
+DRAINING = _gauge(PROCESS, "ws402_draining", "1 while the process takes no new work because it is going to end.")
+LOOP_LAG = _histogram(
+    PROCESS,
+    "ws402_event_loop_lag_seconds",
+    "How much later than planned the event loop woke, sampled twice a second: the process is saturated when it grows.",
+)
+LOG_RECORDS = _counter(PROCESS, "ws402_log_records", "Log records at warning and above.", "level")
+TRACES = _counter(PROCESS, "ws402_spans_exported", "Spans handed to the OTLP exporter.")
+
+# --- WS402 server: sessions ------------------------------------------------------------------------------------------
+
+SESSIONS_ACTIVE = _gauge(SERVER, "ws402_sessions_active", "Paid sessions that this server serves now.")
+SOCKETS_UNPAID = _gauge(SERVER, "ws402_sockets_unpaid", "Open sockets that have not paid yet.")
+SESSIONS_OPENED = _counter(SERVER, "ws402_sessions_opened", "Sessions that a payment opened here.")
+SESSIONS_RESUMED = _counter(SERVER, "ws402_sessions_resumed", "Sessions that were taken over here by a resume.")
+SESSIONS_ENDED = _counter(SERVER, "ws402_sessions_ended", "Sessions that ended or left here.", "reason")
+PROOFS_REFUSED = _counter(
+    SERVER, "ws402_proofs_refused", "Payment proofs and resumes that opened nothing, by the code told.", "code"
+)
+SESSION_OPEN_SECONDS = _histogram(
+    SERVER,
+    "ws402_session_open_seconds",
+    "From a payment proof or resume to session_started; includes waiting for the chain's confirmations.",
+)
+USAGE_UPDATES = _counter(SERVER, "ws402_usage_updates", "usage_update messages sent.")
+METERED_SECONDS = _counter(
+    SERVER, "ws402_metered_seconds", "Seconds of use that were metered here, counted when a session ends or leaves."
+)
+METERED_UNITS = _counter(
+    SERVER,
+    "ws402_metered_units",
+    "Smallest units consumed here, counted when a session ends or leaves.",
+    "network",
+    "asset",
+)
+TRANSFERRED_BYTES = _counter(
+    SERVER, "ws402_transferred_bytes", "Bytes of clients' messages and HTTP bodies, counted when a session ends."
+)
+MESSAGES = _counter(SERVER, "ws402_messages", "Messages of clients in sessions, counted when a session ends.")
+SETTLEMENTS_WAITING = _gauge(
+    SERVER, "ws402_settlements_waiting", "Ended sessions that the gateway has not answered for: it is away."
+)
+
+# --- WS402 server: its link to the gateway ---------------------------------------------------------------------------
+
+LINK_SECONDS = _histogram(
+    SERVER,
+    "ws402_gateway_link_seconds",
+    "One HTTP call to the gateway. Lanes: operations, verifications, waiting (verifications of payments that are not "
+    "confirmed; up to 2 s by design), single.",
+    "lane",
+)
+LINK_ERRORS = _counter(SERVER, "ws402_gateway_link_errors", "HTTP calls to the gateway that failed.", "code")
+LINK_BATCH = _histogram(
+    SERVER, "ws402_gateway_link_batch_operations", "Operations in one call to the gateway.", "lane", bounds=SIZES
+)
+LINK_QUEUE = _gauge(SERVER, "ws402_gateway_link_queue_operations", "Operations that wait for a call.", "lane")
+LINK_OPEN = _gauge(
+    SERVER, "ws402_gateway_link_breaker_open", "1 while the gateway is left alone after it failed repeatedly."
+)
+
+# --- gateway: payments -----------------------------------------------------------------------------------------------
+
+PAYMENTS_VERIFIED = _counter(
+    GATEWAY, "ws402_payments_verified", "Proofs that opened or topped up a session.", "network", "asset"
+)
+PAYMENTS_REJECTED = _counter(GATEWAY, "ws402_payments_rejected", "Proofs that were refused, by code.", "code")
+PAYMENT_VOLUME = _counter(
+    GATEWAY, "ws402_payment_volume_units", "Smallest units of verified payments.", "network", "asset"
+)
+PAYMENT_OPEN_SECONDS = _histogram(
+    GATEWAY,
+    "ws402_payment_open_seconds",
+    "From when a valid proof could be accepted (it had come, and the chain's clock had confirmed its payment) to its "
+    "answer: the objective is 2 s.",
+    "network",
+)
+RESPONSE_SECONDS = _histogram(
+    GATEWAY, "ws402_response_seconds", "Time to answer a call, by path and HTTP status.", "route", "code"
+)
+VERIFICATIONS_WAITING = _gauge(
+    GATEWAY, "ws402_verifications_waiting", "Verifications under way, mostly waiting for the chain."
+)
+BATCH_OPERATIONS = _histogram(
+    GATEWAY, "ws402_batch_operations", "Operations that shared one commit.", "batch", bounds=SIZES
+)
+BATCH_SECONDS = _histogram(GATEWAY, "ws402_batch_seconds", "One batch in the ledger, its commit included.", "batch")
+BATCH_QUEUE = _gauge(GATEWAY, "ws402_batch_queue_operations", "Operations that wait for the next batch.", "batch")
+INVOICES_OPEN = _gauge(GATEWAY, "ws402_invoices_open", "Invoices that can still be paid.", "network")
+LEDGER_SESSIONS = _gauge(
+    GATEWAY,
+    "ws402_ledger_sessions",
+    "Sessions in the ledger that have not ended: live or released.",
+    "network",
+    "state",
+)
+SESSIONS_SETTLED = _counter(
+    GATEWAY, "ws402_sessions_settled", "Settlements made; server_vanished: the gateway made it itself.", "reason"
+)
+
+# --- gateway: refunds ------------------------------------------------------------------------------------------------
+
+REFUNDS_ISSUED = _counter(
+    GATEWAY, "ws402_refunds_issued", "Debts to payers recorded, each delivered later.", "network", "asset"
+)
+REFUNDS_DELIVERED = _counter(GATEWAY, "ws402_refunds_delivered", "Refunds that are final on the chain.", "network")
+REFUNDS_FAILED = _counter(
+    GATEWAY, "ws402_refunds_failed", "Refunds held for an operator: the recipient cannot take them.", "network"
+)
+REFUNDS_CREDITED = _counter(
+    GATEWAY, "ws402_refunds_credited", "Refunds kept as credit, too small to send alone.", "network"
+)
+REFUND_DELIVERY_SECONDS = _histogram(
+    GATEWAY,
+    "ws402_refund_delivery_seconds",
+    "From when a refund was due (its payment final) to when its transaction was in a block: the objective is 300 s.",
+    "network",
+    bounds=MINUTES,
+)
+REFUND_TRANSACTIONS = _counter(
+    GATEWAY,
+    "ws402_refund_transactions",
+    "Refund transactions by event: signed, included, reverted, bumped, resent, refused, cancelled, reorged, foreign.",
+    "network",
+    "event",
+)
+REFUNDS_OPEN = _gauge(
+    GATEWAY,
+    "ws402_refunds_open",
+    "Refunds that are not final, by state; told by the lease's holder.",
+    "network",
+    "state",
+)
+REFUND_OLDEST = _gauge(
+    GATEWAY,
+    "ws402_refund_oldest_seconds",
+    "Age of the oldest refund in a state; told by the lease's holder.",
+    "network",
+    "state",
+)
+
+# --- gateway: signing keys -------------------------------------------------------------------------------------------
+
+LEASE_HELD = _gauge(
+    GATEWAY, "ws402_signer_lease_held", "1 in the gateway that signs a network's refunds; 0 in the others.", "network"
+)
+SIGNER_PAUSED = _gauge(
+    GATEWAY, "ws402_signer_paused", "1 while an operator or a fault keeps the key paused.", "network"
+)
+SIGNER_BALANCE = _gauge(GATEWAY, "ws402_signer_balance_units", "What the refund key holds.", "network", "asset")
+SIGNER_SHORT = _gauge(
+    GATEWAY, "ws402_signer_short_units", "What the refund key lacks for the refunds that are due.", "network", "asset"
+)
+SIGNER_PAYABLE = _gauge(
+    GATEWAY, "ws402_signer_refunds_payable", "Deliveries whose fee the key's coins still pay at today's fee.", "network"
+)
+SIGNER_LIMITED = _gauge(
+    GATEWAY, "ws402_signer_hourly_limit_reached", "1 while an hourly limit makes refunds wait.", "network", "asset"
+)
+NONCE_GAPS = _gauge(
+    GATEWAY,
+    "ws402_signer_nonce_gaps",
+    "Nonces below the ledger's next that no delivery has: all above them are stuck.",
+    "network",
+)
+
+# --- gateway: the ledger ---------------------------------------------------------------------------------------------
+
+ACCOUNT_UNITS = _gauge(
+    GATEWAY,
+    "ws402_ledger_account_units",
+    "What each account holds, such as credit, session_escrow, payer_due, refund_in_flight, revenue.",
+    "network",
+    "asset",
+    "account",
+)
+IMBALANCE = _gauge(
+    GATEWAY,
+    "ws402_ledger_imbalance_units",
+    "Absolute difference found by the audit, 0 or page. Checks: chain (books against our addresses), escrow (against "
+    "live sessions), owed (against unfinished refunds).",
+    "network",
+    "asset",
+    "check",
+)
+AUDIT_TIME = _gauge(GATEWAY, "ws402_ledger_audit_timestamp_seconds", "When the last audit was complete.")
+AUDIT_FAILURES = _counter(
+    GATEWAY, "ws402_ledger_audit_failures", "Audits that could not be completed: a chain or the database was away."
+)
+CONNECTIONS = _gauge(GATEWAY, "ws402_database_connections_used", "Connections to the database in use.")
+AUDIT_LOG_RECORDS = _counter(GATEWAY, "ws402_audit_log_records", "Records that this process added to the audit log.")
+AUDIT_LOG_TIME = _gauge(
+    GATEWAY, "ws402_audit_log_timestamp_seconds", "When this process last saw that all entries are in the audit log."
+)
+
+# --- gateway: chains -------------------------------------------------------------------------------------------------
+
+CHAIN_UP = _gauge(GATEWAY, "ws402_chain_up", "1 while the chain can be watched.", "network")
+CHAIN_HEAD = _gauge(GATEWAY, "ws402_chain_head_block", "Newest block in the ledger.", "network")
+CHAIN_FINAL = _gauge(GATEWAY, "ws402_chain_final_block", "Newest final block.", "network")
+CHAIN_LAG = _gauge(
+    GATEWAY, "ws402_chain_head_lag_seconds", "Now less the time of the newest block in the ledger.", "network"
+)
+CHAIN_REORGS = _counter(GATEWAY, "ws402_chain_reorgs", "Reorganisations that the watcher went through.", "network")
+RPC_CALLS = _counter(GATEWAY, "ws402_rpc_calls", "JSON-RPC calls sent.", "network", "method")
+RPC_ERRORS = _counter(
+    GATEWAY,
+    "ws402_rpc_errors",
+    "JSON-RPC calls that failed. Reasons: endpoint (no usable answer), reply (the node's own error).",
+    "network",
+    "method",
+    "reason",
+)
+RPC_SECONDS = _histogram(
+    GATEWAY,
+    "ws402_rpc_seconds",
+    "One HTTP request to an endpoint, by its method, or `batch`.",
+    "network",
+    "method",
+)
+
+# --- gateway: Vault and secrets --------------------------------------------------------------------------------------
+
+VAULT_LOGINS = _counter(GATEWAY, "ws402_vault_logins", "Logins at Vault: ok or error.", "result")
+VAULT_RENEWALS = _counter(GATEWAY, "ws402_vault_renewals", "Renewals of the Vault token: ok or error.", "result")
+VAULT_REMAINING = _gauge(GATEWAY, "ws402_vault_token_remaining_seconds", "How long the Vault token is still valid.")
+SECRET_VERSION = _gauge(GATEWAY, "ws402_secret_version", "Version in use of a secret in Vault.", "secret")
+SECRET_AGE = _gauge(GATEWAY, "ws402_secret_age_seconds", "How long ago this version of a secret was made.", "secret")
+SECRET_CHECKED = _gauge(
+    GATEWAY, "ws402_secret_checked_seconds", "How long ago a secret was last read with success.", "secret"
+)

@@ -1,0 +1,35 @@
+"""JSON-RPC calls to chains, as metrics show them; one way for every kind of chain."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+from ws402.observability import metrics
+
+Note = Callable[[Sequence[bool]], None]
+"""Takes, for each call in order, whether its answer was the node's own error."""
+
+
+@contextmanager
+def observed(network: str, methods: Sequence[str]) -> Iterator[Note]:
+    """Around one HTTP request with these calls. An exception means that the endpoint gave no usable answer."""
+    begun = time.perf_counter()
+    for method in methods:
+        metrics.RPC_CALLS.inc(network, method)
+
+    def note(failed: Sequence[bool]) -> None:
+        for method, error in zip(methods, failed, strict=False):
+            if error:
+                metrics.RPC_ERRORS.inc(network, method, "reply")
+
+    try:
+        yield note
+    except Exception:
+        for method in methods:
+            metrics.RPC_ERRORS.inc(network, method, "endpoint")
+        raise
+    finally:
+        name = methods[0] if len(set(methods)) == 1 else "batch"
+        metrics.RPC_SECONDS.of(network, name).observe(time.perf_counter() - begun)
