@@ -131,7 +131,8 @@ async def test_a_session_and_its_refund_are_told(stack: Stack, targets: dict[str
     assert gateway.value("ws402_chain_head_block", **base) > 0
     assert gateway.value("ws402_rpc_calls_total", method="eth_sendRawTransaction", **base) >= 1
     assert gateway.value("ws402_rpc_seconds_count", method="eth_sendRawTransaction", **base) >= 1
-    assert await gateway.reaches(1, "ws402_refunds_open", **base) == 1
+    assert await gateway.reaches(1, "ws402_refunds_delivered_total", **base) == 1
+    assert await gateway.reaches(0, "ws402_refunds_open", **base) == 0
     consumed = gateway.value("ws402_ledger_account_units", account="revenue", asset="ETH", **base)
     assert 0 < consumed < 10 * PRICE
     assert server.value("ws402_sessions_opened_total") == 1

@@ -96,7 +96,7 @@ class ViewRoutes:
             "ready": unready is None,
             "reason": unready,
             "networks": networks,
-            "reorgs": watcher.reorgs,
+            "reorgs": watcher.reorgs_by.total(),
             "unclaimed": len(await self._service.unclaimed()),
             **await self._views.counts(),
         }
