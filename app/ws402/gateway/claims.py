@@ -227,9 +227,9 @@ class Claims:
         if not isinstance(verdict, Binding):
             self._make_refundable(verdict.bound, row, batch, wanted=verdict.stray)
             return rejected(verdict.code, verdict.reason)
+        op.block_time, op.confirmations = row.block_time, chain.confirmations(row.asset, row.amount) or 1
         head = self._heads.get(invoice.network, 0)
-        op.block_time, op.confirmations = row.block_time, chain.confirmations(row.asset, row.amount)
-        if head - row.block + 1 < op.confirmations:
+        if head - row.block + 1 < chain.confirmations(row.asset, row.amount):
             return Missing(invoice.network, tx, invoice.recipient, row.amount, pending=True)
         if not op.agreed and row.amount > self._agree_above.get((row.network, row.asset), MAX_AMOUNT):
             return Missing(invoice.network, tx, invoice.recipient, row.amount, agree=True)

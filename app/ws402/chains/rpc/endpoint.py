@@ -38,9 +38,7 @@ class EndpointError(Exception):
 class Endpoint:
     """Calls one URL. The URL may hold an access key: only `name`, its host, is ever shown."""
 
-    def __init__(
-        self, url: str, http: httpx.AsyncClient, dialect: Dialect, seconds: float, network: str = ""
-    ) -> None:
+    def __init__(self, url: str, http: httpx.AsyncClient, dialect: Dialect, seconds: float, network: str = "") -> None:
         self.name = urlsplit(url).netloc.rpartition("@")[2]
         self._url = url
         self._network = network
