@@ -14,13 +14,17 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import parse_qs, urlsplit
 
+from solders.keypair import Keypair
 from websockets.asyncio.server import Server, ServerConnection, serve
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
 from websockets.http11 import Request, Response
 
+from ws402.money import to_decimal
+
 PRICE = 10**13
 RECIPIENT = "0x" + "0a" * 20
+SOLANA_RECIPIENT = str(Keypair.from_seed(bytes([7] * 32)).pubkey())
 END_SESSION = '{"type":"end_session"}'
 Script = Callable[["Peer"], Awaitable[None]]
 
@@ -46,7 +50,7 @@ class Peer:
         await self.send("session_started", **self.server.started | more)
 
     async def usage(self, seconds: int, consumed: int | None = None) -> None:
-        used = seconds * PRICE if consumed is None else consumed
+        used = seconds * int(self.server.started["pricePerSecond"]) if consumed is None else consumed
         paid = self.server.started["balance"]
         await self.send(
             "usage_update",
@@ -142,6 +146,28 @@ class ScriptedServer:
         details["data"] = tag
         details["eip681"] = f"ethereum:{RECIPIENT}@84532?value={details['amount']}&data={tag}"
         details["binding"] = ["tag", "signature", "legacy"]
+
+    def solana(self, schema: dict[str, Any], recipient: str = SOLANA_RECIPIENT) -> None:
+        """Ask for SOL instead, a lamport for each 10^6 wei; the reference is a fresh key."""
+        lamports = schema["paymentDetails"]["amount"] // 10**6
+        self.references[-1] = reference = str(Keypair().pubkey())
+        coins = to_decimal(lamports, 9)
+        schema["pricing"].update(pricePerSecond=PRICE // 10**6, currency="SOL", totalPrice=lamports)
+        schema["paymentDetails"] = {
+            "type": "solana",
+            "network": "solana-localnet",
+            "recipient": recipient,
+            "amount": lamports,
+            "amountSOL": coins,
+            "currency": "SOL",
+            "reference": reference,
+            "solanaPayURL": f"solana:{recipient}?amount={coins}&reference={reference}&label=WS402&message=A%20ticker",
+            "qrCode": "",
+            "expiresAt": int(time.time() * 1000) + 900_000,
+            "instructions": {"step1": "Pay."},
+            "claimToken": "claim",
+        }
+        self.started.update(balance=lamports, pricePerSecond=PRICE // 10**6)
 
     async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
         if request.headers.get("Upgrade", "").lower() == "websocket":

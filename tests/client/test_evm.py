@@ -11,13 +11,13 @@ from eth_account.signers.local import LocalAccount
 from tests.client.conftest import MakeWallet
 from tests.fixtures.evm import ETHER, Evm
 
-from ws402.client import EvmWallet, Inclusion, Offer, WalletError
+from ws402.client import EvmOffer, EvmWallet, Inclusion, WalletError
 
 PAYEE = "0x" + "0c" * 20
 
 
-def offer(evm: Evm, amount: int, *, token: str | None = None, data: str = "0x") -> Offer:
-    return Offer(
+def offer(evm: Evm, amount: int, *, token: str | None = None, data: str = "0x") -> EvmOffer:
+    return EvmOffer(
         resource_id="ticker",
         socket_url="ws://127.0.0.1",
         price_per_second=1,
@@ -34,7 +34,7 @@ def offer(evm: Evm, amount: int, *, token: str | None = None, data: str = "0x") 
         value=0 if token else amount,
         reference="r",
         claim_token=None,
-        wants_signature=False,
+        signed=False,
         expires_at=2**53,
         max_session_duration=1,
         name="Ticker",

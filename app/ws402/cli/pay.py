@@ -5,19 +5,18 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import stat
 import sys
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import click
 import httpx
 
-from ws402.cli.pay_output import NATIVE_DECIMALS, JsonOutput, Output, TextOutput
+from ws402.cli.pay_output import JsonOutput, Output, TextOutput
+from ws402.cli.pay_wallet import Means, choose, units, wallet_options
 from ws402.client import (
-    EvmWallet,
     Offer,
     OfferError,
     Options,
@@ -29,10 +28,11 @@ from ws402.client import (
     Session,
     SessionLostError,
     Store,
+    Wallet,
     WalletError,
     connect,
 )
-from ws402.client.policy import NATIVE, Policy
+from ws402.client.policy import NATIVE
 from ws402.errors import ConfigurationError, InvalidRequestError, WS402Error
 from ws402.money import from_decimal
 
@@ -73,20 +73,13 @@ class _Order:
 @click.option("--duration", default=300, show_default=True, type=click.IntRange(1), help="Seconds to pay for.")
 @click.option("--leave-after", type=click.FloatRange(0), metavar="SECONDS", help="End the session early.")
 @click.option("--resource", help="Which resource, when the address does not say it.")
-@click.option("--asset", default=NATIVE, show_default=True, help="'native', 'usdc' or a token's contract address.")
+@click.option("--asset", default=NATIVE, show_default=True, help="'native', 'usdc' or a token's address.")
 @click.option("--network", help="Pay on this network only; by default the one that the node serves.")
 @click.option(
     "--payee", "payees", multiple=True, metavar="ADDRESS", help="Who may be paid; may be given several times."
 )
 @click.option("--trust", is_flag=True, help="Pay a server that you meet for the first time, and remember its payee.")
-@click.option("--rpc", envvar="WS402_RPC_URL", metavar="URL", help="Your node's JSON-RPC, or set WS402_RPC_URL.")
-@click.option(
-    "--key-file",
-    type=click.Path(path_type=Path),
-    metavar="PATH",
-    help="File with your key in hex, or WS402_PRIVATE_KEY.",
-)
-@click.option("--max-fee-gwei", default=100, show_default=True, type=click.IntRange(1), help="Most to pay per gas.")
+@wallet_options
 @click.option("--store", type=click.Path(path_type=Path), metavar="PATH", help="File that remembers your payments.")
 @click.option("--payment-id", help="Name of this payment: it is made once, however often you try.")
 @click.option("--download", type=click.Path(path_type=Path), metavar="PATH", help="Save an HTTP resource here.")
@@ -104,21 +97,20 @@ def command(
     network: str | None,
     payees: tuple[str, ...],
     trust: bool,
-    rpc: str | None,
-    key_file: Path | None,
-    max_fee_gwei: int,
     store: Path | None,
     payment_id: str | None,
     download: Path | None,
     refund_wait: float,
     insecure: bool,
     as_json: bool,
+    **means: Any,
 ) -> None:
     """Pay for the resource at URL, stream it, and get back what was not used.
 
     URL is a WS402 server's address, such as https://host/#resource. The resource's messages go to standard output, the
-    meter to standard error. Ctrl-C ends the session and shows the refund. The key is read from a file or from
-    WS402_PRIVATE_KEY, never from the command line, which other users can see.
+    meter to standard error. Ctrl-C ends the session and shows the refund. Keys are read from files or variables,
+    never from the command line, which other users can see. Give a node and a key for EVM networks, for Solana, or for
+    both: the server's offer decides which of them pays.
 
     Exit status: 0 done, 1 other failure, 2 wrong usage, 3 refused before anything was paid, 4 paid but no session (the
     payment is remembered: run the same again), 5 the session broke off, 130 interrupted twice.
@@ -139,11 +131,9 @@ def command(
         refund_wait,
         insecure,
     )
-    output: Output = JsonOutput() if as_json else TextOutput(NATIVE_DECIMALS, "ETH")
+    output: Output = JsonOutput() if as_json else TextOutput(0, "")
     try:
-        if not rpc:
-            raise ConfigurationError("No node to pay through.", remedy="Give --rpc URL, or set WS402_RPC_URL.")
-        sys.exit(asyncio.run(_pay(order, rpc, _read_key(key_file, output), max_fee_gwei, output, as_json=as_json)))
+        sys.exit(asyncio.run(_pay(order, Means(**means), output, as_json=as_json)))
     except WS402Error as error:
         output.error(error)
         sys.exit(next((status for kind, status in _EXITS if isinstance(error, kind)), EXIT_ERROR))
@@ -154,35 +144,18 @@ def _default_store() -> Path:
     return Path(base) / "ws402" / "payments.db"
 
 
-def _read_key(path: Path | None, output: Output) -> str:
-    """Raises ConfigurationError; its text never has the key."""
-    if path is None:
-        key = os.environ.get("WS402_PRIVATE_KEY", "").strip()
-        if not key:
-            raise ConfigurationError(
-                "No key to pay with.", remedy="Put it into a file and give --key-file PATH, or set WS402_PRIVATE_KEY."
-            )
-        return key
-    digits = str(path).removeprefix("0x")
-    if len(digits) == 64 and all(each in "0123456789abcdefABCDEF" for each in digits):
-        raise ConfigurationError(
-            "--key-file was given a key, not a path: other users of this machine may have seen it.",
-            remedy="Move your money to a new key, and put that one into a file.",
-        )
+async def _pay(order: _Order, means: Means, output: Output, *, as_json: bool) -> int:
+    wallet = await choose(
+        means,
+        output.note,
+        url=order.url,
+        resource=order.resource,
+        duration=order.duration,
+        network=order.network,
+        insecure=order.insecure,
+    )
     try:
-        key = path.read_text().strip()
-        if stat.S_IMODE(path.stat().st_mode) & 0o077:
-            output.note(f"Warning: other users can read {path}; make it yours alone: chmod 600 {path}")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is no text"
-        raise ConfigurationError(f"The key file {path} cannot be read: {reason}.") from None
-    return key
-
-
-async def _pay(order: _Order, rpc: str, key: str, max_fee_gwei: int, output: Output, *, as_json: bool) -> int:
-    wallet = EvmWallet(rpc, key, max_fee_gwei=max_fee_gwei)
-    try:
-        decimals, symbol = await _units(order.asset, wallet)
+        decimals, symbol = await units(order.asset, wallet)
         if not as_json:
             output = TextOutput(decimals, symbol)
         return await _session(order, wallet, from_decimal(order.cap, decimals), output)
@@ -190,15 +163,7 @@ async def _pay(order: _Order, rpc: str, key: str, max_fee_gwei: int, output: Out
         await wallet.close()
 
 
-async def _units(asset: str, wallet: EvmWallet) -> tuple[int, str]:
-    """Decimal places and name of what the cap counts: from the token's own contract, not from the server."""
-    token = Policy(max_amount=1, asset=asset).token(await wallet.chain_id())
-    if token is None:
-        return NATIVE_DECIMALS, "ETH"
-    return await wallet.decimals(token), "USDC" if asset.lower() == "usdc" else token[:10] + "…"
-
-
-async def _session(order: _Order, wallet: EvmWallet, cap: int, output: Output) -> int:
+async def _session(order: _Order, wallet: Wallet, cap: int, output: Output) -> int:
     stop = asyncio.Event()
     _on_interrupt(stop)
 

@@ -13,7 +13,6 @@ from ws402.errors import WS402Error
 from ws402.money import to_decimal, wire_amount
 from ws402.protocol import BalanceLow, Draining, PaymentRejected, ServerMessage, UsageUpdate
 
-NATIVE_DECIMALS: Final = 18
 PLAIN_SECONDS: Final = 10
 """How often the meter is written where a line cannot be written over."""
 

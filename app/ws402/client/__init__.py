@@ -1,14 +1,15 @@
 """The paying client: `async with ws402.client.connect(url, wallet=…, max_amount=…) as session: …`.
 
-Importing this package needs nothing beyond the base installation; `EvmWallet` needs `pip install 'ws402[client]'`.
+Importing this package needs nothing beyond the base installation; the wallets need `pip install 'ws402[client]'`.
 """
 
-from ws402.client.connecting import Options, connect, connect_with_proof
+from ws402.client.connecting import Options, ask_offer, connect, connect_with_proof
 from ws402.client.errors import (
     NodeUnavailableError,
     OfferError,
     OverchargedError,
     PaymentBusyError,
+    PaymentExpiredError,
     PaymentFailedError,
     PaymentPendingError,
     PaymentRejectedError,
@@ -17,15 +18,17 @@ from ws402.client.errors import (
     WalletError,
 )
 from ws402.client.evm import EvmWallet
-from ws402.client.offer import Offer
+from ws402.client.offers import EvmOffer, Offer, SolanaOffer
 from ws402.client.policy import NATIVE
 from ws402.client.session import Session
+from ws402.client.solana import SolanaWallet
 from ws402.client.store import Payment, PaymentState, Store
 from ws402.client.usage import Refund, Settlement, Usage
 from ws402.client.wallet import Inclusion, SignedPayment, Wallet
 
 __all__ = [
     "NATIVE",
+    "EvmOffer",
     "EvmWallet",
     "Inclusion",
     "NodeUnavailableError",
@@ -35,6 +38,7 @@ __all__ = [
     "OverchargedError",
     "Payment",
     "PaymentBusyError",
+    "PaymentExpiredError",
     "PaymentFailedError",
     "PaymentPendingError",
     "PaymentRejectedError",
@@ -45,10 +49,13 @@ __all__ = [
     "SessionLostError",
     "Settlement",
     "SignedPayment",
+    "SolanaOffer",
+    "SolanaWallet",
     "Store",
     "Usage",
     "Wallet",
     "WalletError",
+    "ask_offer",
     "connect",
     "connect_with_proof",
 ]

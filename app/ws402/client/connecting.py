@@ -14,11 +14,17 @@ from typing import Final
 import httpx
 
 from ws402.client.channel import Channel
-from ws402.client.errors import OverchargedError, PaymentFailedError, PaymentRejectedError, SessionLostError
+from ws402.client.errors import (
+    OverchargedError,
+    PaymentExpiredError,
+    PaymentFailedError,
+    PaymentRejectedError,
+    SessionLostError,
+)
 from ws402.client.link import Link, RefusedError, UnreachableError
-from ws402.client.offer import Offer, fetch_offer, find_resource
+from ws402.client.offers import Offer, fetch_offer, find_resource
 from ws402.client.payment import Payer, proof_message, proof_of
-from ws402.client.policy import NATIVE, Policy
+from ws402.client.policy import NATIVE, Policy, normal_address
 from ws402.client.session import Session
 from ws402.client.store import Payment, PaymentState, Store
 from ws402.client.target import Target, parse_target, refuse_plaintext, socket_address
@@ -65,6 +71,16 @@ class Options:
     """Told why the client tries again."""
 
 
+async def ask_offer(
+    url: str, *, resource: str | None = None, duration: int = 300, allow_plaintext: bool = False
+) -> Offer:
+    """What a server asks for, without paying. Raises OfferError, PolicyError, InvalidRequestError, UnavailableError."""
+    target = parse_target(url, resource)
+    refuse_plaintext(target.base, allowed=allow_plaintext)
+    async with httpx.AsyncClient(timeout=30) as http:
+        return await fetch_offer(http, target, await find_resource(http, target), duration)
+
+
 @asynccontextmanager
 async def connect(
     url: str,
@@ -85,7 +101,7 @@ async def connect(
 ) -> AsyncIterator[Session]:
     """Pay for `duration` seconds of a resource and open its session; leaving the block ends it.
 
-    `max_amount` caps the whole session in smallest units of `asset` ('native', 'usdc' or a token's contract). The payee
+    `max_amount` caps the whole session in smallest units of `asset` ('native', 'usdc' or a token's address). The payee
     must be one of `payees`, or known from before, or met for the first time with `trust_first_use`. With a `store` in a
     file, a payment that a crash cut off from its session is used up first; with a `payment_id`, that payment is made
     once, however often this is called.
@@ -98,7 +114,7 @@ async def connect(
         max_amount=parse_amount(max_amount, field="max_amount"),
         asset=asset,
         network=network,
-        payees=frozenset(each.lower() for each in payees),
+        payees=frozenset(map(normal_address, payees)),
         trust_first_use=trust_first_use,
         max_price_per_second=max_price_per_second,
     )
@@ -150,7 +166,7 @@ async def connect_with_proof(
         sender=proof.sender or "",
         recipient="",
         network="",
-        chain_id=0,
+        chain="solana:" if proof.signature else "eip155:",
         asset="",
         token=None,
         amount=0,
@@ -161,7 +177,8 @@ async def connect_with_proof(
         expires_at=0,
         tx=proof.tx or "",
         raw="",
-        nonce=0,
+        nonce=None,
+        valid_until=None,
         created_at=int(time.time() * 1000),
     )
     session = await _Opener(target, payment, None, user_id, options).open()
@@ -185,8 +202,8 @@ async def _payment(
     if payment_id is not None:
         known = store.take(payment_id)
     else:
-        chain_id = await payer.wallet.chain_id()
-        known = store.take_open(target.base, resource_id, payer.wallet.address, chain_id)
+        chain = await payer.wallet.chain()
+        known = store.take_open(target.base, resource_id, payer.wallet.address, chain)
     if known is not None:
         if known.state is PaymentState.DONE:
             store.release(known)
@@ -196,7 +213,12 @@ async def _payment(
         if (known.base, known.resource_id) != (target.base, resource_id):
             store.release(known)
             raise ConflictError(f"The payment '{known.id}' is for {known.resource_id} at {known.base}.")
-        return known if known.state is PaymentState.PROVED else await payer.go_on(known)
+        if known.state is PaymentState.PROVED:
+            return known
+        try:
+            return await payer.go_on(known)
+        except PaymentExpiredError as error:
+            logger.info("paying anew: %s", error)
     offer = await fetch_offer(http, target, resource_id, duration)
     refuse_plaintext(offer.socket_url, allowed=options.allow_plaintext)
     await payer.check(offer)

@@ -23,9 +23,10 @@ class PolicyError(WS402Error):
 
 
 class WalletError(WS402Error):
-    """The wallet cannot pay: too little money, gas too dear, the node refuses. Nothing was paid.
+    """The wallet cannot pay: too little money, fees too high, the node refuses. Nothing was paid.
 
-    Codes: `insufficient_funds`, `fee_too_high`, `node_refused`, `nonce_taken`, `bad_key`.
+    Codes: `insufficient_funds`, `fee_too_high`, `node_refused`, `nonce_taken`, `wrong_network`; for tokens on Solana
+    `unknown_token`, `refused_token`, `wrong_decimals`, `no_token_account`.
     """
 
     code = "wallet"
@@ -53,6 +54,12 @@ class PaymentFailedError(WS402Error):
     """The transaction is on the chain but failed: only its fee is gone."""
 
     code = "payment_failed"
+
+
+class PaymentExpiredError(PaymentFailedError):
+    """The payment was in no block in time and never will be (Solana). Nothing was paid."""
+
+    code = "payment_expired"
 
 
 class PaymentRejectedError(WS402Error):

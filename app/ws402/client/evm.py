@@ -7,7 +7,8 @@ import time
 from typing import Any, Final
 
 from ws402.client.errors import WalletError
-from ws402.client.offer import Offer
+from ws402.client.offers import EvmOffer, Offer
+from ws402.client.offers.evm import NATIVE_DECIMALS
 from ws402.client.rpc import Rpc, RpcError
 from ws402.client.wallet import Inclusion, SignedPayment
 from ws402.errors import ConfigurationError
@@ -51,11 +52,11 @@ class EvmWallet:
         """Close connections."""
         await self._rpc.close()
 
-    async def chain_id(self) -> int:
+    async def chain(self) -> str:
         """The chain that the node serves."""
         if self._chain_id is None:
             self._chain_id = _number(await self._call("eth_chainId"))
-        return self._chain_id
+        return f"eip155:{self._chain_id}"
 
     async def balance(self, token: str | None = None) -> int:
         """What the account holds, in smallest units."""
@@ -64,14 +65,18 @@ class EvmWallet:
         data = _BALANCE_OF + self.address[2:].lower().rjust(64, "0")
         return _number(await self._call("eth_call", {"to": token, "data": data}, "latest"))
 
-    async def decimals(self, token: str) -> int:
+    async def decimals(self, token: str | None) -> int:
         """Decimal places of a token, as its contract says."""
+        if token is None:
+            return NATIVE_DECIMALS
         return _number(await self._call("eth_call", {"to": token, "data": _DECIMALS}, "latest"))
 
     async def sign(self, offer: Offer) -> SignedPayment:
         """Sign the payment. Raises WalletError when the account cannot pay it, or only at too high a fee."""
         from eth_utils.address import to_checksum_address  # noqa: PLC0415 - see above
 
+        if not isinstance(offer, EvmOffer):
+            raise WalletError(f"A wallet for EVM networks cannot pay on {offer.network}.", code="wrong_network")
         await self._check_balance(offer)
         call = {"from": self.address, "to": offer.to, "value": hex(offer.value), "data": offer.data}
         gas = _number(await self._call("eth_estimateGas", call))
@@ -190,7 +195,8 @@ class EvmWallet:
         return await self._call("eth_getTransactionByHash", payment.tx) is not None
 
     async def _nonce_taken(self, payment: SignedPayment, block: str = "latest") -> bool:
-        return _number(await self._call("eth_getTransactionCount", self.address, block)) > payment.nonce
+        count = _number(await self._call("eth_getTransactionCount", self.address, block))
+        return payment.nonce is not None and count > payment.nonce
 
     async def _nonce_lost(self, payment: SignedPayment) -> bool:
         """Whether another transaction holds the nonce for good; one that waits is given time to get into a block."""

@@ -7,23 +7,26 @@ from typing import Final
 
 from ws402.client.errors import (
     OfferError,
+    PaymentExpiredError,
     PaymentFailedError,
     PaymentPendingError,
     PaymentRejectedError,
     WalletError,
 )
-from ws402.client.offer import Offer
+from ws402.client.offers import Offer
 from ws402.client.policy import Policy
 from ws402.client.store import Payment, PaymentState, Store
 from ws402.client.wallet import Inclusion, SignedPayment, Wallet
 from ws402.protocol import PaymentProofMessage, Proof, RejectCode, payer_message
 
-NONCE_ATTEMPTS: Final = 5
-"""How often a payment is signed anew because another process pays from the same account."""
+ATTEMPTS: Final = 5
+"""How often a payment is signed anew: because another process pays from the same account, or none took it in time."""
 
 
 def proof_of(payment: Payment) -> Proof:
     """What the server wants to see."""
+    if payment.chain.startswith("solana:"):
+        return Proof(signature=payment.tx, reference=payment.reference, sender_wallet=payment.sender)
     return Proof(tx_hash=payment.tx, reference=payment.reference, sender_address=payment.sender)
 
 
@@ -48,8 +51,8 @@ class Payer:
         """Refuse an offer that has expired or breaks a limit. Raises OfferError, PolicyError."""
         if offer.expires_at <= time.time() * 1000:
             raise OfferError("The offer has expired already.", remedy="Check this machine's clock.")
-        chain_id = await self.wallet.chain_id()
-        self._policy.check(offer, origin=self._base, chain_id=chain_id, spent=spent, store=self.store)
+        chain = await self.wallet.chain()
+        self._policy.check(offer, origin=self._base, chain=chain, spent=spent, store=self.store)
 
     async def pay(self, offer: Offer, payment_id: str, *, spent: int = 0, top_up_of: str | None = None) -> Payment:
         """Pay an offer, or go on with what was paid under this id. Returns when the payment is in a block.
@@ -59,7 +62,8 @@ class Payer:
         """
         await self.check(offer, spent=spent)
         replaces: Payment | None = None
-        for _ in range(NONCE_ATTEMPTS):
+        lost: WalletError | PaymentExpiredError | None = None
+        for _ in range(ATTEMPTS):
             async with self.wallet.lock:
                 signed = await self.wallet.sign(offer)
                 payment = await self._payment(offer, signed, payment_id, top_up_of)
@@ -68,13 +72,19 @@ class Payer:
                     await self.wallet.send(_signed(payment))
                 except BaseException as error:
                     if isinstance(error, WalletError) and error.code == "nonce_taken":
-                        replaces = payment
+                        replaces, lost = payment, error
                         continue
                     self.store.release(payment)
                     raise
-            return await self.await_block(payment)
-        assert replaces is not None  # noqa: S101 - the loop ends here only after a lost nonce
+            try:
+                return await self.await_block(payment)
+            except PaymentExpiredError as error:
+                await self.check(offer, spent=spent)
+                replaces, lost = payment, error
+        assert replaces is not None  # noqa: S101 - the loop ends here only after a loss
         self.store.update(replaces, PaymentState.DONE)
+        if isinstance(lost, PaymentExpiredError):
+            raise lost
         raise WalletError(
             "Other transactions of the account came first, again and again.",
             remedy="Pay from an account that nobody else uses.",
@@ -93,16 +103,16 @@ class Payer:
     async def _send_again(self, payment: Payment) -> None:
         signed = _signed(payment)
         inclusion = await self.wallet.inclusion(signed, 0)
+        if inclusion in (Inclusion.PENDING, Inclusion.EXPIRED) and payment.expires_at <= time.time() * 1000:
+            # It may still wait at some node, or be too old for a node to remember: never pay anew under this id.
+            self.store.update(payment, PaymentState.DONE)
+            raise PaymentRejectedError(
+                f"The payment {payment.tx} was not in a block when its invoice expired.",
+                remedy="Should it get into one, the gateway refunds it. Use another payment id.",
+                proof=proof_of(payment),
+                code=RejectCode.INVOICE_EXPIRED,
+            )
         if inclusion is Inclusion.PENDING:
-            if payment.expires_at <= time.time() * 1000:
-                # It may still wait at some node: it must not be paid anew under this id.
-                self.store.update(payment, PaymentState.DONE)
-                raise PaymentRejectedError(
-                    f"The payment {payment.tx} was not in a block when its invoice expired.",
-                    remedy="Should it get into one, the gateway refunds it. Use another payment id.",
-                    proof=proof_of(payment),
-                    code=RejectCode.INVOICE_EXPIRED,
-                )
             self._policy.check_again(payment)
             async with self.wallet.lock:
                 try:
@@ -136,6 +146,12 @@ class Payer:
                 raise PaymentFailedError(
                     f"The payment {payment.tx} failed on the chain; only its fee is gone.", remedy="Try again."
                 )
+            case Inclusion.EXPIRED:
+                self.store.forget(payment)
+                raise PaymentExpiredError(
+                    f"The payment {payment.tx} was in no block in time, and never will be; nothing was paid.",
+                    remedy="Try again.",
+                )
             case Inclusion.REPLACED:
                 self.store.update(payment, PaymentState.DONE)
                 raise PaymentFailedError(
@@ -157,7 +173,7 @@ class Payer:
             sender=self.wallet.address,
             recipient=offer.recipient,
             network=offer.network,
-            chain_id=offer.chain_id,
+            chain=await self.wallet.chain(),
             asset=offer.symbol,
             token=offer.token,
             amount=offer.amount,
@@ -169,10 +185,11 @@ class Payer:
             tx=signed.tx,
             raw=signed.raw,
             nonce=signed.nonce,
+            valid_until=signed.valid_until,
             created_at=int(time.time() * 1000),
             top_up_of=top_up_of,
         )
 
 
 def _signed(payment: Payment) -> SignedPayment:
-    return SignedPayment(tx=payment.tx, raw=payment.raw, nonce=payment.nonce)
+    return SignedPayment(tx=payment.tx, raw=payment.raw, nonce=payment.nonce, valid_until=payment.valid_until)

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from ws402.client.errors import PolicyError
-from ws402.client.offer import Offer, is_address
+from ws402.client.offers import Offer
+from ws402.client.offers.evm import is_address
+from ws402.client.offers.solana import SOLANA_CHAINS, is_key
 from ws402.client.store import Payment, Store
 from ws402.errors import InvalidRequestError
 
@@ -14,10 +16,12 @@ NATIVE: Final = "native"
 """The network's own coin."""
 
 USDC: Final = {
-    8453: "0x833589fcd6edb6e08f4c7c32d4f71b54bda02913",
-    84532: "0x036cbd53842c5426634e7929541ec2318f3dcf7e",
+    "eip155:8453": "0x833589fcd6edb6e08f4c7c32d4f71b54bda02913",
+    "eip155:84532": "0x036cbd53842c5426634e7929541ec2318f3dcf7e",
+    SOLANA_CHAINS["solana"]: "EPjFWdd5AufqSSqeM2qN1xzybapC8G4wEGGkZwyTDt1v",
+    SOLANA_CHAINS["solana-devnet"]: "4zMMC9srt5Ri5X14GAgXhaHii3GnPAERYPJgZJDncDU",
 }
-"""Circle's USDC by chain id (https://developers.circle.com/stablecoins/usdc-contract-addresses)."""
+"""Circle's USDC by chain (https://developers.circle.com/stablecoins/usdc-contract-addresses)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,24 +31,24 @@ class Policy:
     max_amount: int
     """Smallest units of `asset` for the whole session, top-ups included."""
     asset: str = NATIVE
-    """'native', 'usdc', or a token's contract address: a cap means nothing without its unit."""
+    """'native', 'usdc', or a token's contract or mint: a cap means nothing without its unit."""
     network: str | None = None
     """Name of the only network to pay on; by default the one that the wallet is on."""
     payees: frozenset[str] = field(default_factory=frozenset)
-    """Addresses that may be paid, lower case. Empty: `trust_first_use` decides."""
+    """Addresses that may be paid, EVM's in lower case. Empty: `trust_first_use` decides."""
     trust_first_use: bool = False
     """Pay a server's payee at the first meeting, remember it, and refuse another one later."""
     max_price_per_second: int | None = None
 
-    def check(self, offer: Offer, *, origin: str, chain_id: int, spent: int, store: Store) -> None:
+    def check(self, offer: Offer, *, origin: str, chain: str, spent: int, store: Store) -> None:
         """Refuse an offer that breaks a limit. `spent` is what this session has cost already. Raises PolicyError."""
-        if offer.chain_id != chain_id or self.network not in (None, offer.network):
+        if not offer.is_on(chain) or self.network not in (None, offer.network):
             raise PolicyError(
-                f"The server wants to be paid on {offer.network} (chain {offer.chain_id}).",
-                remedy=f"Your wallet is on chain {chain_id}{f', limited to {self.network}' if self.network else ''}.",
+                f"The server wants to be paid on {offer.network} ({offer.chain}).",
+                remedy=f"Your wallet is on {chain}{f', limited to {self.network}' if self.network else ''}.",
                 code="network_refused",
             )
-        if offer.token != self.token(chain_id):
+        if offer.token != self.token(chain):
             raise PolicyError(
                 f"The server wants {offer.symbol} ({offer.token or 'the network coin'}).",
                 remedy=f"You allow only '{self.asset}'.",
@@ -65,29 +69,26 @@ class Policy:
 
     def check_again(self, payment: Payment) -> None:
         """Before a payment from earlier is sent again: today's limits count. Raises PolicyError."""
-        if payment.amount > self.max_amount or payment.token != self.token(payment.chain_id):
+        if payment.amount > self.max_amount or payment.token != self.token(payment.chain):
             raise PolicyError(
                 f"A payment of {payment.amount} smallest units of {payment.asset} from before is not sent yet.",
                 remedy="Your limits forbid it now: allow it, or use another store or payment id.",
                 code="over_cap",
             )
 
-    def token(self, chain_id: int) -> str | None:
+    def token(self, chain: str) -> str | None:
         """The contract that `asset` means on a chain. Raises PolicyError where it means none, InvalidRequestError."""
-        asset = self.asset.lower()
-        if asset == NATIVE:
+        if self.asset.lower() == NATIVE:
             return None
-        if asset == "usdc":
-            if chain_id not in USDC:
-                raise PolicyError(
-                    f"USDC is not known on chain {chain_id}.", remedy="Give the token's contract address."
-                )
-            return USDC[chain_id]
-        if not is_address(asset):
+        if self.asset.lower() == "usdc":
+            if chain not in USDC:
+                raise PolicyError(f"USDC is not known on {chain}.", remedy="Give the token's address.")
+            return USDC[chain]
+        if not (is_key(self.asset) if chain.startswith("solana:") else is_address(self.asset)):
             raise InvalidRequestError(
-                f"'{self.asset}' is no asset.", remedy="Use 'native', 'usdc' or a contract's address."
+                f"'{self.asset}' is no asset of {chain}.", remedy="Use 'native', 'usdc' or the token's address."
             )
-        return asset
+        return normal_address(self.asset)
 
     def _check_payee(self, offer: Offer, origin: str, store: Store) -> None:
         if self.payees:
@@ -111,3 +112,8 @@ class Policy:
                 code="payee_changed",
             )
         store.remember_payee(origin, offer.network, offer.recipient)
+
+
+def normal_address(address: str) -> str:
+    """One spelling: EVM's in lower case; base58 means another key in another case."""
+    return address.lower() if is_address(address) else address

@@ -13,7 +13,7 @@ import msgspec
 from ws402.client.channel import Channel
 from ws402.client.errors import OfferError, PaymentRejectedError, SessionLostError
 from ws402.client.link import backoff
-from ws402.client.offer import fetch_offer, get_json
+from ws402.client.offers import fetch_offer, get_json
 from ws402.client.payment import Payer, proof_message, proof_of
 from ws402.client.store import Payment, PaymentState
 from ws402.client.target import Target, TopUp

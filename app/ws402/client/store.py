@@ -27,10 +27,10 @@ LEASE_SECONDS: Final = 60
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS payments (
   id TEXT PRIMARY KEY, state TEXT NOT NULL, base TEXT NOT NULL, resource_id TEXT NOT NULL, socket_url TEXT NOT NULL,
-  sender TEXT NOT NULL, recipient TEXT NOT NULL, network TEXT NOT NULL, chain_id INTEGER NOT NULL,
+  sender TEXT NOT NULL, recipient TEXT NOT NULL, network TEXT NOT NULL, chain TEXT NOT NULL,
   asset TEXT NOT NULL, token TEXT,
   amount TEXT NOT NULL, price_per_second TEXT NOT NULL, reference TEXT NOT NULL, claim_token TEXT, signature TEXT,
-  expires_at INTEGER NOT NULL, tx TEXT NOT NULL UNIQUE, raw TEXT NOT NULL, nonce INTEGER NOT NULL,
+  expires_at INTEGER NOT NULL, tx TEXT NOT NULL UNIQUE, raw TEXT NOT NULL, nonce INTEGER, valid_until INTEGER,
   created_at INTEGER NOT NULL, top_up_of TEXT,
   session_id TEXT, resume_token TEXT, holder TEXT NOT NULL, held_until REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS open_payments ON payments (base, resource_id, sender) WHERE state <> 'done';
@@ -61,7 +61,8 @@ class Payment:
     sender: str
     recipient: str
     network: str
-    chain_id: int
+    chain: str
+    """CAIP-2."""
     asset: str
     """Symbol, for people."""
     token: str | None
@@ -75,8 +76,10 @@ class Payment:
     expires_at: int
     tx: str
     raw: str = field(repr=False)
-    """Hex of the signed transaction."""
-    nonce: int
+    """The signed transaction, as its chain's nodes take it."""
+    nonce: int | None
+    valid_until: int | None
+    """See `SignedPayment`."""
     created_at: int
     top_up_of: str | None = None
     state: PaymentState = PaymentState.SIGNED
@@ -154,14 +157,14 @@ class Store:
             self._hold(payment_id)
             return _payment(row)
 
-    def take_open(self, base: str, resource_id: str, sender: str, chain_id: int) -> Payment | None:
+    def take_open(self, base: str, resource_id: str, sender: str, chain: str) -> Payment | None:
         """A payment to this server that nobody uses and that may still give a session: what a crash left behind."""
         query = (
-            "SELECT * FROM payments WHERE base = ? AND resource_id = ? AND sender = ? AND chain_id = ?"
+            "SELECT * FROM payments WHERE base = ? AND resource_id = ? AND sender = ? AND chain = ?"
             " AND state <> 'done' AND top_up_of IS NULL ORDER BY created_at"
         )
         with self._exclusive():
-            for row in self._db.execute(query, (base, resource_id, sender, chain_id)).fetchall():
+            for row in self._db.execute(query, (base, resource_id, sender, chain)).fetchall():
                 if self._free(row):
                     self._hold(row["id"])
                     return _payment(row)
@@ -197,6 +200,10 @@ class Store:
             "UPDATE payments SET state = ?, session_id = ?, resume_token = ?, held_until = ? WHERE id = ?",
             (state, payment.session_id, payment.resume_token, _lease(), payment.id),
         )
+
+    def forget(self, payment: Payment) -> None:
+        """Drop a payment that was never made and never will be; its id is free again."""
+        self._db.execute("DELETE FROM payments WHERE id = ? AND tx = ?", (payment.id, payment.tx))
 
     def renew(self, payment: Payment) -> None:
         """Keep it for this session a while longer."""

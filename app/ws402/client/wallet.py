@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol
 
-from ws402.client.offer import Offer
+from ws402.client.offers import Offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,7 +16,10 @@ class SignedPayment:
 
     tx: str
     raw: str = field(repr=False)
-    nonce: int
+    nonce: int | None = None
+    """EVM: the account's."""
+    valid_until: int | None = None
+    """Solana: the last block height at which it can be in a block."""
 
 
 class Inclusion(StrEnum):
@@ -29,10 +32,12 @@ class Inclusion(StrEnum):
     """In a block, without effect."""
     REPLACED = "replaced"
     """Never to be in a block: another transaction of the account has taken its nonce."""
+    EXPIRED = "expired"
+    """Never to be in a block, and in none: the final chain is past its last block height and does not have it."""
 
 
 class Wallet(Protocol):
-    """One account on one network. `lock` is held from `sign` to `send`, for both depend on the account's nonce.
+    """One account on one network. `lock` is held from `sign` to `send`, for both may depend on the account's nonce.
 
     All but `address` and `lock` may raise NodeUnavailableError.
     """
@@ -41,8 +46,8 @@ class Wallet(Protocol):
     """As proofs name it."""
     lock: asyncio.Lock
 
-    async def chain_id(self) -> int:
-        """The chain that the wallet is on."""
+    async def chain(self) -> str:
+        """The chain that the wallet's node serves (CAIP-2)."""
 
     async def sign(self, offer: Offer) -> SignedPayment:
         """Sign what the offer asks for, sending nothing. Raises WalletError."""
@@ -54,7 +59,10 @@ class Wallet(Protocol):
         """Where it is, waiting at most this long for a block."""
 
     async def sign_message(self, text: str) -> str | None:
-        """Signature over a text (EIP-191), or None when the wallet cannot."""
+        """Signature over a text as the chain's wallets make it, or None when the wallet cannot."""
+
+    async def decimals(self, token: str | None) -> int:
+        """Decimal places of a token by the chain itself, or of the network's own coin."""
 
     async def received(self, tx: str, recipient: str, amount: int, token: str | None) -> bool:
         """Whether the chain shows that `tx` paid at least `amount` to `recipient`."""

@@ -41,7 +41,10 @@ class EvmPaymentDetails(Details, kw_only=True, tag_field="type", tag="base"):
 
 
 class SolanaPaymentDetails(Details, kw_only=True, tag_field="type", tag="solana"):
-    """Payment details of Solana; `reference` is a base58 public key that the transfer instruction must list."""
+    """Payment details of Solana; `reference` is a base58 public key that the transfer instruction must list.
+
+    `amount_sol` is the amount in whole coins of whatever is asked for, as the link has it.
+    """
 
     amount_sol: str = msgspec.field(name="amountSOL")
     solana_pay_url: str = msgspec.field(name="solanaPayURL")

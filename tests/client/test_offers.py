@@ -130,7 +130,7 @@ async def test_a47_the_payers_limits_hold(
 
 async def test_a47_an_offer_on_another_chain_is_refused(scripted: ScriptedServer, wallet: EvmWallet) -> None:
     scripted.change = lambda schema: schema["paymentDetails"].update(network="base", chainId=8453)
-    await refuse(scripted.url, wallet, PolicyError, "chain 8453")
+    await refuse(scripted.url, wallet, PolicyError, "eip155:8453")
 
 
 async def test_a47_a_known_server_cannot_name_another_payee(scripted: ScriptedServer, wallet: EvmWallet) -> None:
@@ -199,24 +199,11 @@ async def test_an_expired_offer_is_not_paid(scripted: ScriptedServer, wallet: Ev
     await refuse(scripted.url, wallet, OfferError, "expired")
 
 
-async def test_a_resource_paid_on_solana_is_said_to_be_unsupported(scripted: ScriptedServer, wallet: EvmWallet) -> None:
-    def solana(schema: dict[str, Any]) -> None:
-        schema["paymentDetails"] = {
-            "type": "solana",
-            "network": "solana",
-            "recipient": "x",
-            "amount": 1,
-            "amountSOL": "0.1",
-            "currency": "SOL",
-            "reference": "r",
-            "solanaPayURL": "solana:x",
-            "qrCode": "",
-            "expiresAt": 1,
-            "instructions": {},
-        }
-
-    scripted.change = solana
-    await refuse(scripted.url, wallet, OfferError, "Solana")
+async def test_a_resource_paid_on_solana_is_refused_by_a_wallet_for_evm_networks(
+    scripted: ScriptedServer, wallet: EvmWallet
+) -> None:
+    scripted.change = scripted.solana
+    await refuse(scripted.url, wallet, PolicyError, "paid on solana-localnet")
 
 
 async def test_an_unencrypted_server_elsewhere_is_refused_before_it_is_asked(wallet: EvmWallet) -> None:

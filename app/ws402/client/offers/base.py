@@ -1,0 +1,59 @@
+"""What all offers have, and how a contradiction is told."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+
+from ws402.client.errors import OfferError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """What a schema says on every chain. Amounts are smallest units; times milliseconds since the epoch."""
+
+    resource_id: str
+    socket_url: str
+    price_per_second: int
+    duration: int
+    """Seconds."""
+    amount: int
+    network: str
+    reference: str
+    claim_token: str | None
+    expires_at: int
+    max_session_duration: int
+    name: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Offer(Terms, ABC):
+    """What to pay, to whom and for what."""
+
+    recipient: str
+    """In the chain's one spelling: EVM addresses in lower case."""
+    token: str | None
+    """Token contract or mint, spelled as `recipient`; None for the network's own coin."""
+    symbol: str
+    decimals: int | None
+    """Decimal places as the server says; None when it does not. For showing only."""
+
+    @property
+    @abstractmethod
+    def chain(self) -> str:
+        """The chain to pay on (CAIP-2), for people where it is a private one."""
+
+    @abstractmethod
+    def is_on(self, chain: str) -> bool:
+        """Whether a wallet of this chain (CAIP-2) pays on the right one."""
+
+    @property
+    def wants_signature(self) -> bool:
+        """Whether the payer's signature is what ties the payment to the invoice."""
+        return False
+
+
+def same(what: str, got: object, wanted: object) -> None:
+    """Raises OfferError unless both are equal."""
+    if got != wanted:
+        raise OfferError(f"The schema's {what} is {got!r}, not {wanted!r} as it must be.")

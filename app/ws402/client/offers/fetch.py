@@ -1,0 +1,131 @@
+"""Asks a server for an offer. What passes here is safe to show and compare."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from typing import Final
+from urllib.parse import urlsplit
+
+import httpx
+import msgspec
+
+from ws402.client.errors import OfferError
+from ws402.client.offers.base import Offer, Terms, same
+from ws402.client.offers.evm import evm_offer
+from ws402.client.offers.solana import solana_offer
+from ws402.client.target import Target, TopUp
+from ws402.errors import InvalidRequestError, UnavailableError
+from ws402.money import AmountError, parse_amount
+from ws402.protocol import ErrorResponse, ResourceListing, SchemaResponse, SolanaPaymentDetails
+
+ATTEMPTS: Final = 4
+SALT_FRACTION: Final = 1000
+"""A gateway may ask for a little more than price × time, to tell equal payments apart: at most 1/1000, and it is
+credited like the rest."""
+
+
+async def get_json(http: httpx.AsyncClient, url: str) -> bytes:
+    """GET with retries where repeating may help. Raises UnavailableError, InvalidRequestError."""
+    problem = ""
+    for attempt in range(ATTEMPTS):
+        if attempt:
+            await asyncio.sleep(random.uniform(0, 0.3 * 2**attempt))  # noqa: S311 - spreads load, hides nothing
+        try:
+            answer = await http.get(url)
+        except httpx.TransportError as error:
+            problem = f"{urlsplit(url).netloc} does not answer ({type(error).__name__})"
+            continue
+        if answer.is_success:
+            return answer.content
+        problem = f"{urlsplit(url).netloc} answers {answer.status_code}{_reason(answer.content)}"
+        if answer.status_code < 500 and answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+            raise InvalidRequestError(f"{problem}.", remedy="Check the address and the resource's name.")
+    raise UnavailableError(f"{problem}.", remedy="Check the address, or try again later.")
+
+
+async def find_resource(http: httpx.AsyncClient, target: Target) -> str:
+    """The resource that the address names, or the only one that the server sells."""
+    if target.resource_id:
+        return target.resource_id
+    body = await get_json(http, target.resources_url)
+    try:
+        listing = _listing(body)
+    except msgspec.DecodeError as error:
+        raise OfferError(f"{target.base} does not list its resources ({error}).") from error
+    if len(listing) == 1:
+        return listing[0].id
+    names = ", ".join(each.id for each in listing[:20]) or "none"
+    raise InvalidRequestError(
+        f"{target.base} sells {len(listing)} resources: {names}.",
+        remedy=f"Name one, such as {target.base}/#{listing[0].id if listing else 'resource'}.",
+    )
+
+
+def _listing(body: bytes) -> list[ResourceListing]:
+    raw = msgspec.json.decode(body)
+    return msgspec.convert(raw["resources"] if isinstance(raw, dict) else raw, list[ResourceListing])
+
+
+async def fetch_offer(
+    http: httpx.AsyncClient, target: Target, resource_id: str, duration: int, top_up: TopUp | None = None
+) -> Offer:
+    """Ask for an invoice and check it. Raises OfferError, UnavailableError, InvalidRequestError."""
+    body = await get_json(http, target.schema_url(resource_id, duration, top_up))
+    try:
+        schema = msgspec.json.decode(body, type=SchemaResponse)
+    except msgspec.DecodeError as error:
+        raise OfferError(f"The schema of '{resource_id}' cannot be read: {error}.") from error
+    return check_schema(schema, resource_id, duration)
+
+
+def check_schema(schema: SchemaResponse, resource_id: str, duration: int) -> Offer:
+    """Turn a schema into an offer; every contradiction in it is refused, none is resolved. Raises OfferError."""
+    details = schema.payment_details
+    if schema.protocol != "ws402":
+        raise OfferError(f"The server speaks '{schema.protocol}', not 'ws402'.")
+    same("resource", schema.resource_id, resource_id)
+    same("duration", schema.pricing.estimated_duration, duration)
+    try:
+        price = parse_amount(schema.pricing.price_per_second, field="pricePerSecond")
+        amount = parse_amount(details.amount)
+        if details.price_per_second is not None:
+            same("pricePerSecond", parse_amount(details.price_per_second), price)
+        most = price * duration
+        if amount > most + most // SALT_FRACTION:
+            raise OfferError(f"The server asks for {amount}, but {duration} s at {price} a second cost {most}.")
+        terms = Terms(
+            resource_id=resource_id,
+            socket_url=_socket(schema.websocket_endpoint),
+            price_per_second=price,
+            duration=duration,
+            amount=amount,
+            network=details.network,
+            reference=details.reference,
+            claim_token=details.claim_token,
+            expires_at=details.expires_at,
+            max_session_duration=schema.max_session_duration,
+            name=schema.resource_info.name if schema.resource_info else resource_id,
+        )
+        if isinstance(details, SolanaPaymentDetails):
+            return solana_offer(terms, details)
+        return evm_offer(terms, details)
+    except AmountError as error:
+        raise OfferError(f"The schema has an impossible amount: {error.message}") from error
+
+
+def _socket(endpoint: str) -> str:
+    parts = urlsplit(endpoint)
+    if parts.scheme not in ("ws", "wss") or not parts.hostname or parts.username or parts.password:
+        raise OfferError("The schema's websocketEndpoint is not the address of a socket.")
+    return endpoint
+
+
+def _reason(body: bytes) -> str:
+    """What a WS402 server says about an error, bounded: it is somebody else's text."""
+    try:
+        error = msgspec.json.decode(body, type=ErrorResponse)
+    except msgspec.DecodeError:
+        return ""
+    text = " ".join(filter(None, (error.message, error.remedy)))
+    return f": {text.rstrip('.')[:300]}"
