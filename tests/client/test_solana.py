@@ -10,8 +10,10 @@ from typing import Any
 
 import pytest
 from solders.keypair import Keypair
+from solders.pubkey import Pubkey
 from solders.transaction import Transaction
-from tests.fixtures.solana import SOL, Mint, Solana, key_file
+from tests.fixtures.solana import SOL, Solana, pay
+from tests.fixtures.solana_tokens import Mint, key_file
 
 from ws402.client import Inclusion, SignedPayment, SolanaOffer, SolanaWallet, WalletError
 from ws402.errors import ConfigurationError
@@ -73,7 +75,7 @@ def wallet(make: MakeSolanaWallet, account: Keypair) -> SolanaWallet:
 async def test_a_payment_lists_the_reference_and_can_be_sent_again_and_is_one(
     solana: Solana, wallet: SolanaWallet, payee: str
 ) -> None:
-    before = solana.balance(payee)
+    before = solana.balance(Pubkey.from_string(payee))
     wanted = offer(payee, 1_000_000, memo="ws402:memo")
     payment = await wallet.sign(wanted)
     assert payment.raw not in repr(payment)
@@ -81,7 +83,7 @@ async def test_a_payment_lists_the_reference_and_can_be_sent_again_and_is_one(
         await wallet.send(payment)
     assert await wallet.inclusion(payment, 20) is Inclusion.INCLUDED
     await wallet.send(payment)
-    assert solana.balance(payee) - before == 1_000_000
+    assert solana.balance(Pubkey.from_string(payee)) - before == 1_000_000
     message = solana.transaction(payment.tx)["transaction"]["message"]
     *_, memo, transfer = message["instructions"]
     keys = message["accountKeys"]
@@ -95,7 +97,7 @@ async def test_a_payment_lists_the_reference_and_can_be_sent_again_and_is_one(
 async def test_tokens_are_paid_from_the_associated_account_and_found(
     solana: Solana, wallet: SolanaWallet, payee: str, *, token_2022: bool
 ) -> None:
-    mint = solana.mint(6, token_2022=token_2022)
+    mint = Mint(solana, token_2022=token_2022)
     mint.open(wallet.address)
     mint.give(wallet.address, 5_000_000)
     assert await wallet.decimals(mint.address) == 6
@@ -124,7 +126,8 @@ async def refused(wallet: SolanaWallet, asked: SolanaOffer, code: str) -> None:
 
 
 async def test_a_refund_is_found_only_where_it_was_paid(solana: Solana, wallet: SolanaWallet, payee: str) -> None:
-    tx = solana.send(solana.account(), wallet.address, 700_000)
+    giver = solana.account()
+    tx = solana.send([pay(giver, Pubkey.from_string(wallet.address), 700_000)], giver)
     assert await wallet.received(tx, wallet.address, 700_000, None)
     assert not await wallet.received(tx, wallet.address, 700_001, None)
     assert not await wallet.received(tx, payee, 1, None)
@@ -161,18 +164,18 @@ async def test_a_payment_that_the_network_forgot_is_sent_again(
         async def send(self, payment: SignedPayment) -> None:
             """It is lost on the way."""
 
-    before = solana.balance(payee)
+    before = solana.balance(Pubkey.from_string(payee))
     wallet = make(account, kind=Forgetful)
     payment = await wallet.sign(offer(payee, 1_000_000))
     await wallet.send(payment)
     assert await wallet.inclusion(payment, 20) is Inclusion.INCLUDED
-    assert solana.balance(payee) - before == 1_000_000
+    assert solana.balance(Pubkey.from_string(payee)) - before == 1_000_000
 
 
 async def test_a_failed_payment_is_told(solana: Solana, wallet: SolanaWallet, account: Keypair, payee: str) -> None:
     """Its money goes elsewhere between the signing and the block."""
     payment = await wallet.sign(offer(payee, SOL))
-    await asyncio.to_thread(solana.send, account, payee, SOL)
+    await asyncio.to_thread(solana.send, [pay(account, Pubkey.from_string(payee), SOL)], account)
     with pytest.raises(WalletError) as error:
         await wallet.send(payment)
     assert error.value.code == "node_refused"
@@ -217,7 +220,7 @@ def test_keys_are_read_in_every_usual_spelling_and_never_shown() -> None:
 
 async def test_a_token_that_takes_a_fee_of_its_own_is_refused(solana: Solana, wallet: SolanaWallet, payee: str) -> None:
     """Less would arrive than was sent (Token-2022's transfer fee)."""
-    mint: Mint = solana.mint(6, token_2022=True, transfer_fee=True)
+    mint = Mint(solana, transfer_fee=True)
     await refused(wallet, offer(payee, 1, token=mint.address, coins="0.000001"), "refused_token")
 
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 from solders.keypair import Keypair
 from tests.client.scripted import PRICE, SOLANA_RECIPIENT, ScriptedServer
-from tests.fixtures.solana import SOL, Solana, key_file
+from tests.fixtures.solana import SOL, Solana
+from tests.fixtures.solana_tokens import key_file
 
 from ws402.client import (
     Inclusion,
