@@ -24,7 +24,7 @@ def settings(resources: list[dict[str, Any]] | None = None, **more: Any) -> Serv
     return ServerSettings(
         port=0,
         provider="mock",
-        resources=[ResourceSettings(**each) for each in resources or [TICKER]],
+        resources=[] if "resources_file" in more else [ResourceSettings(**each) for each in resources or [TICKER]],
         **{"update_interval": 100, "checkpoint_seconds": 60, "drain_seconds": 0, **more},
     )
 

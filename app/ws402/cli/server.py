@@ -30,7 +30,7 @@ def command(
     """
     given: dict[str, Any] = {"host": host, "port": port, "provider": provider, "gateway_url": gateway_url}
     settings = load(ServerSettings, **{name: value for name, value in given.items() if value is not None})
-    if demo_ticker and not settings.resources:
+    if demo_ticker and not settings.resources and settings.resources_file is None:
         ticker = {"id": "ticker", "name": "Ticker", "kind": "ticker", "price_per_second": 10_000_000_000_000}
         settings = load(ServerSettings, **settings.model_dump(exclude={"resources"}), resources=[ticker])
     logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")

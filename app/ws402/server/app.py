@@ -28,9 +28,11 @@ from ws402.server.http.resources import ResourceRoutes
 from ws402.server.http.schema import SchemaRoutes
 from ws402.server.http.status import StatusRoutes
 from ws402.server.measures import observe
+from ws402.server.reload import ResourceReload
 from ws402.server.resources import load_resources
 from ws402.server.sessions import Sessions, UserIdExtractor
 from ws402.settings import ServerSettings
+from ws402.settings.resources import read_resources, resources_source
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -54,7 +56,9 @@ class WS402Server:
     def __init__(self, settings: ServerSettings, sessions: Sessions) -> None:
         self.settings = settings
         self.sessions = sessions
-        self._status = StatusRoutes(sessions)
+        source = resources_source(settings)
+        self._reload = ResourceReload(sessions, source) if source is not None else None
+        self._status = StatusRoutes(sessions, self._reload)
         self._uvicorn: _Uvicorn | None = None
         schema = SchemaRoutes(sessions)
         self.app = Litestar(
@@ -106,6 +110,8 @@ class WS402Server:
             if exported is not None:
                 await exported.close()
             raise
+        if self._reload is not None:
+            self._reload.start()
         self._status.started = True
         self.sessions.spawn(self._greet_gateway())
         server = self._uvicorn = _Uvicorn(self._config(), self.drain, started)
@@ -114,6 +120,8 @@ class WS402Server:
                 await server.serve(sockets=[listener])
         finally:
             await self.sessions.close()
+            if self._reload is not None:
+                await self._reload.close()
             if exported is not None:
                 await exported.close()
 
@@ -228,7 +236,8 @@ def create_server(
     callbacks = Callbacks(
         on_payment_verified=on_payment_verified, on_refund_issued=on_refund_issued, on_session_end=on_session_end
     )
-    resources = load_resources(settings.resources)
+    listed = settings.resources if settings.resources_file is None else read_resources(settings.resources_file)
+    resources = load_resources(listed)
     return WS402Server(
         settings, Sessions(settings, provider, resources, callbacks, user_id_extractor=user_id_extractor)
     )

@@ -140,7 +140,13 @@ class Opening:
             holder.lose(EndReason.SUPERSEDED)
         resource = sessions.resources.get(answer.resource_id)
         if resource is None:
-            raise ConflictError("This server does not have the session's resource.", code="resource_mismatch")
+            sessions.refund_unused(
+                answer.session_id, answer.epoch, EndReason.SERVER_ERROR, elapsed_ms=answer.elapsed_ms
+            )
+            raise ConflictError(
+                "This server does not have the session's resource; what was not used is refunded.",
+                code="resource_mismatch",
+            )
         grant = _Grant(
             session_id=answer.session_id,
             epoch=answer.epoch,

@@ -45,30 +45,33 @@ class ResourceRoutes:
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find the resource and the session, then let the resource answer."""
         resource_id, path = _split(scope)
+        values = parse_qs(str(scope.get("query_string", b""), "latin-1"), max_num_fields=1000)
+        token = values.get("token", [""])[0] or bearer(scope)
+        session = self._sessions.by_http_token(token) if token is not None else None
+        if session is not None and session.resource.settings.id != resource_id:
+            session = None
+        schema = path == "/schema" and scope["method"] == "GET"
+        if session is not None and not schema:
+            await _serve(session, path, scope, receive, send)  # also when the resource is not sold any more
+            return
         resource = self._sessions.resources.get(resource_id)
         if resource is None:
             await send_error(
                 send, NotFoundError("There is no such resource here.", remedy="GET /api/resources lists them.")
             )
             return
-        values = parse_qs(str(scope.get("query_string", b""), "latin-1"), max_num_fields=1000)
-        token = values.get("token", [""])[0] or bearer(scope)
-        if path == "/schema" and scope["method"] == "GET":
+        if schema:
             await self._describe(resource_id, scope, send)
             return
         if token is None:
             await self._ask_for_payment(resource, scope, send)
             return
-        session = self._sessions.by_http_token(token)
-        if session is None or session.resource is not resource:
-            error: WS402Error = ForbiddenError(
-                "The token is not (or no longer) good for this resource.",
-                remedy="Open a session; the token lives as long as it does.",
-                code="token_refused",
-            )
-            await send_error(send, error)
-            return
-        await _serve(session, path, scope, receive, send)
+        error = ForbiddenError(
+            "The token is not (or no longer) good for this resource.",
+            remedy="Open a session; the token lives as long as it does.",
+            code="token_refused",
+        )
+        await send_error(send, error)
 
     async def _describe(self, resource_id: str, scope: Scope, send: Send) -> None:
         """`/api/resource/{id}/schema`; a path `schema` of an upstream is therefore not to be had."""

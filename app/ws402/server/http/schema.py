@@ -35,8 +35,8 @@ class SchemaRoutes:
         self._sessions = sessions
         self._settings = sessions.settings
         self._asked = PerMinute(sessions.settings.schema_per_minute)
-        self._symbols: dict[str, str] = {}
-        """What the gateway asks to be paid in, by resource, where the settings do not say it."""
+        self._symbols: dict[ResourceSettings, str] = {}
+        """What the gateway asks to be paid in, where the settings do not say it."""
 
     def handlers(self) -> list[HTTPRouteHandler]:
         """The routes."""
@@ -85,7 +85,7 @@ class SchemaRoutes:
                 session_id=session_id,
             )
         )
-        symbol = self._symbols[settings.id] = details.asset or details.currency
+        symbol = self._symbols[settings] = details.asset or details.currency
         base = self._settings.public_url or base_url(sessions.proxies, request.scope)
         return SchemaResponse(
             protocol="ws402",
@@ -120,7 +120,7 @@ class SchemaRoutes:
         return int(text)
 
     def _listing(self, settings: ResourceSettings) -> ResourceListing:
-        symbol = settings.asset or self._symbols.get(settings.id, "")
+        symbol = settings.asset or self._symbols.get(settings, "")
         return ResourceListing(
             id=settings.id,
             name=settings.name or settings.id,

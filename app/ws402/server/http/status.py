@@ -15,6 +15,7 @@ from ws402.protocol import SessionStatus, StatusResponse
 from ws402.server.handshake import BusyError
 from ws402.server.http.answers import AnyRequest, json
 from ws402.server.http.callers import require_key
+from ws402.server.reload import ResourceReload
 from ws402.server.sessions import Sessions
 
 HEALTH_SECONDS: Final = 5.0
@@ -29,10 +30,11 @@ class GatewayHealth(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=
     message: str | None = None
 
 
-class Probe(msgspec.Struct):
-    """Answer to a probe."""
+class Probe(msgspec.Struct, omit_defaults=True):
+    """Answer to a probe. `detail` is what an operator should look at, although the server works; the log says more."""
 
     status: str
+    detail: str | None = None
 
 
 class NoSolanaError(WS402Error):
@@ -49,8 +51,9 @@ class StatusRoutes:
     out of the load balancer at once. `/gateway-health` tells.
     """
 
-    def __init__(self, sessions: Sessions) -> None:
+    def __init__(self, sessions: Sessions, reload: ResourceReload | None = None) -> None:
         self._sessions = sessions
+        self._reload = reload
         self.started = False
 
     def handlers(self) -> list[HTTPRouteHandler]:
@@ -91,6 +94,8 @@ class StatusRoutes:
                 sessions.check_room()
             except BusyError:
                 return json(Probe("draining" if sessions.draining else "full"), 503)
+            if self._reload is not None and self._reload.broken:
+                return json(Probe("ok", "The new list of resources is broken; the one before is sold."))
             return json(Probe("ok"))
 
         return [status, gateway_health, blockhash, live, startup, ready]
