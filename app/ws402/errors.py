@@ -76,6 +76,13 @@ class RateLimitedError(WS402Error):
         self.retry_after = retry_after
 
 
+class NoSolanaError(WS402Error):
+    """A blockhash was asked for where nothing is paid on Solana."""
+
+    code = "not_implemented"
+    status = 501
+
+
 class UnavailableError(WS402Error):
     """Something that this needs (gateway, chain, database) does not answer now; the same call may work later."""
 

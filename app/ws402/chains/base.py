@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import msgspec
 
@@ -155,6 +155,27 @@ class InvoiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     tag: str
     expires_at: int
     label: str
+
+
+class Anchor(msgspec.Struct, frozen=True):
+    """What a transaction is tied to, where it has to be: it can be taken up to the block height `valid_until`.
+
+    `slot`: when this was so.
+    """
+
+    blockhash: str
+    valid_until: int
+    slot: int
+
+
+@runtime_checkable
+class AnchoredChain(Protocol):
+    """A chain whose transactions are tied to a recent block."""
+
+    network: str
+
+    async def anchor(self) -> Anchor:
+        """A recent one, for transactions that payers build."""
 
 
 class Chain(Protocol):

@@ -12,8 +12,8 @@ import msgspec
 from sqlalchemy import delete, func, select
 from sqlalchemy.exc import DBAPIError
 
-from ws402.chains.base import Chain, ChainUnavailableError
-from ws402.errors import InvalidRequestError, NotFoundError, UnavailableError, WS402Error
+from ws402.chains.base import AnchoredChain, Chain, ChainUnavailableError
+from ws402.errors import InvalidRequestError, NoSolanaError, NotFoundError, UnavailableError, WS402Error
 from ws402.gateway.audit import AuditLine, audit
 from ws402.gateway.batching import Batcher
 from ws402.gateway.claims import Claim
@@ -29,6 +29,7 @@ from ws402.gateway.watcher import Watcher
 from ws402.money import wire_amount
 from ws402.protocol import (
     AnyOp,
+    BlockhashResponse,
     Checkpoint,
     CheckpointOp,
     CheckpointResponse,
@@ -229,6 +230,19 @@ class PaymentService:
             return refused
 
     # --- what operators see ------------------------------------------------------------------------------------------
+
+    async def blockhash(self, network: str | None) -> BlockhashResponse:
+        """A recent blockhash of this network, or of the first of its kind. Raises NoSolanaError."""
+        for chain in self.chains.values():
+            if isinstance(chain, AnchoredChain) and network in (None, chain.network):
+                anchor = await chain.anchor()
+                return BlockhashResponse(
+                    blockhash=anchor.blockhash, last_valid_block_height=anchor.valid_until, network=chain.network
+                )
+        raise NoSolanaError(
+            f"Nothing is paid on {network or 'Solana'} here, so there is no blockhash.",
+            remedy="Pay on the network that the schema names.",
+        )
 
     async def pending(self) -> dict[str, Any]:
         """Open invoices and unfinished refunds, newest first, at most 500 of each."""

@@ -10,6 +10,8 @@ from __future__ import annotations
 from ws402.protocol.base import HANDSHAKE_SECONDS, TRANSIENT_REJECTS, VERSION, EndReason, Message, RejectCode, encode
 from ws402.protocol.details import Details, EvmPaymentDetails, PaymentDetails, SolanaPaymentDetails
 from ws402.protocol.gateway import (
+    BlockhashRequest,
+    BlockhashResponse,
     ErrorResponse,
     GenerateRequest,
     HealthResponse,
@@ -75,6 +77,8 @@ __all__ = [
     "BalanceUpdated",
     "BatchRequest",
     "BatchResponse",
+    "BlockhashRequest",
+    "BlockhashResponse",
     "Checkpoint",
     "CheckpointOp",
     "CheckpointResponse",

@@ -131,6 +131,20 @@ class StatsResponse(Message, kw_only=True):
     average_response_time: float
 
 
+class BlockhashRequest(Message, kw_only=True):
+    """GET /api/blockhash: the gateway's first network of Solana when none is named."""
+
+    network: str | None = None
+
+
+class BlockhashResponse(Message, kw_only=True):
+    """What a transaction on Solana is tied to: it can be in a block up to that height."""
+
+    blockhash: str
+    last_valid_block_height: int
+    network: str
+
+
 def payer_message(*, reference: str, network: str, tx: str, recipient: str) -> str:
     """The text that a payer signs (EIP-191 personal_sign, ed25519) to tie a transfer to an invoice.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ws402.protocol import (
+    BlockhashResponse,
     Checkpoint,
     CheckpointResponse,
     GenerateRequest,
@@ -60,6 +61,9 @@ class PaymentProvider(Protocol):
 
     async def issue_refund(self, request: RefundRequest) -> RefundResponse:
         """End a session as stock servers do, by an amount."""
+
+    async def blockhash(self, network: str | None = None) -> BlockhashResponse:
+        """A recent blockhash for payers on Solana. Raises NoSolanaError."""
 
     async def health_check(self) -> bool:
         """Whether the gateway answers."""

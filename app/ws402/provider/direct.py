@@ -13,6 +13,7 @@ import msgspec
 from ws402.errors import UnavailableError, WS402Error
 from ws402.gateway.api.surface import Service
 from ws402.protocol import (
+    BlockhashResponse,
     Checkpoint,
     CheckpointResponse,
     GenerateRequest,
@@ -98,6 +99,10 @@ class DirectPaymentProvider:
     async def issue_refund(self, request: RefundRequest) -> RefundResponse:
         """End a session as stock servers do."""
         return await self._repeat(lambda: self._service.refund(self._tenant, request))
+
+    async def blockhash(self, network: str | None = None) -> BlockhashResponse:
+        """A recent blockhash for payers on Solana."""
+        return await self._repeat(lambda: self._service.blockhash(network))
 
     async def health_check(self) -> bool:
         """Whether the service can work."""

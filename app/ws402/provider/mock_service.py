@@ -10,11 +10,12 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ws402.errors import ConflictError, NotFoundError, WS402Error
+from ws402.errors import ConflictError, NoSolanaError, NotFoundError, WS402Error
 from ws402.gateway.api.results import failed, succeeded
 from ws402.money import parse_amount, price, wire_amount
 from ws402.protocol import (
     AnyOp,
+    BlockhashResponse,
     Checkpoint,
     CheckpointOp,
     CheckpointResponse,
@@ -147,6 +148,13 @@ class MockPaymentService:
             refunds_failed=0,
             total_volume={self.book.network: {asset: wire_amount(total) for asset, total in volume.items()}},
             average_response_time=0.0,
+        )
+
+    async def blockhash(self, network: str | None) -> BlockhashResponse:
+        """The pretended chain is not Solana."""
+        raise NoSolanaError(
+            f"Nothing is paid on {network or 'Solana'} here, so there is no blockhash.",
+            remedy="Pay on the network that the schema names.",
         )
 
     async def ready(self) -> None:

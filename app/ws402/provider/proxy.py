@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, Final, TypeVar
+from urllib.parse import urlencode
 
 import msgspec
 from pydantic import SecretStr
@@ -19,6 +20,7 @@ from ws402.protocol import (
     AnyOp,
     BatchRequest,
     BatchResponse,
+    BlockhashResponse,
     Checkpoint,
     CheckpointOp,
     CheckpointResponse,
@@ -62,6 +64,7 @@ _checkpoint: Final = msgspec.json.Decoder(CheckpointResponse)
 _settle: Final = msgspec.json.Decoder(SettleResponse)
 _resume: Final = msgspec.json.Decoder(ResumeResponse)
 _status: Final = msgspec.json.Decoder(RefundStatusResponse)
+_blockhash: Final = msgspec.json.Decoder(BlockhashResponse)
 _refund: Final = msgspec.json.Decoder(RefundResponse)
 
 
@@ -162,6 +165,11 @@ class ProxyPaymentProvider:
         """End a session as stock servers do."""
         content = await self._transport.call("POST", "/api/payment/refund", _encoder.encode(request))
         return _read(_refund, content)
+
+    async def blockhash(self, network: str | None = None) -> BlockhashResponse:
+        """A recent blockhash for payers on Solana."""
+        query = f"?{urlencode({'network': network})}" if network else ""
+        return _read(_blockhash, await self._transport.call("GET", f"/api/blockhash{query}"))
 
     async def health_check(self) -> bool:
         """Whether the gateway answers."""

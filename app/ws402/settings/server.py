@@ -92,6 +92,9 @@ class ServerSettings(ObservedSettings):
     """Invoices that one address may ask for in a minute."""
     dev_rpc_url: str | None = Field(default=None, pattern=r"^http://(127\.0\.0\.1|localhost)(:\d+)?/?$")
     """DEVELOPMENT ONLY: a development node on this machine, from whose test accounts the checkout page may pay."""
+    dev_solana_rpc_url: str | None = Field(default=None, pattern=r"^http://(127\.0\.0\.1|localhost)(:\d+)?/?$")
+    """DEVELOPMENT ONLY: a development node of Solana on this machine. The checkout page may then make a key of its own,
+    have the node's faucet fund it, and pay with it."""
     status_public: bool = False
     """UNSAFE: serve /status without a key; it names users."""
     status_key: SecretStr | None = None

@@ -54,7 +54,7 @@ async def test_a_gateway_that_hangs_is_unhealthy(shop: Shop, monkeypatch: pytest
     assert (await shop.get("/gateway-health")).status_code == 503
 
 
-async def test_there_is_no_solana_yet_and_it_says_so(shop: Shop) -> None:
+async def test_where_nothing_is_paid_on_solana_there_is_no_blockhash(shop: Shop) -> None:
     answer = await shop.get("/blockhash")
     assert (answer.status_code, answer.json()["code"]) == (501, "not_implemented")
     assert "Solana" in answer.json()["message"]

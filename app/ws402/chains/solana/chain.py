@@ -12,6 +12,7 @@ from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from ws402.chains.base import (
+    Anchor,
     BlockTransfers,
     ChainUnavailableError,
     Head,
@@ -28,7 +29,7 @@ from ws402.chains.solana import address as addresses
 from ws402.chains.solana import programs
 from ws402.chains.solana.address import address_of, normalize_address, normalize_tx, token_account
 from ws402.chains.solana.details import payment_details
-from ws402.chains.solana.fees import Anchor, Fees
+from ws402.chains.solana.fees import Fees
 from ws402.chains.solana.mints import Mint, read_mint, read_token_account
 from ws402.chains.solana.reader import FINALIZED, Reader, numbers
 from ws402.chains.solana.refunds import Refunds

@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
+from ws402.chains.base import Anchor
 from ws402.chains.rpc.endpoint import Endpoint, EndpointError
 from ws402.chains.rpc.pool import Pool, guarded
 from ws402.chains.solana.reader import CONFIRMED
@@ -17,15 +18,6 @@ SIGNATURE_FEE: Final = 5000
 
 MICRO: Final = 1_000_000
 FRESH_SECONDS: Final = 2.0
-
-
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """What a transaction is tied to: it can be taken up to the block height `valid_until`. `slot`: when this was so."""
-
-    blockhash: str
-    valid_until: int
-    slot: int
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from ws402.gateway.api.commands import (
 )
 from ws402.protocol import (
     BatchRequest,
+    BlockhashResponse,
     ErrorResponse,
     GenerateRequest,
     HealthResponse,
@@ -78,6 +79,9 @@ OPERATIONS: Final = (
     ),
     Operation("/api/ops", "Several operations, each answered on its own", BatchRequest, BatchResponse, refusals=_POST),
     Operation("/api/stats", "Figures since the start", answer=StatsResponse, refusals=_GET),
+    Operation(
+        "/api/blockhash", "A recent blockhash of Solana (network)", answer=BlockhashResponse, refusals=(*_GET, 501)
+    ),
     *(
         Operation(f"/api/admin/{name}", summary, answer=answer, scope="admin", refusals=_GET)
         for name, summary, answer in (

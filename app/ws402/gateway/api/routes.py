@@ -22,6 +22,8 @@ from ws402.money import parse_amount
 from ws402.protocol import (
     BatchRequest,
     BatchResponse,
+    BlockhashRequest,
+    BlockhashResponse,
     GenerateRequest,
     HealthResponse,
     PaymentDetails,
@@ -64,6 +66,7 @@ class Routes:
             post("/api/payment/refund", RefundRequest, self.refund),
             post("/api/ops", BatchRequest, self.ops),
             get("/api/stats", self.stats, Scope.PAYMENTS, Scope.ADMIN),
+            self._front.query("/api/blockhash", BlockhashRequest, self.blockhash, Scope.PAYMENTS),
             get("/api/admin/pending", self._service.pending, Scope.ADMIN),
             get("/api/health", self.health),
             get("/health/live", self.health),
@@ -123,6 +126,10 @@ class Routes:
         stats = await self._service.stats()
         stats.average_response_time = round(1000 * self._front.seconds / max(self._front.calls, 1), 3)
         return stats
+
+    async def blockhash(self, request: BlockhashRequest) -> BlockhashResponse:
+        """GET /api/blockhash."""
+        return await self._service.blockhash(request.network)
 
     async def health(self) -> HealthResponse:
         """GET /api/health and /health/live: the process runs and its event loop turns."""

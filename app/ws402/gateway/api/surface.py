@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from ws402.protocol import (
     AnyOp,
+    BlockhashResponse,
     Checkpoint,
     CheckpointResponse,
     GenerateRequest,
@@ -71,6 +72,9 @@ class Service(Protocol):
 
     async def stats(self) -> StatsResponse:
         """Counters and settings of GET /api/stats."""
+
+    async def blockhash(self, network: str | None, /) -> BlockhashResponse:
+        """A recent blockhash for payers on Solana. Raises NoSolanaError."""
 
     async def ready(self) -> None:
         """Raises a WS402Error that says why this service cannot do its work now."""

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from typing import Final
 
 import msgspec
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from ws402.protocol import BlockhashResponse
 from ws402.server.addresses import PerMinute, group
 from ws402.server.http.answers import AnyRequest, json
 from ws402.server.http.callers import client_address
 from ws402.server.qr import qr_handlers
 from ws402.server.sessions import Sessions
 
-REFUNDS_PER_MINUTE: Final = 240
+CALLS_PER_MINUTE: Final = 240
+BLOCKHASH_SECONDS: Final = 2.0
+"""How long a blockhash (or that there is none) is given out again: it is good for a minute."""
 
 
 class PageSettings(msgspec.Struct, rename="camel", omit_defaults=True):
-    """GET /ws402/page: what the checkout page must know. `devRpcUrl` lets it pay from a development node's accounts."""
+    """GET /ws402/page: what the checkout page must know.
+
+    `devRpcUrl` lets it pay from a development node's accounts, `devSolanaRpcUrl` from a key that it makes and funds.
+    """
 
     dev_rpc_url: str | None = None
+    dev_solana_rpc_url: str | None = None
 
 
 class CheckoutRoutes:
@@ -28,11 +37,12 @@ class CheckoutRoutes:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
-        self._asked = PerMinute(REFUNDS_PER_MINUTE)
+        self._asked = PerMinute(CALLS_PER_MINUTE)
+        self._blockhashes: dict[str | None, tuple[float, asyncio.Task[BlockhashResponse]]] = {}
 
     def handlers(self) -> list[HTTPRouteHandler]:
         """The routes."""
-        sessions = self._sessions
+        sessions, settings = self._sessions, self._sessions.settings
 
         @get("/ws402/refund/{refund_id:str}")
         async def refund(request: AnyRequest) -> Response[bytes]:
@@ -42,6 +52,21 @@ class CheckoutRoutes:
 
         @get("/ws402/page")
         async def page() -> Response[bytes]:
-            return json(PageSettings(dev_rpc_url=sessions.settings.dev_rpc_url))
+            return json(PageSettings(settings.dev_rpc_url, settings.dev_solana_rpc_url))
 
-        return [refund, page, *qr_handlers()]
+        @get("/blockhash")
+        async def blockhash(request: AnyRequest) -> Response[bytes]:
+            self._asked.take(group(client_address(sessions.proxies, request.scope)))
+            return json(await self._blockhash(request.query_params.get("network")))
+
+        return [refund, page, blockhash, *qr_handlers()]
+
+    async def _blockhash(self, network: str | None) -> BlockhashResponse:
+        """One for all who ask within some seconds."""
+        now = time.monotonic()
+        self._blockhashes = {
+            name: (at, task) for name, (at, task) in self._blockhashes.items() if now - at <= BLOCKHASH_SECONDS
+        }
+        if network not in self._blockhashes:
+            self._blockhashes[network] = now, asyncio.create_task(self._sessions.provider.blockhash(network))
+        return await asyncio.shield(self._blockhashes[network][1])

@@ -37,13 +37,6 @@ class Probe(msgspec.Struct, omit_defaults=True):
     detail: str | None = None
 
 
-class NoSolanaError(WS402Error):
-    """This server takes no payments on Solana."""
-
-    code = "not_implemented"
-    status = 501
-
-
 class StatusRoutes:
     """The probes tell apart: `live`, the process works; `startup`, it has come up; `ready`, it takes new sessions.
 
@@ -71,13 +64,6 @@ class StatusRoutes:
             answer = await self._gateway_health()
             return json(answer, 200 if answer.status == "ok" else 503)
 
-        @get("/blockhash")
-        async def blockhash() -> Response[bytes]:
-            raise NoSolanaError(
-                "This server takes no payments on Solana, so it has no blockhash.",
-                remedy="Pay on the network that the schema names.",
-            )
-
         @get("/health/live")
         async def live() -> Response[bytes]:
             return json(Probe("ok"))
@@ -98,7 +84,7 @@ class StatusRoutes:
                 return json(Probe("ok", "The new list of resources is broken; the one before is sold."))
             return json(Probe("ok"))
 
-        return [status, gateway_health, blockhash, live, startup, ready]
+        return [status, gateway_health, live, startup, ready]
 
     def _status(self) -> StatusResponse:
         sessions = self._sessions
