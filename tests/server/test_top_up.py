@@ -127,6 +127,21 @@ async def test_an_invoice_for_a_top_up_wants_the_sessions_own_token(open_shop: O
     assert (wrong.status_code, wrong.json()["code"]) == (400, "resource_mismatch")
 
 
+async def test_a36_any_server_gives_the_invoice_for_a_top_up_to_the_holder_of_the_token(open_shop: OpenShop) -> None:
+    """Behind one address the request for the schema seldom reaches the server that holds the session."""
+    holder = await open_shop()
+    dearer = await open_shop([{**TICKER, "price_per_second": 5 * PRICE}], provider=holder.provider)
+    peer, stranger = await holder.buy(), await holder.buy()
+    guess = {"sessionId": peer.id, "token": stranger.started["resumeToken"]}
+    assert (await dearer.get("/ws402/schema/ticker", params=guess)).status_code == 404
+    schema = await dearer.schema(duration=10, sessionId=peer.id, token=peer.started["resumeToken"])
+    assert (schema["pricing"]["pricePerSecond"], schema["pricing"]["totalPrice"]) == (PRICE, 10 * PRICE)
+    await peer.prove(any_proof(schema["paymentDetails"]["reference"]))
+    assert (await peer.expect("balance_updated"))["added"] == 10 * PRICE
+    await peer.close()
+    assert (await holder.ended(peer)).paid == 70 * PRICE
+
+
 async def test_a_top_up_keeps_the_price_of_its_session(open_shop: OpenShop) -> None:
     shop = await open_shop()
     peer = await shop.buy()

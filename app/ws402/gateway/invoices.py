@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
-from sqlalchemy import select
+from msgspec import structs
+from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Chain, InvoiceTerms
@@ -16,7 +17,7 @@ from ws402.gateway.ids import digest, new_id, new_token
 from ws402.gateway.ledger.bulk import insert
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.tables import invoices, sessions
-from ws402.money import parse_amount
+from ws402.money import parse_amount, wire_amount
 from ws402.protocol import GenerateRequest, PaymentDetails, SolanaPaymentDetails
 from ws402.settings import GatewaySettings
 
@@ -78,7 +79,7 @@ class Invoices:
         rows: list[dict[str, Any]] = []
         now = now_ms()
         async with self._database.begin() as connection:
-            refused = await self._refused_top_ups(connection, drafts)
+            refused = await self._top_ups(connection, drafts)
             if self._settings.amount_salt:
                 refused |= await self._salt(connection, drafts, now)
             for position, draft in enumerate(drafts):
@@ -136,27 +137,49 @@ class Invoices:
         }
         return row, details
 
-    async def _refused_top_ups(self, connection: AsyncConnection, drafts: Sequence[Draft]) -> dict[int, WS402Error]:
-        """By position: drafts for sessions that cannot be topped up as asked, with the error that says why."""
+    async def _top_ups(self, connection: AsyncConnection, drafts: Sequence[Draft]) -> dict[int, WS402Error]:
+        """By position: drafts for sessions that cannot be topped up as asked, with the error that says why.
+
+        Those with a resume token get the terms of its session.
+        """
         wanted = {draft.request.session_id for draft in drafts if draft.request.session_id}
         if not wanted:
             return {}
-        columns = sessions.c["id", "tenant", "state", "network", "asset"]
+        columns = sessions.c[
+            "id", "tenant", "state", "network", "asset", "resource_id", "price_per_second", "resume_hash"
+        ]
         found = {row.id: row for row in await connection.execute(select(*columns).where(sessions.c.id.in_(wanted)))}
         refused: dict[int, WS402Error] = {}
         for position, draft in enumerate(drafts):
             if not (session_id := draft.request.session_id):
                 continue
             row = found.get(session_id)
-            if row is None or row.tenant != draft.tenant:
+            token = draft.request.resume_token
+            stolen = token is not None and row is not None and row.resume_hash != digest(token)
+            if row is None or row.tenant != draft.tenant or stolen:
                 refused[position] = NotFoundError(f"There is no session '{session_id}'.")
             elif row.state not in ("live", "released"):
                 refused[position] = ConflictError("The session has ended.", remedy="Open a new one.")
+            elif token is not None:
+                if error := self._take_terms(draft, row):
+                    refused[position] = error
             elif (row.network, row.asset) != (draft.chain.network, draft.asset):
                 refused[position] = ConflictError(
                     f"The session is paid in {row.asset} on {row.network}.", remedy="Top it up in the same asset."
                 )
         return refused
+
+    def _take_terms(self, draft: Draft, row: Row[Any]) -> WS402Error | None:
+        """Ask for what the session of the row costs, not for what the request says."""
+        if draft.request.resource_id != row.resource_id:
+            return InvalidRequestError("The session is for another resource.", code="resource_mismatch")
+        chain = self._chains.get(row.network)
+        if chain is None:
+            return ConflictError(f"The session is paid on {row.network}, which is not configured any more.")
+        draft.chain, draft.asset, draft.price_per_second = chain, row.asset, row.price_per_second
+        draft.amount = row.price_per_second * draft.request.estimated_duration
+        draft.request = structs.replace(draft.request, price_per_second=wire_amount(row.price_per_second))
+        return None
 
     async def _salt(self, connection: AsyncConnection, drafts: Sequence[Draft], now: int) -> dict[int, WS402Error]:
         """Make each amount unique among the open invoices of its asset, so that it names its invoice."""

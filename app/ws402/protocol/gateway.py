@@ -9,7 +9,11 @@ from ws402.protocol.base import Message, RejectCode
 
 
 class GenerateRequest(Message, kw_only=True):
-    """POST /api/payment/generate: ask for an invoice. `session_id` asks for a top-up of that session."""
+    """POST /api/payment/generate: ask for an invoice. `session_id` asks for a top-up of that session.
+
+    With the session's `resume_token`, resource, network, asset and price are the session's own, and `amount` is what it
+    costs for `estimated_duration`: any server can ask, not only the one that holds the session.
+    """
 
     amount: WireAmount
     resource_id: str
@@ -18,6 +22,7 @@ class GenerateRequest(Message, kw_only=True):
     asset: str | None = None
     price_per_second: WireAmount | None = None
     session_id: str | None = None
+    resume_token: str | None = None
 
 
 class Proof(Message, kw_only=True):

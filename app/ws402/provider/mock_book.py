@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Final, Literal
 
-from ws402.errors import InvalidRequestError, NotFoundError
+from msgspec import structs
+
+from ws402.errors import ConflictError, InvalidRequestError, NotFoundError
 from ws402.money import Asset, parse_amount, to_decimal, wire_amount
 from ws402.protocol import EndReason, EvmPaymentDetails, GenerateRequest, RejectCode
 
@@ -159,8 +161,28 @@ class MockBook:
         """By resume token: its session."""
         self.refunds: dict[str, MockRefund] = {}
 
+    def _session_terms(self, request: GenerateRequest) -> GenerateRequest:
+        """A top-up by resume token has the terms of its session."""
+        session = self.sessions.get(str(request.session_id))
+        rate = session.price_per_second if session is not None else None
+        if session is None or rate is None or session.resume_token != request.resume_token:
+            raise NotFoundError(f"There is no session '{request.session_id}'.")
+        if session.state == "ended":
+            raise ConflictError("The session has ended.", remedy="Open a new one.")
+        if session.resource_id != request.resource_id:
+            raise InvalidRequestError("The session is for another resource.", code="resource_mismatch")
+        return structs.replace(
+            request,
+            amount=wire_amount(rate * request.estimated_duration),
+            price_per_second=wire_amount(rate),
+            network=session.network,
+            asset=session.asset,
+        )
+
     def invoice(self, tenant: str, request: GenerateRequest) -> EvmPaymentDetails:
         """Check a request and make its invoice."""
+        if request.session_id and request.resume_token is not None:
+            request = self._session_terms(request)
         if (request.network or self.network) != self.network:
             raise InvalidRequestError(
                 f"Network '{request.network}' is not configured.", remedy=f"Use '{self.network}'."

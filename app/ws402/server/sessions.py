@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import hmac
 import logging
 import secrets
 from collections.abc import Callable, Coroutine, Mapping
@@ -251,17 +250,6 @@ class Sessions:
     def by_http_token(self, token: str) -> Session | None:
         """The live session that was given this token."""
         return self._http_tokens.get(token)
-
-    def for_top_up(self, session_id: str, token: str) -> Session:
-        """The live session of this server that the holder of its resume token may top up. Raises NotFoundError."""
-        session = self.live.get(session_id)
-        known = session.resume_token if session is not None else None
-        if session is None or known is None or not hmac.compare_digest(known.encode(), token.encode()):
-            raise NotFoundError(
-                "This server has no such live session, or the token is not its own.",
-                remedy="Send sessionId and, as token, the resumeToken of session_started to the server of the session.",
-            )
-        return session
 
     def deliver(self, request: SettleRequest | ReleaseRequest, done: Done) -> None:
         """Tell the gateway about the end of a session."""

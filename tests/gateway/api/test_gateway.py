@@ -16,7 +16,7 @@ from tests.fixtures.cluster import Cluster
 from tests.fixtures.evm import ETHER, Evm
 
 from ws402.devchain.evm import EvmDevChain
-from ws402.errors import ConflictError, NotFoundError, UnauthorizedError
+from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, UnauthorizedError
 from ws402.gateway.auth.stored import issue_key, revoke_key
 from ws402.gateway.runtime import Gateway, build
 from ws402.protocol import (
@@ -201,6 +201,46 @@ async def test_a37_a_tenant_cannot_end_resume_or_follow_anothers_session(gateway
     with pytest.raises(NotFoundError):
         await films.refund_status(str(settled.refund_id))
     assert (await ours.refund_status(str(settled.refund_id))).amount == settled.refund
+    await ours.close()
+    await films.close()
+
+
+async def test_a36_a_top_up_by_resume_token_has_the_terms_of_its_session(gateway: Gateway, evm: Evm) -> None:
+    ours, films = (ProxyPaymentProvider(gateway.url, key) for key in (KEY, FILMS_KEY))
+    async with client(gateway) as http:
+        proof = await paid(http, evm, pricePerSecond=10**12)
+    shown = Proof(reference=proof["reference"], tx_hash=proof["txHash"], sender_address=proof["senderAddress"])
+    session = await ours.verify_payment(VerifyRequest(proof=shown, server_id="server-1"))
+
+    def asking(**changed: Any) -> GenerateRequest:
+        """By a server that does not hold the session, with another price and asset in its list."""
+        request = {
+            "amount": 1,
+            "price_per_second": 7,
+            "asset": None,
+            "resource_id": "feed",
+            "estimated_duration": 20,
+            "session_id": session.session_id,
+            "resume_token": session.resume_token,
+        }
+        return GenerateRequest(**request | changed)
+
+    details = await ours.generate_payment_details(asking())
+    assert (int(details.amount), details.price_per_second) == (20 * 10**12, 10**12)
+    for provider, changed in (
+        (ours, {"resume_token": "guess"}),
+        (ours, {"resume_token": ""}),
+        (films, {}),
+        (ours, {"session_id": "ses_nobody"}),
+    ):
+        with pytest.raises(NotFoundError):
+            await provider.generate_payment_details(asking(**changed))
+    with pytest.raises(InvalidRequestError):
+        await ours.generate_payment_details(asking(resource_id="other"))
+    moved = await ours.resume(ResumeRequest(token=str(session.resume_token), server_id="server-2"))
+    with pytest.raises(NotFoundError):  # the token was used
+        await ours.generate_payment_details(asking())
+    assert int((await ours.generate_payment_details(asking(resume_token=moved.resume_token))).amount) == 20 * 10**12
     await ours.close()
     await films.close()
 

@@ -9,7 +9,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from ws402.errors import InvalidRequestError, NotFoundError
-from ws402.money import wire_amount
+from ws402.money import parse_amount, wire_amount
 from ws402.protocol import (
     VERSION,
     GenerateRequest,
@@ -73,7 +73,7 @@ class SchemaRoutes:
         seconds = self._duration(request.query_params.get("duration"))
         self._asked.take(group(client_address(sessions.proxies, request.scope)))
         sessions.check_room()
-        session_id, rate = self._session(request, settings)
+        session_id, token, rate = self._session(request, settings)
         details = await sessions.provider.generate_payment_details(
             GenerateRequest(
                 amount=wire_amount(seconds * rate),
@@ -83,8 +83,11 @@ class SchemaRoutes:
                 asset=settings.asset,
                 price_per_second=wire_amount(rate),
                 session_id=session_id,
+                resume_token=token,
             )
         )
+        if session_id is not None and details.price_per_second is not None:
+            rate = parse_amount(details.price_per_second)
         symbol = self._symbols[settings] = details.asset or details.currency
         base = self._settings.public_url or base_url(sessions.proxies, request.scope)
         return SchemaResponse(
@@ -97,16 +100,16 @@ class SchemaRoutes:
             max_session_duration=self._settings.max_session_duration,
         )
 
-    def _session(self, request: AnyRequest, settings: ResourceSettings) -> tuple[str | None, int]:
-        """The session that is to be topped up, if one is, and the price: a session keeps the one that it began with."""
+    def _session(self, request: AnyRequest, settings: ResourceSettings) -> tuple[str | None, str | None, int]:
+        """The session that is to be topped up, if one is, its token, and a price.
+
+        A session keeps the price that it began with; the gateway knows it, and checks the token: the session may live
+        on another server.
+        """
         session_id = request.query_params.get("sessionId")
         if session_id is None:
-            return None, settings.price_per_second
-        token = request.query_params.get("token") or bearer(request.scope) or ""
-        session = self._sessions.for_top_up(session_id, token)
-        if session.resource.settings.id != settings.id:
-            raise InvalidRequestError("The session is for another resource.", code="resource_mismatch")
-        return session_id, session.meter.price_per_second
+            return None, None, settings.price_per_second
+        return session_id, request.query_params.get("token") or bearer(request.scope) or "", settings.price_per_second
 
     def _duration(self, text: str | None) -> int:
         if text is None:
