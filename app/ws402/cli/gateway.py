@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import logging
 import signal
 from typing import Any
 
 import click
 
+from ws402.observability import setup
 from ws402.settings import GatewaySettings, load
 
 
@@ -25,9 +25,7 @@ def command(host: str | None, port: int | None) -> None:
     """
     given: dict[str, Any] = {"gateway_host": host, "gateway_port": port}
     settings = load(GatewaySettings, **{name: value for name, value in given.items() if value is not None})
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("httpx", "uvicorn", "alembic"):  # httpx: a line a call, with addresses that may hold keys
-        logging.getLogger(name).setLevel(logging.WARNING)
+    setup.start(settings, "gateway")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings))
 
@@ -55,7 +53,7 @@ async def _serve(settings: GatewaySettings) -> None:
     stopping.cancel() if starting.exception() else None
     starting.result()
     networks = ", ".join(f"{name} paid to {chain.recipient}" for name, chain in gateway.chains.items())
-    click.echo(f"ws402 gateway: {gateway.url} ({networks})")
+    setup.announce(settings, f"ws402 gateway: {gateway.url} ({networks})")
     await stopping
     await gateway.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ws402.errors import ConfigurationError
+from ws402.observability import setup
 from ws402.provider.base import PaymentProvider
 from ws402.settings import ServerSettings, load
 
@@ -33,16 +34,15 @@ def command(
     if demo_ticker and not settings.resources and settings.resources_file is None:
         ticker = {"id": "ticker", "name": "Ticker", "kind": "ticker", "price_per_second": 10_000_000_000_000}
         settings = load(ServerSettings, **settings.model_dump(exclude={"resources"}), resources=[ticker])
-    logging.basicConfig(level=settings.log_level.upper(), format="%(asctime)s %(levelname)s %(name)s: %(message)s")
-    for name in ("alembic", "httpx", "uvicorn", "websockets"):  # many lines about nothing
-        logging.getLogger(name).setLevel(logging.WARNING)
+    setup.start(settings, "server")
     from ws402.server import create_server  # noqa: PLC0415 - only once the settings are right
 
     server = create_server(settings, make_provider(settings))
 
     def started() -> None:
         address = f"[{settings.host}]" if ":" in settings.host else settings.host
-        click.echo(f"ws402 server: http://{address}:{server.port} sells {', '.join(server.sessions.resources)}")
+        sold = ", ".join(server.sessions.resources)
+        setup.announce(settings, f"ws402 server: http://{address}:{server.port} sells {sold}")
 
     server.run(started=started)
 

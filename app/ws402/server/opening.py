@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from ws402.errors import ConflictError, RateLimitedError, UnavailableError, WS402Error
 from ws402.money import parse_amount, wire_amount
 from ws402.observability import metrics
+from ws402.observability.context import session_id
 from ws402.protocol import (
     BalanceUpdated,
     EndReason,
@@ -103,6 +104,7 @@ class Opening:
             return False
         if answer.session_id is None:
             raise UnavailableError("The gateway named no session; it is too old for this server.")
+        session_id.set(answer.session_id)
         epoch = answer.epoch or 0
         resource = sessions.resources.get(socket.resource_id or answer.resource_id or "")
         if resource is None:
@@ -136,6 +138,7 @@ class Opening:
         answer = await sessions.provider.resume(
             ResumeRequest(token=message.token, server_id=sessions.server_id, resource_id=socket.resource_id)
         )
+        session_id.set(answer.session_id)
         if (holder := sessions.live.get(answer.session_id)) is not None:
             holder.lose(EndReason.SUPERSEDED)
         resource = sessions.resources.get(answer.resource_id)

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ws402.errors import RateLimitedError, UnavailableError, WS402Error
+from ws402.observability.context import session_id
 from ws402.protocol import ReleaseRequest, SettleRequest, SettleResponse
 from ws402.provider.base import PaymentProvider
 
@@ -53,6 +54,7 @@ class Settler:
 
     async def deliver(self, request: SettleRequest | ReleaseRequest, done: Done) -> None:
         """Tell the gateway now; if it is away, keep at it in the background."""
+        session_id.set(request.session_id)
         ending = _Ending(request, done)
         if not await self._tell(ending):
             self._keep(ending)

@@ -63,7 +63,11 @@ class Database:
                 )
             self._path = Path(parsed.database)
             self._engine = create_async_engine(
-                f"sqlite+aiosqlite:///{self._path}", async_creator=self._connect_sqlite, pool_size=5, max_overflow=0
+                f"sqlite+aiosqlite:///{self._path}",
+                async_creator=self._connect_sqlite,
+                pool_size=5,
+                max_overflow=0,
+                hide_parameters=True,  # errors must not quote rows
             )
             event.listen(self._engine.sync_engine, "begin", _begin_immediate)
         elif self.dialect == "postgresql":
@@ -79,6 +83,7 @@ class Database:
                 pool_size=10,
                 max_overflow=10,
                 pool_pre_ping=True,
+                hide_parameters=True,
             )
         else:
             raise ConfigurationError(
