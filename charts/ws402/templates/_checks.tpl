@@ -1,0 +1,80 @@
+{{/* What the schema cannot see. Each refusal says what to do. */}}
+
+{{- define "ws402.checks" -}}
+{{- $source := include "ws402.secrets.source" . -}}
+{{- $networks := or .Values.networks.evm .Values.networks.solana -}}
+{{- $private := include "ws402.private" . -}}
+
+{{- if eq $private .Release.Namespace -}}
+{{- fail (printf "The gateway must not share the namespace '%s' with the public servers. Set gateway.namespace.name to another one." $private) -}}
+{{- end -}}
+
+{{- if and (not .Values.devchain.enabled) (not $networks) (ne $source "existingSecret") -}}
+{{- fail "No chain to be paid on. For a trial without an account, keys or Vault: --set devchain.enabled=true. For real use: set networks, and secrets.vault (see examples/single-region)." -}}
+{{- end -}}
+
+{{- if and .Values.devchain.enabled $networks -}}
+{{- fail "devchain.enabled gives a chain of its own, whose keys everybody knows; it does not go together with networks. Take one of them away." -}}
+{{- end -}}
+{{- range list "base_network" "base_rpc" "evm_networks" "solana_networks" "solana_network" "solana_rpc" -}}
+{{- if hasKey $.Values.gateway.settings . -}}
+{{- fail (printf "gateway.settings.%s: write it as an entry of networks.evm or networks.solana." .) -}}
+{{- end -}}
+{{- end -}}
+{{- if and (eq $source "dev") (not .Values.devchain.enabled) -}}
+{{- fail "secrets.source 'dev' has keys that everybody knows; it needs devchain.enabled=true. Use 'vault', 'aws' or 'existingSecret'." -}}
+{{- end -}}
+
+{{- if and (eq $source "vault") (not .Values.secrets.vault.address) -}}
+{{- fail "The keys come from Vault, and secrets.vault.address is not set. Set it, or another secrets.source." -}}
+{{- end -}}
+{{- if and (eq $source "existingSecret") (not .Values.secrets.existingSecret) -}}
+{{- fail (printf "secrets.source is 'existingSecret': set secrets.existingSecret to the name of a Secret in the namespace %s." $private) -}}
+{{- end -}}
+
+{{- if .Values.networkPolicy.enabled -}}
+{{- if and (eq $source "vault") (not .Values.gateway.egress.vault) -}}
+{{- fail "The gateway may call only what is named: set gateway.egress.vault, such as [{namespace: vault, ports: [8200]}]." -}}
+{{- end -}}
+{{- if and (eq $source "aws") (not .Values.gateway.egress.extra) -}}
+{{- fail "The gateway may call only what is named: set gateway.egress.extra to AWS's endpoint, such as [{cidr: 10.0.8.0/24, ports: [443]}]." -}}
+{{- end -}}
+{{- if and (not .Values.devchain.enabled) (not .Values.gateway.egress.rpc) -}}
+{{- fail "The gateway may call only what is named: set gateway.egress.rpc to your chain endpoints, such as [{cidr: 203.0.113.7/32, ports: [443]}]." -}}
+{{- end -}}
+{{- if and (eq .Values.gateway.database.kind "postgresql") (not .Values.gateway.egress.database) -}}
+{{- fail "The gateway may call only what is named: set gateway.egress.database, such as [{namespace: postgres, ports: [5432]}]." -}}
+{{- end -}}
+{{- if and (or .Values.server.ingress.enabled .Values.server.httpRoute.enabled) (not .Values.server.clients) -}}
+{{- fail "Nobody may call the servers yet: set server.clients to your ingress controller, such as [{namespace: ingress-nginx}]." -}}
+{{- end -}}
+{{- end -}}
+
+{{- if and (eq .Values.gateway.database.kind "sqlite") (ne (int .Values.gateway.replicas) 1) -}}
+{{- fail "An SQLite ledger has exactly one gateway. Set gateway.replicas=1, or gateway.database.kind=postgresql." -}}
+{{- end -}}
+{{- if and (eq .Values.gateway.database.kind "postgresql") (eq $source "dev") -}}
+{{- fail "The dev chain's throw-away secrets have no database URL. Set gateway.database.kind=sqlite, or secrets.source to where database_url is." -}}
+{{- end -}}
+
+{{- range $component := list "server" "gateway" -}}
+{{- $needed := include (printf "ws402.%s.grace" $component) $ | int -}}
+{{- $set := (index $.Values $component).terminationGracePeriodSeconds -}}
+{{- if and $set (lt (int $set) $needed) -}}
+{{- fail (printf "%s.terminationGracePeriodSeconds=%d would cut off its drain. Leave it unset, or set at least %d." $component (int $set) $needed) -}}
+{{- end -}}
+{{- end -}}
+
+{{- if and (ne .Values.tls.mode "generated") (ne .Values.tls.mode "none") (not .Values.tls.caBundle) (not .Values.tls.caConfigMap) -}}
+{{- fail (printf "tls.mode '%s': the servers must know who signs the gateway's certificate. Set tls.caBundle, or tls.caConfigMap in the namespace %s." .Values.tls.mode .Release.Namespace) -}}
+{{- end -}}
+{{- if and (eq .Values.identity.mode "apiKeys") (not .Values.identity.existingSecret) -}}
+{{- fail (printf "identity.mode is 'apiKeys': set identity.existingSecret to a Secret in the namespace %s whose key gateway_api_key holds one of the gateway's API keys." .Release.Namespace) -}}
+{{- end -}}
+{{- if and (eq .Values.server.autoscaling.mode "keda") (not .Values.server.autoscaling.keda.serverAddress) -}}
+{{- fail "server.autoscaling.mode is 'keda': set server.autoscaling.keda.serverAddress to your Prometheus, such as http://prometheus.monitoring.svc:9090." -}}
+{{- end -}}
+{{- if and (ne .Values.server.autoscaling.mode "none") (lt (int .Values.server.autoscaling.maxReplicas) (int .Values.server.autoscaling.minReplicas)) -}}
+{{- fail "server.autoscaling.maxReplicas is below minReplicas." -}}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,68 @@
+{{/* server.toml, resources.toml, and how long a server may take to stop. */}}
+
+{{/* preStop + drain_seconds + settlement of those that stayed + margin, in seconds. */}}
+{{- define "ws402.server.grace" -}}
+{{- $drain := 20 -}}
+{{- if hasKey .Values.server.settings "drain_seconds" }}{{ $drain = get .Values.server.settings "drain_seconds" | float64 | ceil | int }}{{ end -}}
+{{- add (include "ws402.preStop" . | int) $drain 10 10 -}}
+{{- end }}
+
+{{- define "ws402.server.toml" -}}
+host = "0.0.0.0"
+port = 4030
+gateway_url = {{ include "ws402.gateway.url" . | toJson }}
+resources_file = "/etc/ws402/resources/resources.toml"
+{{- if ne .Values.tls.mode "none" }}
+gateway_ca_file = "/etc/ws402/gateway-ca/ca.crt"
+{{- if .Values.tls.mutual }}
+gateway_client_cert_file = "/etc/ws402/client-tls/tls.crt"
+gateway_client_key_file = "/etc/ws402/client-tls/tls.key"
+{{- end }}
+{{- end }}
+{{- if eq .Values.identity.mode "token" }}
+gateway_token_file = "/var/run/ws402/gateway/token"
+{{- end }}
+{{- include "ws402.toml.entries" .Values.server.settings }}
+{{ end }}
+
+{{- define "ws402.resources.toml" -}}
+# What the servers sell; read anew when it changes, without a restart.
+{{- include "ws402.toml.tables" (dict "name" "resources" "list" .Values.resources) }}
+{{ end }}
+
+{{/* The volumes of whoever calls the gateway as a server does, and where they are mounted. */}}
+{{- define "ws402.caller.mounts" -}}
+{{- if eq .Values.identity.mode "token" }}
+- {name: gateway-token, mountPath: /var/run/ws402/gateway, readOnly: true}
+{{- else }}
+- {name: secrets, mountPath: /etc/ws402/secrets, readOnly: true}
+{{- end }}
+{{- if ne .Values.tls.mode "none" }}
+- {name: gateway-ca, mountPath: /etc/ws402/gateway-ca, readOnly: true}
+{{- if .Values.tls.mutual }}
+- {name: client-tls, mountPath: /etc/ws402/client-tls, readOnly: true}
+{{- end }}
+{{- end }}
+{{- end }}
+
+{{- define "ws402.caller.volumes" -}}
+{{- $name := include "ws402.name" (dict "root" . "component" "server") -}}
+{{- if eq .Values.identity.mode "token" }}
+- name: gateway-token
+  projected:
+    defaultMode: 0440
+    sources:
+      - serviceAccountToken: {path: token, audience: ws402-gateway, expirationSeconds: 3600}
+{{- else }}
+- name: secrets
+  secret: {secretName: {{ .Values.identity.existingSecret }}, items: [{key: gateway_api_key, path: gateway_api_key}], defaultMode: 0440}
+{{- end }}
+{{- if ne .Values.tls.mode "none" }}
+- name: gateway-ca
+  configMap: {name: {{ .Values.tls.caConfigMap | default (printf "%s-gateway-ca" $name) }}, items: [{key: ca.crt, path: ca.crt}]}
+{{- if .Values.tls.mutual }}
+- name: client-tls
+  secret: {secretName: {{ .Values.tls.clientExistingSecret | default (printf "%s-client-tls" $name) }}, defaultMode: 0440}
+{{- end }}
+{{- end }}
+{{- end }}
