@@ -20,6 +20,10 @@ gateway_tls_key_file = "/etc/ws402/tls/tls.key"
 gateway_tls_client_ca_file = "/etc/ws402/tls/ca.crt"
 {{- end }}
 {{- end }}
+{{- if .Values.metrics.enabled }}
+metrics_host = "0.0.0.0"
+metrics_port = 9464
+{{- end }}
 {{- if .Values.devchain.enabled }}
 base_network = "base-sepolia"
 base_rpc = {{ include "ws402.devchain.url" . | toJson }}

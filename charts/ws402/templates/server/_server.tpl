@@ -22,6 +22,10 @@ gateway_client_key_file = "/etc/ws402/client-tls/tls.key"
 {{- if eq .Values.identity.mode "token" }}
 gateway_token_file = "/var/run/ws402/gateway/token"
 {{- end }}
+{{- if .Values.metrics.enabled }}
+metrics_host = "0.0.0.0"
+metrics_port = 9464
+{{- end }}
 {{- include "ws402.toml.entries" .Values.server.settings }}
 {{ end }}
 
