@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 import pytest
-from tests.fixtures.solana_stack import LAMPORTS, MakeSolanaStack, SolanaStack
+from tests.fixtures.stack_solana import LAMPORTS, MakeSolanaStack, SolanaStack
 from tests.wire.peers.client import Mode
 from tests.wire.peers.solana import SolanaClient, SolanaWallet
 
