@@ -22,8 +22,8 @@ from pydantic import SecretStr
 from ws402.chains.base import Transfer
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.runtime import Gateway, build
-from ws402.gateway.serving import HttpServer
 from ws402.protocol import GenerateRequest, Proof
+from ws402.serving import HttpServer
 from ws402.settings import EvmNetworkSettings, GatewaySettings
 
 AMOUNT = 3 * 10**14

@@ -94,6 +94,12 @@ def test_every_module_in_the_server_image_works_without_the_gateways_code_and_pa
     step = removal.replace("/opt/", f"{tmp_path}/opt/").replace("python -m", f"{sys.executable} -m")
     subprocess.run(["sh", "-euc", step], check=True)
     assert not (tmp_path / "opt/app/ws402/gateway").exists()
+    for path in (tmp_path / "opt/app/ws402").rglob("*.py"):  # also what is imported only when it is needed
+        if (path.parent.name, path.name) != ("cli", "server.py"):  # it says what PROVIDER=direct lacks
+            found = re.findall(
+                r"(?m)^\s*from ws402\.(?:gateway|chains|keys|client|devchain|testing|demo)\b", path.read_text()
+            )
+            assert not found, path
     program = f"""
 import importlib, pkgutil, sys
 sys.path.insert(0, {str(tmp_path / "opt/app")!r})

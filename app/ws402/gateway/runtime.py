@@ -24,12 +24,12 @@ from ws402.gateway.figures import GatewayService, default_chain, kind_of
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.measures import observe
 from ws402.gateway.refunds import RefundEngine
-from ws402.gateway.serving import HttpServer
 from ws402.keys.base import Signer
 from ws402.keys.local import LocalEd25519Signer, LocalSigner
 from ws402.observability import metrics
 from ws402.observability.exporter import Exporter, exporter
 from ws402.provider.direct import DirectPaymentProvider
+from ws402.serving import HttpServer
 from ws402.settings import EvmNetworkSettings, GatewaySettings, NetworkSettings, load
 
 log = logging.getLogger(__name__)

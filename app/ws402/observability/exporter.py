@@ -112,6 +112,6 @@ def exporter(settings: ObservedSettings, *components: str) -> Exporter | None:
     """The exporter that the settings ask for, its port bound. Raises ConfigurationError."""
     if settings.metrics_port is None:
         return None
-    from ws402.gateway.serving import HttpServer  # noqa: PLC0415 - needs no more than uvicorn
+    from ws402.serving import HttpServer  # noqa: PLC0415 - uvicorn, only where metrics are on
 
     return Exporter(HttpServer(settings.metrics_host, settings.metrics_port), *components)

@@ -17,10 +17,10 @@ from ws402.gateway.api.errors import Headers, decode
 from ws402.gateway.api.front import refuse, reply
 from ws402.gateway.app import create_app
 from ws402.gateway.auth.keys import Authenticator
-from ws402.gateway.serving import HttpServer
 from ws402.provider.faults import Faults
 from ws402.provider.mock import MockPaymentProvider
 from ws402.provider.mock_service import MockPaymentService
+from ws402.serving import HttpServer
 from ws402.settings import GatewaySettings
 from ws402.testing.control import AnyCommand, obey, state
 

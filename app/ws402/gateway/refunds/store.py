@@ -41,14 +41,12 @@ class Attempt(msgspec.Struct, kw_only=True):
 
 
 class Delivery(msgspec.Struct, kw_only=True):
-    """One payment on the chain: all its attempts compete for one nonce, so at most one gets into a block. Where there
-    are no nonces it has one attempt; when that has expired, the delivery has failed, and another one is made.
-    """
+    """One nonce's worth of paying: all its attempts compete for the same nonce, so at most one gets into a block."""
 
     id: str
     network: str
     signer: str
-    nonce: int | None
+    nonce: int
     kind: str
     recipient: str
     asset: str
