@@ -1,12 +1,15 @@
-"""`ws402 devchain evm` as a program."""
+"""`ws402 devchain` as a program."""
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import httpx
+from solders.keypair import Keypair
 from tests.fixtures.processes import COMMAND, Process, free_port
 
 from ws402.devchain.evm import EvmDevChain
@@ -58,3 +61,34 @@ def test_a_nonsensical_option_is_refused() -> None:
     )
     assert ended.returncode == 2
     assert "Traceback" not in ended.stderr
+
+
+def test_a_solana_chain_prints_accounts_and_token_and_serves_them(tmp_path: Path) -> None:
+    port = free_port()
+    url = f"http://127.0.0.1:{port}"
+
+    def ask(method: str, *params: str) -> Any:
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": params}
+        return httpx.post(url, json=body).json()["result"]
+
+    def ready() -> bool:
+        try:
+            return bool(ask("getHealth") == "ok")
+        except httpx.TransportError:
+            return False
+
+    arguments = [COMMAND, "devchain", "solana", "--port", str(port), "--accounts", "2", "--balance", "7"]
+    process = Process("devchain-solana", arguments, environment={}, folder=tmp_path, ready=ready)
+    process.start()
+    try:
+        told = process.output()
+        accounts = re.findall(r"^  (\w{32,44})  (\w{80,90})$", told, re.MULTILINE)
+        assert [ask("getBalance", address)["value"] for address, _ in accounts] == [7 * 10**9] * 2
+        assert str(Keypair.from_base58_string(accounts[0][1]).pubkey()) == accounts[0][0]
+        (mint,) = re.findall(r"Token DUSD \(6 decimals\): (\w+)", told)
+        assert ask("getTokenSupply", mint)["value"]["decimals"] == 6
+    finally:
+        process.kill(signal.SIGINT)
+        assert process.wait(10) == 0
+    assert f"The chain answers at {url} and ws://127.0.0.1:{port + 1}" in told
+    assert "never send real money" in told

@@ -25,7 +25,7 @@ from ws402.testing.gateway import MockGateway
 
 async def test_sessions_are_announced_released_and_closed_one_by_one(open_shop: OpenShop) -> None:
     shop = await open_shop(drain_seconds=1.0)
-    peers = [await shop.buy() for _ in range(8)]
+    peers = [await shop.buy(query="&resumable=1") for _ in range(8)]
     began = time.monotonic()
     draining = asyncio.create_task(shop.server.drain())
     closings = []
@@ -49,7 +49,7 @@ async def test_sessions_are_announced_released_and_closed_one_by_one(open_shop: 
 async def test_a_drained_session_goes_on_elsewhere_and_pays_for_its_use_only(open_shop: OpenShop) -> None:
     old = await open_shop(drain_seconds=0.3)
     new = await open_shop(provider=old.provider)
-    peer = await old.buy()
+    peer = await old.buy(query="&resumable=1")
     began = time.monotonic()
     await old.server.drain()
     assert (await peer.closed())[0] == 1012
@@ -61,6 +61,17 @@ async def test_a_drained_session_goes_on_elsewhere_and_pays_for_its_use_only(ope
     await again.close()
     session = await new.ended(again)
     assert session.paid == 60 * PRICE
+
+
+async def test_a19_a_client_that_cannot_resume_has_its_refund_before_its_socket_closes(open_shop: OpenShop) -> None:
+    shop = await open_shop(drain_seconds=0.5)
+    peer = await shop.buy(seconds=60)
+    await shop.server.drain()
+    news = await peer.expect("session_ended")
+    session = shop.book(peer)
+    assert (news["reason"], session.state) == ("server_draining", "ended")
+    assert news["refundAmount"] == session.refund.amount >= 59 * PRICE
+    assert (await peer.closed())[0] == 1012
 
 
 async def test_a_session_that_ends_by_itself_while_draining_is_settled(open_shop: OpenShop) -> None:
@@ -108,7 +119,7 @@ async def test_a_proof_that_is_being_verified_when_draining_begins_is_not_lost(o
     shop = await open_shop(drain_seconds=0.2)
     reference = await shop.invoice()
     shop.provider.faults.delay(0.6, "verify")
-    peer = await shop.connect()
+    peer = await shop.connect(query="&resumable=1")
     await peer.prove(any_proof(reference))
     await asyncio.sleep(0.05)
     await shop.server.drain()
@@ -141,7 +152,7 @@ class Program:
     async def buy(self) -> Peer:
         async with httpx.AsyncClient() as http:
             schema = (await http.get(f"{self.url}/ws402/schema/ticker", params={"duration": 60})).json()
-        peer = Peer(await connect(f"{schema['websocketEndpoint']}?userId=ann", ping_interval=None))
+        peer = Peer(await connect(f"{schema['websocketEndpoint']}?userId=ann&resumable=1", ping_interval=None))
         await peer.prove(any_proof(schema["paymentDetails"]["reference"]))
         peer.started = await peer.expect("session_started")
         return peer

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 PEERS = sorted((Path(__file__).parent / "peers").glob("*.py"))
-ALLOWED = {"httpx", "websockets", "eth_account", "eth_utils"}
+ALLOWED = {"httpx", "websockets", "eth_account", "eth_utils", "solders"}
 
 
 @pytest.mark.parametrize("path", PEERS, ids=lambda path: path.stem)
@@ -26,4 +26,4 @@ def test_a_peer_imports_only_the_standard_library_common_tools_and_other_peers(p
 
 
 def test_all_peers_are_looked_at() -> None:
-    assert {path.stem for path in PEERS} == {"__init__", "wallet", "client", "provider", "server"}
+    assert {path.stem for path in PEERS} == {"__init__", "wallet", "client", "provider", "server", "solana"}

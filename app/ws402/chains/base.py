@@ -139,7 +139,7 @@ class SignedTransaction(msgspec.Struct, frozen=True, kw_only=True):
     nonce: int | None
     """EVM: the sender's nonce. Solana: None."""
     valid_until: int | None
-    """Solana: last valid block height. EVM: None, a nonce has no end."""
+    """The last block height that can take it. EVM: None, a nonce has no end."""
     max_fee: int
     """The most that it can cost, in the network's own coin."""
     fee: dict[str, int]
@@ -192,6 +192,8 @@ class Chain(Protocol):
     """Our address that invoices name."""
     poll_seconds: float
     """How often to ask for new blocks."""
+    span: int
+    """How many blocks at most to ask for at once."""
     reserve: int
     """How much of `native` an account of ours must keep, by the chain's rules."""
 
@@ -253,8 +255,7 @@ class Chain(Protocol):
         self, order: RefundOrder, signer: Signer, *, nonce: int | None, replaces: SignedTransaction | None = None
     ) -> SignedTransaction:
         """Build and sign, sending nothing. `replaces`: same nonce and order with a fee that nodes accept as a bump;
-        answers `replaces` itself when the cap on fees forbids one. Without nonces, `replaces` has expired: the same
-        order once more, with a higher fee.
+        answers `replaces` itself when the cap on fees forbids one. Not where there are no nonces.
 
         Raises RefundImpossibleError when a simulation shows that the recipient refuses, BroadcastRefusedError
         ('insufficient_funds') when our account does not hold the amount.

@@ -44,9 +44,6 @@ def refusal(identifier: object, error: RpcError) -> dict[str, Any]:
 class JsonRpc:
     """Methods by name. Each chain's subclass has them, and words the refusals as its nodes do."""
 
-    needs_version = False
-    """Whether a request must say `"jsonrpc": "2.0"`."""
-
     def __init__(self, methods: Iterable[Callable[..., Any]]) -> None:
         self._methods = {method.__name__: method for method in methods}
 
@@ -87,6 +84,13 @@ class JsonRpc:
         """There is no such method."""
         return RpcError(f"the method {method} does not exist/is not available", METHOD_NOT_FOUND)
 
+    def check_version(self, request: dict[str, Any]) -> None:
+        """Refuse requests of other versions of JSON-RPC; by default every one is taken. Raises RpcError."""
+
+    def not_a_list(self) -> RpcError:
+        """Parameters by name."""
+        return invalid("non-array args")
+
     def misfit(self, method: Callable[..., Any], params: tuple[Any, ...], reason: str) -> RpcError:
         """Too few parameters or too many."""
         del params
@@ -96,13 +100,12 @@ class JsonRpc:
         if not isinstance(request, dict) or not isinstance(request.get("method"), str):
             return refusal(None, self.malformed())
         identifier = request.get("id")
-        if self.needs_version and request.get("jsonrpc") != "2.0":
-            return refusal(identifier, self.malformed())
-        params = request.get("params") or []
+        params = request.get("params")
         try:
-            if not isinstance(params, list):
-                raise invalid("non-array args")
-            result = self.call(request["method"], *params)
+            self.check_version(request)
+            if not isinstance(params, list | None):
+                raise self.not_a_list()
+            result = self.call(request["method"], *(params or ()))
         except RpcError as error:
             return refusal(identifier, error)
         return {"jsonrpc": "2.0", "result": result, "id": identifier} if "id" in request else None

@@ -72,15 +72,22 @@ def rejected(code: RejectCode, reason: str) -> VerifyResponse:
 
 
 class Claims:
-    """Checks proofs against the ledger; `heads` gives the newest block by network (kept by the watcher)."""
+    """Checks proofs against the ledger; `heads` and `finals` give the newest block and the newest final one by network
+    (kept by the watcher)."""
 
     def __init__(
-        self, settings: GatewaySettings, database: Database, chains: Mapping[str, Chain], heads: Mapping[str, int]
+        self,
+        settings: GatewaySettings,
+        database: Database,
+        chains: Mapping[str, Chain],
+        heads: Mapping[str, int],
+        finals: Mapping[str, int],
     ) -> None:
         self._settings = settings
         self._database = database
         self._chains = chains
         self._heads = heads
+        self._finals = finals
         self._agree_above = {
             (each.network, asset): amount for each in settings.networks() for asset, amount in each.agree_above.items()
         }
@@ -228,12 +235,18 @@ class Claims:
             self._make_refundable(verdict.bound, row, batch, wanted=verdict.stray)
             return rejected(verdict.code, verdict.reason)
         op.block_time, op.confirmations = row.block_time, chain.confirmations(row.asset, row.amount) or 1
-        head = self._heads.get(invoice.network, 0)
-        if head - row.block + 1 < chain.confirmations(row.asset, row.amount):
+        if not self._deep(row, chain):
             return Missing(invoice.network, tx, invoice.recipient, row.amount, pending=True)
         if not op.agreed and row.amount > self._agree_above.get((row.network, row.asset), MAX_AMOUNT):
             return Missing(invoice.network, tx, invoice.recipient, row.amount, agree=True)
         return self._open(position, op, invoice, row, verdict, batch)
+
+    def _deep(self, row: Row[Any], chain: Chain) -> bool:
+        """Whether a transfer has the confirmations that its value needs."""
+        needed = chain.confirmations(row.asset, row.amount)
+        if needed is None:
+            return bool(row.block <= self._finals.get(row.network, -1))
+        return bool(self._heads.get(row.network, 0) - row.block + 1 >= needed)
 
     def _make_refundable(self, bound: bool, row: Row[Any], batch: Batch, *, wanted: bool) -> None:
         """Money that opens no session goes back: at once if it names this invoice, else when nobody can claim it."""

@@ -34,7 +34,7 @@ class Payments:
         self._chains = chains
         self._watcher = watcher
         self._claims: Batcher[Claim, Outcome] = Batcher(
-            "claim", Claims(settings, database, chains, watcher.heads).claim
+            "claim", Claims(settings, database, chains, watcher.heads, watcher.finals).claim
         )
         self.verified_by: Counter[tuple[str, str]] = Counter()
         """Proofs accepted, by network and asset."""

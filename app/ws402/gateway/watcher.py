@@ -24,9 +24,6 @@ from ws402.gateway.transfers import record
 
 log = logging.getLogger(__name__)
 
-CHUNK: Final = 50
-"""Blocks asked for at once."""
-
 OPENING_DEPTH: Final = 64
 """A new ledger begins at most this many blocks below the head."""
 
@@ -184,13 +181,15 @@ class Watcher:
                 break
             found: Sequence[BlockTransfers] = ()
             if not forked:
-                found = await chain.blocks(cursor + 1, min(cursor + CHUNK, head.block))
+                found = await chain.blocks(cursor + 1, min(cursor + chain.span, head.block))
                 forked = known.get(cursor, found[0].parent_hash) != found[0].parent_hash
             ancestor = cursor
             if forked:
                 ancestor = await self._ancestor(chain, known, min(cursor, head.block))
                 found = (
-                    await chain.blocks(ancestor + 1, min(ancestor + CHUNK, head.block)) if ancestor < head.block else ()
+                    await chain.blocks(ancestor + 1, min(ancestor + chain.span, head.block))
+                    if ancestor < head.block
+                    else ()
                 )
                 self.reorgs_by[chain.network] += 1
                 log.warning("%s was reorganised above block %d", chain.network, ancestor)

@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 async def drain(sessions: Sessions, seconds: float) -> None:
     """Take no new sockets, announce the end to every session, and close them spread over `seconds`.
 
-    A session that ends by itself meanwhile is settled; one that is closed here is released, so that its client can
-    resume it on another server without paying again.
+    A session that ends by itself meanwhile is settled. One that is closed here is released when its client can resume
+    it on another server without paying again, and settled before its socket closes when the client cannot.
     """
     if sessions.draining:
         return
@@ -41,11 +41,11 @@ async def drain(sessions: Sessions, seconds: float) -> None:
     began = loop.time()
     while (passed := loop.time() - began) < seconds and (sessions.live or sessions.busy):
         while plan and plan[-1][0] <= passed:
-            plan.pop()[1].hand_over()
+            plan.pop()[1].move()
         await asyncio.sleep(TICK_MS / 1000)
     for _ in range(2):  # a proof that is still being verified makes one more session
         for session in list(sessions.live.values()):
-            session.hand_over()
+            session.move()
         await sessions.finish_tasks(FLUSH_SECONDS)
     if not await sessions.settler.flush(FLUSH_SECONDS):
         logger.warning("%d ended sessions are left to the gateway", sessions.settler.waiting)

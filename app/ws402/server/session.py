@@ -327,6 +327,13 @@ class Session:
         self.sessions.deliver(request, self._settled)
         self.socket.await_close(1012, "resume on another socket", SETTLE_SECONDS)
 
+    def move(self) -> None:
+        """The server goes away: hand the session over, or settle it if its client has not said that it can resume."""
+        if self.resumable:
+            self.hand_over()
+        else:
+            self.finish(EndReason.SERVER_DRAINING, code=1012, text="the server goes away")
+
     def lose(self, reason: EndReason | None) -> None:
         """The gateway ended the session or gave it to another server: stop, and settle nothing."""
         if self.ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -36,6 +37,11 @@ class Web:
         path = scope["raw_path"].decode()
         if path.endswith("/slow"):
             await self._slowly(send)
+            return
+        if path.endswith("/moved"):
+            address = dict(scope["headers"])[b"x-location"].replace(b"HOST", self.server.url.encode())
+            await send({"type": "http.response.start", "status": 302, "headers": [(b"location", address)]})
+            await send({"type": "http.response.body"})
             return
         body, more = b"", True
         while more:
@@ -210,6 +216,81 @@ async def test_nothing_leads_out_of_the_target(visitor: Visitor, web: Web, path:
 async def test_an_address_in_the_path_is_only_a_path(visitor: Visitor, web: Web, path: str) -> None:
     await visitor.raw(path)
     assert web.requests[0]["path"].startswith("/base/")
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("/base/there?x=1#part", "/api/resource/api/there?x=1#part"),
+        ("HOST/base/there", "/api/resource/api/there"),
+        ("/base", "/api/resource/api"),
+        ("next", "next"),
+        ("https://elsewhere.example/there", "https://elsewhere.example/there"),
+        ("/status", None),  # of the upstream, not ours
+        ("HOST/other", None),
+        ("/baseless", None),
+        ("/base/../other", None),
+    ],
+)
+async def test_a_redirect_leads_through_this_server(visitor: Visitor, address: str, shown: str | None) -> None:
+    headers = {"X-Location": address}
+    answer = await visitor.ask("/a/moved", headers=headers)
+    assert answer.status_code == 302
+    assert answer.headers.get("location") == shown
+    with_token = await visitor.shop.get("/api/resource/api/a/moved", params={"token": visitor.token}, headers=headers)
+    inside = shown is not None and not shown.startswith("https:")
+    assert (visitor.token in with_token.headers.get("location", "")) is inside
+
+
+@pytest.mark.parametrize("query", ["a=1&&b", "x=a+b%20c&x=%2F", "flag", "=", "q=%C3%A4&q=~"])
+async def test_a_query_passes_as_it_was_written(visitor: Visitor, web: Web, query: str) -> None:
+    await visitor.raw(f"/x?{query}&%74oken={visitor.token}")
+    assert web.requests[0]["query"] == query
+
+
+async def test_a_range_is_asked_for_and_its_part_is_told(open_shop: OpenShop, tmp_path: Path) -> None:
+    """By a server that knows ranges: another of ours, which sells a file."""
+    (tmp_path / "film").write_bytes(bytes(range(256)) * 40)
+    film = {"id": "film", "kind": "file", "target": str(tmp_path / "film"), "price_per_second": PRICE}
+    inner = await open_shop([film])
+    seat = await inner.buy("film")
+    token = (await seat.expect("http_access_granted"))["httpToken"]
+    outer = await open_shop(
+        [{"id": "api", "kind": "http", "target": f"{inner.url}/api/resource/film", "price_per_second": PRICE}]
+    )
+    peer = await outer.buy("api")
+    mine = (await peer.expect("http_access_granted"))["httpToken"]
+    headers = {"Authorization": f"Bearer {token}", "Range": "bytes=250-259"}
+    answer = await outer.get("/api/resource/api", params={"token": mine}, headers=headers)
+    assert (answer.status_code, answer.headers["content-range"]) == (206, "bytes 250-259/10240")
+    assert answer.content == bytes([250, 251, 252, 253, 254, 255, 0, 1, 2, 3])
+    none = await outer.get("/api/resource/api", params={"token": mine}, headers=headers | {"Range": "bytes=99999-"})
+    assert none.status_code == 416
+    head = await outer.http.head("/api/resource/api", params={"token": mine}, headers=headers)
+    assert head.content == b""
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 100", "Transfer-Encoding: chunked"])
+async def test_an_upstream_that_breaks_off_is_not_taken_for_whole(open_shop: OpenShop, framing: str) -> None:
+    async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n5\r\nfirst\r\n".encode())
+        await writer.drain()
+        writer.write_eof()  # half-closed: it would still listen
+        await reader.read()
+        writer.close()
+
+    upstream = await asyncio.start_server(cut, "127.0.0.1", 0)
+    port = upstream.sockets[0].getsockname()[1]
+    shop = await open_shop(
+        [{"id": "api", "kind": "http", "target": f"http://127.0.0.1:{port}", "price_per_second": PRICE}]
+    )
+    peer = await shop.buy("api")
+    token = (await peer.expect("http_access_granted"))["httpToken"]
+    with pytest.raises(httpx.RemoteProtocolError):
+        await shop.get("/api/resource/api", params={"token": token})
+    assert (await peer.expect("usage_update"))["bytesTransferred"] > 0  # the session goes on
+    upstream.close()
 
 
 async def test_pieces_arrive_as_they_are_made_and_the_end_of_the_session_cuts_them(visitor: Visitor, web: Web) -> None:

@@ -12,6 +12,7 @@ from tests.server.conftest import PRICE, OpenShop
 from tests.server.peer import Shop, any_proof
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
+from websockets.utils import accept_key
 
 from ws402.protocol import EndReason
 
@@ -220,3 +221,44 @@ async def test_an_upstream_that_reads_slowly_holds_the_client_back_and_loses_not
 async def _write(socket: Any, count: int) -> None:
     for number in range(count):
         await socket.send(number.to_bytes(4, "big") + b"x" * 100_000)
+
+
+async def test_an_upstream_that_half_closes_without_a_word_is_lost(open_shop: OpenShop) -> None:
+    """It speaks the handshake, then ends its side of the TCP connection and goes on listening."""
+
+    async def half_closed(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        key = next(line.split(": ")[1] for line in head.split("\r\n") if line.lower().startswith("sec-websocket-key"))
+        writer.write(
+            b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            b"Sec-WebSocket-Accept: " + accept_key(key).encode() + b"\r\n\r\n\x81\x05hello"
+        )
+        await reader.read(1)
+        writer.write_eof()
+        await reader.read()
+        writer.close()
+
+    upstream = await asyncio.start_server(half_closed, "127.0.0.1", 0)
+    target = f"ws://127.0.0.1:{upstream.sockets[0].getsockname()[1]}"
+    shop = await open_shop([{"id": "feed", "kind": "websocket", "target": target, "price_per_second": PRICE}])
+    peer = await shop.buy("feed")
+    assert await peer.payload() == "hello"
+    await peer.send("go")
+    assert (await peer.closed())[0] == 1011
+    assert shop.book(peer).refunded > 59 * PRICE
+    upstream.close()
+
+
+async def test_pings_are_answered_on_both_sides(before: OpenUpstream) -> None:
+    answered = asyncio.Event()
+
+    async def ping(socket: ServerConnection) -> None:
+        await (await socket.ping())
+        answered.set()
+        await socket.wait_closed()
+
+    shop = await before(ping)
+    peer = await shop.buy("feed")
+    async with asyncio.timeout(5):
+        await answered.wait()
+        await (await peer.socket.ping(b"still there?"))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,24 +37,18 @@ FLAGS = [
 class Shop:
     """A server in a thread of its own. `provider` is its gateway, to be read, and told to misbehave."""
 
-    def __init__(self, chain: Evm, film: Path) -> None:
-        self.chain = chain
-        self.provider = MockPaymentProvider()
+    def __init__(self, provider: MockPaymentProvider, resources: list[ResourceSettings], **settings: Any) -> None:
+        self.provider = provider
         self.settings = ServerSettings(
             port=0,
-            resources=[
-                ResourceSettings(id="ticker", name="Ticker", kind="ticker", price_per_second=PRICE),
-                ResourceSettings(id="dear", name="Dear <b>ticker</b>", kind="ticker", price_per_second=10**16),
-                ResourceSettings(id="palace", name="Palace", kind="ticker", price_per_second=10**22),
-                ResourceSettings(id="film", name="Film", kind="file", target=str(film), price_per_second=PRICE),
-                ResourceSettings(id="echo", name="Echo", kind="python", target=f"{__name__}:echo", price_per_second=1),
-            ],
+            resources=resources,
             update_interval=300,
             drain_seconds=0,
             max_session_duration=7200,
-            dev_rpc_url=chain.url,
+            **settings,
         )
         self.server: WS402Server | None = None
+
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._run, name="shop")
         self._started = threading.Event()
@@ -108,19 +102,31 @@ def chromium() -> Iterator[webdriver.Chrome]:
     started.quit()
 
 
+class EvmShop(Shop):
+    """Sells for the coin of an EVM chain."""
+
+    def __init__(self, chain: Evm, film: Path) -> None:
+        self.chain = chain
+        resources = [
+            ResourceSettings(id="ticker", name="Ticker", kind="ticker", price_per_second=PRICE),
+            ResourceSettings(id="dear", name="Dear <b>ticker</b>", kind="ticker", price_per_second=10**16),
+            ResourceSettings(id="palace", name="Palace", kind="ticker", price_per_second=10**22),
+            ResourceSettings(id="film", name="Film", kind="file", target=str(film), price_per_second=PRICE),
+            ResourceSettings(id="echo", name="Echo", kind="python", target=f"{__name__}:echo", price_per_second=1),
+        ]
+        super().__init__(MockPaymentProvider(), resources, dev_rpc_url=chain.url)
+
+
 @pytest.fixture
-def shop(shared_devchain: EvmDevChain, tmp_path: Path) -> Iterator[Shop]:
+def shop(shared_devchain: EvmDevChain, tmp_path: Path) -> Iterator[EvmShop]:
     film = tmp_path / "film.txt"
     film.write_text("the film, all of it")
     evm = Evm(shared_devchain.rpc_url, name="devchain")
-    shop = Shop(evm, film)
+    shop = EvmShop(evm, film)
     shop.start()
     yield shop
     shop.stop()
     evm.close()
-
-
-MakePage = Callable[..., Page]
 
 
 @pytest.fixture

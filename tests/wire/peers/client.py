@@ -33,14 +33,15 @@ class StockSession:
         """Say what is wanted, as stock clients do first; a server may ignore it."""
         await self.send_json({"type": "ws402:init", "resourceId": self.resource_id, "userId": self.user_id})
 
-    async def prove(self, proof: dict[str, Any]) -> None:
-        """Show the payment."""
-        await self.send_json({"type": "payment_proof", "proof": proof})
+    async def prove(self, proof: dict[str, Any], *, claim_token: str | None = None) -> None:
+        """Show the payment; with the invoice's secret, where nothing in the payment is one."""
+        secret = {} if claim_token is None else {"claimToken": claim_token}
+        await self.send_json({"type": "payment_proof", "proof": proof, **secret})
 
-    async def start(self, proof: dict[str, Any]) -> dict[str, Any]:
+    async def start(self, proof: dict[str, Any], *, claim_token: str | None = None) -> dict[str, Any]:
         """Init, proof, and the wait for the session; answers `session_started`."""
         await self.init()
-        await self.prove(proof)
+        await self.prove(proof, claim_token=claim_token)
         started = await self.expect("session_started")
         self.balance = int(started["balance"])
         self.session_id = started["sessionId"]

@@ -50,6 +50,7 @@ class EvmChain:
         self.native = NATIVE
         self.recipient = normalize_address(recipient)
         self.poll_seconds = settings.poll_seconds
+        self.span = 50
         self.reserve = 0
         self.assets = _assets(settings)
         tokens = {each.contract.lower(): each.symbol for each in self.assets.values() if each.contract}

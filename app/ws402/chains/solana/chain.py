@@ -60,6 +60,7 @@ class SolanaChain:
         self.recipient = normalize_address(recipient)
         self.poll_seconds = settings.poll_seconds
         self.assets = _assets(settings)
+        self.span = 500
         self.reserve = 0
         urls = [each.get_secret_value() for each in settings.rpc]
         self._dialect = SolanaDialect(self.network, settings.genesis_hash or SOLANA_GENESIS.get(self.network))
@@ -218,7 +219,7 @@ class SolanaChain:
         return None
 
     async def anchor(self) -> Anchor:
-        """A recent blockhash, for transactions that payers build."""
+        """See `AnchoredChain.anchor`: a recent blockhash."""
         return (await self._fees.quote(self.recipient)).anchor
 
     # --- Refunds -----------------------------------------------------------------------------------------------------
@@ -230,13 +231,11 @@ class SolanaChain:
     async def sign(
         self, order: RefundOrder, signer: Signer, *, nonce: int | None, replaces: SignedTransaction | None = None
     ) -> SignedTransaction:
-        """See `Chain.sign`. Raises ChainUnavailableError while `replaces` could still be taken."""
-        if nonce is not None:
-            msg = "a Solana transaction has no nonce"
+        """See `Chain.sign`."""
+        if nonce is not None or replaces is not None:
+            msg = "a Solana transaction has no nonce, and nothing can take its place"
             raise ValueError(msg)
-        if replaces is not None and not await self.expired(replaces):
-            raise ChainUnavailableError(f"{self.network} may still take {replaces.tx}.")
-        return await self._refunds.sign(order, signer, replaces=replaces)
+        return await self._refunds.sign(order, signer)
 
     async def sign_cancel(
         self,
@@ -278,6 +277,16 @@ class SolanaChain:
         limit = transaction.valid_until
         if limit is None or await self._final_height() <= limit:
             return False
+        try:
+            proven = await self._proven_absent(transaction, limit)
+        except ChainUnavailableError as error:
+            log.warning("%s: whether %s has expired cannot be told: %s", self.network, transaction.tx, error)
+            return False
+        if proven:
+            self._fees.raise_floor(transaction.fee["computeUnitPrice"])
+        return proven
+
+    async def _proven_absent(self, transaction: SignedTransaction, limit: int) -> bool:
         since = transaction.fee["slot"]
 
         async def work(endpoint: Endpoint) -> bool:

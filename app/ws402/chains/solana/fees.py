@@ -19,6 +19,9 @@ SIGNATURE_FEE: Final = 5000
 MICRO: Final = 1_000_000
 FRESH_SECONDS: Final = 2.0
 
+FIRST_FLOOR: Final = 1_000
+FLOOR_SECONDS: Final = 120.0
+
 
 @dataclass(frozen=True, slots=True)
 class Quote:
@@ -41,21 +44,27 @@ class Fees:
         self._quote: Quote | None = None
         self._at = 0.0
         self._asking = asyncio.Lock()
+        self._floor = (0, 0.0)
         self.cap = cap
 
-    async def quote(self, sender: str, *, fresh: bool = False) -> Quote:
+    async def quote(self, sender: str) -> Quote:
         """What to sign with now. Raises ChainUnavailableError."""
         # Many refunds are signed at once: one of them asks for all.
         async with self._asking:
-            if fresh or self._quote is None or time.monotonic() - self._at > FRESH_SECONDS:
+            if self._quote is None or time.monotonic() - self._at > FRESH_SECONDS:
                 asked = time.monotonic()
                 self._quote = await self._pool.run(guarded(lambda endpoint: _ask(endpoint, sender)))
                 self._at = asked
             return self._quote
 
-    def bid(self, quote: Quote, *, before: int = 0) -> int:
-        """Micro-lamports per unit; twice what did not suffice `before`. Never above the cap."""
-        return min(self.cap, max(quote.price, 2 * before))
+    def bid(self, quote: Quote) -> int:
+        """Micro-lamports per unit. Never above the cap."""
+        floor, until = self._floor
+        return min(self.cap, max(quote.price, floor if time.monotonic() < until else 0))
+
+    def raise_floor(self, price: int) -> None:
+        """No block took a transaction at this price: bid twice as much for a while."""
+        self._floor = max(2 * price, FIRST_FLOOR), time.monotonic() + FLOOR_SECONDS
 
 
 async def _ask(endpoint: Endpoint, sender: str) -> Quote:

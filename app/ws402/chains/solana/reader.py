@@ -34,6 +34,9 @@ HISTORY: Final = {"searchTransactionHistory": True}
 NO_HASH: Final = ""
 """The hash of a slot that has no block."""
 
+MOST_SKIPPED: Final = 64
+"""How far to look below a slot without a block for one that has one."""
+
 BEHIND: Final = 4
 """How many slots below the newest confirmed one a node may still be writing down."""
 
@@ -93,17 +96,20 @@ class Reader:
         return found
 
     async def hashes(self, endpoint: Endpoint, slots: Sequence[int]) -> dict[int, str | None]:
-        """Block hashes by slot; `NO_HASH` where no block was made, None where the endpoint does not have it (yet)."""
+        """Block hashes by slot; None where the endpoint does not have it (yet). A slot in which no block was made is
+        known by the block before it.
+        """
         wanted = [each for each in slots if each >= 0]
         found: dict[int, str | None] = dict.fromkeys(slots, NO_HASH)
         answers = await endpoint.call([("getBlock", [slot, BLOCK]) for slot in wanted])
         for slot, answer in zip(wanted, answers, strict=True):
-            if not isinstance(answer, ReplyError):
-                found[slot] = answer["blockhash"]
-            elif answer.number in NO_BLOCK:
-                found[slot] = None
-            elif answer.number not in SKIPPED:
-                raise EndpointError(f"{endpoint.name}: {answer.message}")
+            found[slot] = _hash(endpoint, answer)
+            before = slot
+            while found[slot] == NO_HASH and before > max(0, slot - MOST_SKIPPED):
+                before -= 1
+                (earlier,) = await endpoint.call([("getBlock", [before, BLOCK])])
+                known = _hash(endpoint, earlier)
+                found[slot] = known and f"skipped:{known}"
         return found
 
     async def _signatures(self, endpoint: Endpoint, first: int, last: int) -> list[str]:
@@ -238,6 +244,15 @@ class Reader:
         if len(found) != len(addresses):
             raise EndpointError(f"{endpoint.name}: not all accounts were answered")
         return found
+
+
+def _hash(endpoint: Endpoint, block: Any) -> str | None:
+    """A block's hash; `NO_HASH` for a slot without one, None for one that the endpoint does not have."""
+    if not isinstance(block, ReplyError):
+        return str(block["blockhash"])
+    if block.number not in NO_BLOCK | SKIPPED:
+        raise EndpointError(f"{endpoint.name}: {block.message}")
+    return None if block.number in NO_BLOCK else NO_HASH
 
 
 def numbers(answers: Sequence[Any]) -> list[int]:

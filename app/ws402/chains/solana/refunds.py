@@ -71,20 +71,18 @@ class Refunds:
         quote = await self._fees.quote(sender)
         return cost(self._units.get(order.asset, TYPICAL_UNITS), self._fees.bid(quote))
 
-    async def sign(
-        self, order: RefundOrder, signer: Signer, *, replaces: SignedTransaction | None
-    ) -> SignedTransaction:
-        """A signed refund. `replaces`: one that has expired for good; it bids more than that one.
+    async def sign(self, order: RefundOrder, signer: Signer) -> SignedTransaction:
+        """A signed refund.
 
         Raises RefundImpossibleError when the recipient cannot take it, BroadcastRefusedError when our account does not
         cover it, ChainUnavailableError.
         """
         sender = address_of(signer)
         steps, rent = await self._steps(order, sender)
-        quote = await self._fees.quote(sender, fresh=replaces is not None)
+        quote = await self._fees.quote(sender)
         units = await self._simulate(order, sender, steps)
         limit = units + units // 4 + 500
-        price = self._fees.bid(quote, before=replaces.fee["computeUnitPrice"] if replaces else 0)
+        price = self._fees.bid(quote)
         message = _message(sender, steps, limit, price, quote.anchor.blockhash)
         inspect(message, order, sender, self._mint_of(order.asset))
         signature = await signer.sign(bytes(message))

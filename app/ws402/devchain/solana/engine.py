@@ -28,6 +28,7 @@ from solders.transaction_metadata import (
 
 from ws402.devchain.solana import message as messages
 from ws402.devchain.solana.message import AnyMessage, Loaded
+from ws402.devchain.solana.programs import SYSVARS
 from ws402.devchain.solana.tokens import TokenBalance, token_balances
 
 MAX_AGE: Final = 150
@@ -36,6 +37,8 @@ KEPT_EMPTY: Final = 20_000
 """Slots for which blocks without transactions can be asked for."""
 SLOT_HASHES: Final = 512
 PROCESSED, CONFIRMED, FINALIZED = "processed", "confirmed", "finalized"
+NOT_RUN: Final = "InvalidProgramForExecution"
+"""Validators charge the fee for a transaction that calls what is no program (SIMD-191); the machine does not."""
 EMPTY: Final = Account(0, b"", Pubkey.default())
 
 
@@ -106,6 +109,8 @@ class Engine:
         self.confirm_after = confirm_after
         self.finalize_after = finalize_after
         self._svm = LiteSVM().with_blockhash_check(False).with_transaction_history(0)
+        for address, account in self._svm.get_program_accounts(SYSVARS):
+            self._svm.set_account(address, Account(self.rent(len(account.data)), account.data, account.owner))
         for address, account in genesis.items():
             self._svm.set_account(address, account)
         self.genesis_hash = Hash(os.urandom(32))
@@ -118,6 +123,8 @@ class Engine:
         """Called after each change: a slot, a transaction, a fork."""
         self._hashes: dict[Hash, Block] = {first.hash: first}
         self._clock: int | None = None
+        # Nothing lands in slots that are final from the start.
+        self.advance(finalize_after + 1)
 
     # --- Time ----------------------------------------------------------------------------------------------------
 
@@ -202,10 +209,12 @@ class Engine:
         keys = messages.keys(transaction.message, taken)
         before = {key: self._svm.get_account(key) for key in keys}
         result = self._svm.send_transaction(transaction)
+        if isinstance(result, FailedTransactionMetadata) and self._svm.get_account(keys[0]) == before[keys[0]]:
+            if _error(result) != NOT_RUN or not _can_pay(before[keys[0]], result):
+                raise RefusedError(_error(result))
+            self._svm.set_account(keys[0], _charged(before[keys[0]], result))
         after = {key: self._svm.get_account(key) for key in keys}
-        if isinstance(result, FailedTransactionMetadata) and after[keys[0]] == before[keys[0]]:
-            raise RefusedError(_error(result))
-        outcome = self._outcome(result, keys, taken, before, after)
+        outcome = self._outcome(result, transaction, taken, before, after)
         outcome.accounts = {}
         for key in keys:
             if before[key] != after[key]:
@@ -237,13 +246,11 @@ class Engine:
         after = dict(before)
         if isinstance(result, SimulatedTransactionInfo):
             after |= dict(result.post_accounts())
-        elif _ran(result):
-            payer = before[keys[0]] or EMPTY
-            left = payer.lamports - result.meta().fee()
-            after[keys[0]] = Account(left, payer.data, payer.owner, payer.executable, payer.rent_epoch)
+        elif result.meta().logs() or (_error(result) == NOT_RUN and _can_pay(before[keys[0]], result)):
+            after[keys[0]] = _charged(before[keys[0]], result)
         else:
             return self._unrun(_error(result), keys, taken, before)
-        return self._outcome(result, keys, taken, before, after)
+        return self._outcome(result, transaction, taken, before, after)
 
     def _unrun(self, err: Any, keys: list[Pubkey], taken: Loaded, accounts: dict[Pubkey, Account | None]) -> Outcome:
         balances = [(accounts[key] or EMPTY).lamports for key in keys]
@@ -305,15 +312,20 @@ class Engine:
     def _outcome(
         self,
         result: TransactionMetadata | FailedTransactionMetadata | SimulatedTransactionInfo,
-        keys: list[Pubkey],
+        transaction: VersionedTransaction,
         taken: Loaded,
         before: dict[Pubkey, Account | None],
         after: dict[Pubkey, Account | None],
     ) -> Outcome:
+        keys = messages.keys(transaction.message, taken)
+        err = _error(result) if isinstance(result, FailedTransactionMetadata) else None
+        programs = [keys[each.program_id_index] for each in transaction.message.instructions]
+        if err == NOT_RUN and any(before[program] is None for program in programs):
+            err = "ProgramAccountNotFound"
         meta = result if isinstance(result, TransactionMetadata) else result.meta()
         returned = meta.return_data()
         return Outcome(
-            err=_error(result) if isinstance(result, FailedTransactionMetadata) else None,
+            err=err,
             logs=meta.logs(),
             inner=meta.inner_instructions(),
             units=meta.compute_units_consumed(),
@@ -325,7 +337,7 @@ class Engine:
             post=[(after[key] or EMPTY).lamports for key in keys],
             pre_tokens=token_balances(keys, before, self._svm.get_account),
             post_tokens=token_balances(keys, after, self._svm.get_account),
-            data_size=sum(64 + len(each.data) for each in before.values() if each is not None),
+            data_size=sum(64 + len(each.data) for each in before.values() if each) if meta.logs() else 0,
             accounts=after,
         )
 
@@ -358,9 +370,15 @@ class Engine:
                     self.submit(each.transaction)
 
 
-def _ran(result: FailedTransactionMetadata) -> bool:
-    """Whether a simulated transaction failed while it ran, so would pay its fee."""
-    return bool(result.meta().logs())
+def _can_pay(payer: Account | None, result: FailedTransactionMetadata) -> bool:
+    return payer is not None and payer.lamports >= result.meta().fee()
+
+
+def _charged(payer: Account | None, result: FailedTransactionMetadata) -> Account:
+    """The payer of a failed transaction, after its fee."""
+    before = payer or EMPTY
+    left = before.lamports - result.meta().fee()
+    return Account(left, before.data, before.owner, before.executable, before.rent_epoch)
 
 
 def _error(result: FailedTransactionMetadata) -> Any:

@@ -39,6 +39,14 @@ def config(value: object) -> dict[str, Any]:
     return value
 
 
+def encoding_config(value: object) -> dict[str, Any]:
+    """The configuration of what shows transactions; a text is an encoding alone, as it was once."""
+    settings: dict[str, Any] = {"encoding": value} if isinstance(value, str) else config(value)
+    if settings.get("encoding") not in {None, "binary", "base64", "base58", "json", "jsonParsed"}:
+        raise invalid("Invalid params: data did not match any variant of untagged enum RpcEncodingConfigWrapper.")
+    return settings
+
+
 def level(settings: dict[str, Any], name: str = "commitment", default: str = FINALIZED) -> str:
     """A commitment. Words that mean none are taken for none, as Agave does."""
     value = settings.get(name)

@@ -10,7 +10,6 @@ from solders.message import MessageV0
 from solders.pubkey import Pubkey
 from solders.transaction import VersionedTransaction
 
-from ws402.devchain.jsonrpc import invalid
 from ws402.devchain.solana import base58
 from ws402.devchain.solana import message as messages
 from ws402.devchain.solana.engine import Block, Landed, Outcome
@@ -28,14 +27,14 @@ def status(err: Any) -> dict[str, Any]:
     return {"Ok": None} if err is None else {"Err": err}
 
 
-def transaction_body(landed: Landed, encoding: str, most: int | None) -> dict[str, Any]:
+def transaction_body(landed: Landed, encoding: str, most: int | None, *, rewards: bool = True) -> dict[str, Any]:
     """`transaction`, `meta` and, for callers that know versions, `version`. Raises RpcError for a newer version."""
     version = messages.version(landed.transaction)
     if version == 0 and most is None:
         raise unsupported_version(0)
     body = {
         "transaction": encode_transaction(landed.transaction, landed.outcome, encoding),
-        "meta": meta(landed, parsed=encoding == "jsonParsed"),
+        "meta": meta(landed, parsed=encoding == "jsonParsed") | ({} if rewards else {"rewards": None}),
     }
     return body | ({"version": version} if most is not None else {})
 
@@ -48,11 +47,6 @@ def encode_transaction(transaction: VersionedTransaction, outcome: Outcome, enco
         return [base58.encode(bytes(transaction)), "base58"]
     if encoding == "binary":
         return base58.encode(bytes(transaction))
-    if encoding not in {"json", "jsonParsed"}:
-        raise invalid(
-            f"Invalid params: unknown variant `{encoding}`, expected one of `binary`, `base64`, `base58`, `json`, "
-            "`jsonParsed`."
-        )
     message = transaction.message
     body: dict[str, Any] = {"recentBlockhash": str(message.recent_blockhash)}
     if encoding == "json":
@@ -167,7 +161,8 @@ def token_balances(balances: list[TokenBalance]) -> list[dict[str, Any]]:
             "mint": str(each.mint),
             "owner": str(each.owner),
             "programId": str(each.program),
-            "uiTokenAmount": ui_amount(each.amount, each.decimals),
+            # The ledger's storage cannot tell a zero from none.
+            "uiTokenAmount": ui_amount(each.amount, each.decimals) | ({} if each.amount else {"uiAmount": None}),
         }
         for each in balances
     ]
@@ -193,15 +188,10 @@ def memo(landed: Landed) -> str | None:
     return "; ".join(found) or None
 
 
-def prioritization(landed: Landed, price: int) -> dict[str, int]:
-    """An entry of getRecentPrioritizationFees."""
-    return {"slot": landed.slot, "prioritizationFee": price}
-
-
-def touches(landed: Landed, wanted: set[Pubkey]) -> bool:
-    """Whether the transaction may write all these accounts."""
+def written(landed: Landed) -> set[Pubkey]:
+    """The accounts that the transaction may write."""
     flags = messages.writable(landed.transaction.message, landed.outcome.loaded)
-    return wanted <= {key for key, writes in zip(landed.outcome.keys, flags, strict=True) if writes}
+    return {key for key, writes in zip(landed.outcome.keys, flags, strict=True) if writes}
 
 
 def block_head(block: Block, previous: Block | None) -> dict[str, Any]:

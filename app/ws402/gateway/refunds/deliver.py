@@ -83,17 +83,20 @@ class Deliverer:
                 return 0
             reserved = await self._queue.reserved(connection)
             spent = await self._queue.spent(connection, asset)
+            fees = await self._queue.fees(connection)
             recent = await self._queue.recent(connection, asset, {bundle.recipient for bundle in bundles})
         room = min(desk.policy.group, desk.policy.window - reserved.transactions)
         if room <= 0:
             return 0
         native = desk.chain.native
-        gas = await desk.chain.balance(desk.address, native) - reserved.amounts.get(native, 0) - reserved.fees
+        held = await desk.chain.balance(desk.address, native) - desk.chain.reserve
+        gas = held - reserved.amounts.get(native, 0) - reserved.fees
         balance = gas
         if asset != native:
             balance = await desk.chain.balance(desk.address, asset) - reserved.amounts.get(asset, 0)
         cost, refused = await self._cost(bundles, balance)
-        if cost is None:
+        budget = None if desk.policy.daily_fees is None else desk.policy.daily_fees - fees
+        if cost is None or self._spent(cost, budget):
             decided = Plan()
         else:
             means = Means(
@@ -109,7 +112,7 @@ class Deliverer:
         for bundle in bundles:
             if bundle.recipient in refused:
                 decided.hold += [(debt, refused[bundle.recipient]) for debt in bundle.debts if debt.state == "due"]
-        signed = self._affordable(await self._sign(decided, row.next_nonce), gas)
+        signed = self._affordable(await self._sign(decided, row.next_nonce), gas, budget)
         self._note(asset, decided, certain=not reserved.transactions)
         if not (signed or decided.hold or decided.credit):
             return 0
@@ -148,15 +151,20 @@ class Deliverer:
         self._desk.condition.delivery_cost = cost or self._desk.condition.delivery_cost
         return cost, refused
 
-    async def _sign(self, decided: Plan, nonce: int) -> list[Signed]:
-        """Sign what is to be sent, with consecutive nonces. Recipients that refuse are to be held, and leave no gap."""
+    async def _sign(self, decided: Plan, nonce: int | None) -> list[Signed]:
+        """Sign what is to be sent, with consecutive nonces where there are nonces. Recipients that refuse are to be
+        held, and leave no gap.
+        """
         desk = self._desk
         desk.lease.require()
         now = now_ms()
         done: list[Signed] = []
         todo = list(decided.send)
         while todo:
-            drafts = [(each, self._draft(each, nonce + len(done) + i, now)) for i, each in enumerate(todo)]
+            first = None if nonce is None else nonce + len(done)
+            drafts = [
+                (each, self._draft(each, None if first is None else first + i, now)) for i, each in enumerate(todo)
+            ]
             answers = await desk.each(drafts, lambda draft: self._sign_one(draft[1]))
             todo = []
             refused = False
@@ -169,7 +177,7 @@ class Deliverer:
                     return done  # what comes after it stays due too, so that no nonce is left out
                 elif isinstance(answer, Exception):
                     raise answer
-                elif refused:
+                elif refused and nonce is not None:
                     todo.append(bundle)  # once more, one nonce lower
                 else:
                     delivery.attempts.append(next_attempt(delivery, answer))
@@ -179,7 +187,7 @@ class Deliverer:
     async def _sign_one(self, delivery: Delivery) -> SignedTransaction:
         return await self._desk.chain.sign(delivery.order, self._desk.signer, nonce=delivery.nonce)
 
-    def _draft(self, bundle: Bundle, nonce: int, now: int) -> Delivery:
+    def _draft(self, bundle: Bundle, nonce: int | None, now: int) -> Delivery:
         return Delivery(
             id=new_id("del"),
             network=self._desk.network,
@@ -194,10 +202,24 @@ class Deliverer:
             updated_at=now,
         )
 
-    def _affordable(self, signed: list[Signed], gas: int) -> list[Signed]:
-        """The longest head of the line that the account covers even at the highest fee: what is left out never was."""
+    def _spent(self, cost: int, budget: int | None) -> bool:
+        """Whether the day's budget for fees has no room for one more delivery."""
+        if budget is None or cost <= budget:
+            return False
+        if "fees" not in self._desk.condition.limited:
+            log.warning("%s: the day's budget for fees is spent; refunds wait", self._desk.network)
+        self._desk.condition.limited.add("fees")
+        return True
+
+    def _affordable(self, signed: list[Signed], gas: int, budget: int | None) -> list[Signed]:
+        """The longest head of the line that the account and the budget for fees cover even at the highest fee: what is
+        left out never was.
+        """
         native = self._desk.chain.native
         for position, (_, delivery) in enumerate(signed):
+            if self._spent(delivery.last.signed.max_fee, budget):
+                return signed[:position]
+            budget = None if budget is None else budget - delivery.last.signed.max_fee
             gas -= delivery.last.signed.max_fee + (delivery.amount if delivery.asset == native else 0)
             if gas < 0:
                 self._desk.condition.short[native] = self._desk.condition.short.get(native, 0) - gas
@@ -221,7 +243,7 @@ class Deliverer:
 
     # --- storing -----------------------------------------------------------------------------------------------------
 
-    async def _store(self, asset: str, decided: Plan, signed: list[Signed], nonce: int) -> list[Attempt]:
+    async def _store(self, asset: str, decided: Plan, signed: list[Signed], nonce: int | None) -> list[Attempt]:
         """Commit the decision. Nothing of it happened when this raises."""
         desk, now = self._desk, now_ms()
         changes: list[dict[str, Any]] = []
@@ -249,7 +271,8 @@ class Deliverer:
             if signed:
                 await connection.execute(deliveries.insert(), [delivery.row() for _, delivery in signed])
                 await connection.execute(attempts.insert(), [delivery.last.row() for _, delivery in signed])
-                await desk.lease.advance(connection, nonce, nonce + len(signed))
+                if nonce is not None:
+                    await desk.lease.advance(connection, nonce, nonce + len(signed))
             await connection.execute(_CHANGE, changes)
             await post(connection, entries)
         desk.counters.signed += len(signed)

@@ -25,7 +25,7 @@ class Counters:
     refunds_held: int = 0
     refunds_credited: int = 0
     refunds_returned: int = 0
-    """Back to due, because somebody else used their nonce."""
+    """Back to due, because their transaction has expired or somebody else used its nonce."""
     signed: int = 0
     included: int = 0
     reverted: int = 0
@@ -35,6 +35,8 @@ class Counters:
     """Times that a node refused a transaction."""
     cancelled: int = 0
     reorged: int = 0
+    expired: int = 0
+    """Transactions that no block took while they were valid; their refunds were signed anew."""
     foreign: int = 0
     """Nonces that a transaction unknown to the ledger used up."""
 
@@ -49,7 +51,7 @@ class Condition:
     short: dict[str, int] = field(default_factory=dict)
     """By asset: how much the key's account lacks for the refunds that are due."""
     limited: set[str] = field(default_factory=set)
-    """Assets whose hourly limit is reached."""
+    """Assets whose hourly limit is reached; 'fees' when the day's budget for fees is."""
     paused: str | None = None
     """Why the key is paused."""
     unproven: int = 0

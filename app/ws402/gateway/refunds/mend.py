@@ -26,7 +26,7 @@ class Mender:
     def __init__(self, desk: Desk, sender: Sender) -> None:
         self._desk = desk
         self._sender = sender
-        self._next: tuple[int, float] = (-1, 0.0)
+        self._next: tuple[int | None, float] = (-1, 0.0)
         self._given_up: dict[str, float] = {}
 
     async def run(self, line: Line) -> None:
@@ -35,29 +35,31 @@ class Mender:
             self._next = (line.nonce, time.monotonic())
         if line.paused:
             return
-        await self._fill(line)
-        waiting = [each for each in line.waiting if each.nonce >= line.nonce]
-        await self._bump(waiting)
+        waiting = line.waiting
+        if line.nonce is not None and line.next_nonce is not None:
+            await self._fill(line, line.nonce, line.next_nonce)
+            waiting = [each for each in line.waiting if each.nonce is not None and each.nonce >= line.nonce]
+            await self._bump(waiting)
         again = [each.last for each in waiting if self._sender.wants(each.last)]
         if again:
             await self._sender.send(again)
 
     # --- gaps --------------------------------------------------------------------------------------------------------
 
-    async def _fill(self, line: Line) -> None:
+    async def _fill(self, line: Line, first: int, following: int) -> None:
         """A nonce below ours that no delivery has blocks all above it: use it up without effect."""
         desk = self._desk
         desk.condition.nonce_gaps = 0
-        if line.nonce >= line.next_nonce or (line.waiting and line.waiting[0].nonce == line.nonce):
+        if first >= following or (line.waiting and line.waiting[0].nonce == first):
             return
         async with desk.database.begin() as connection:
             query = select(deliveries.c.nonce).where(
                 deliveries.c.network == desk.network,
                 deliveries.c.signer == desk.address,
-                deliveries.c.nonce >= line.nonce,
+                deliveries.c.nonce >= first,
             )
             taken = set((await connection.execute(query)).scalars())
-        missing = [nonce for nonce in range(line.nonce, line.next_nonce) if nonce not in taken]
+        missing = [nonce for nonce in range(first, following) if nonce not in taken]
         desk.condition.nonce_gaps = len(missing)
         if not missing:
             return
@@ -87,7 +89,7 @@ class Mender:
             await connection.execute(deliveries.insert(), [each.row() for each in filled])
             await connection.execute(attempts.insert(), [each.last.row() for each in filled])
         desk.counters.cancelled += len(filled)
-        line.waiting = sorted([*line.waiting, *filled], key=lambda each: each.nonce)
+        line.waiting = sorted([*line.waiting, *filled], key=lambda each: each.nonce or 0)
 
     # --- fees --------------------------------------------------------------------------------------------------------
 
@@ -141,5 +143,5 @@ class Mender:
                 kind = "cancel"
                 self._desk.counters.cancelled += 1
         if kind == "cancel":
-            signed = await chain.sign_cancel(signer, nonce=delivery.nonce, replaces=last.signed)
+            signed = await chain.sign_cancel(signer, nonce=delivery.nonce or 0, replaces=last.signed)
         return None if signed.tx == last.signed.tx else next_attempt(delivery, signed, kind=kind)

@@ -7,9 +7,10 @@ from typing import Final
 
 import msgspec
 
-from ws402.settings import GatewaySettings
+from ws402.settings import GatewaySettings, NetworkSettings, SolanaNetworkSettings
 
 HOUR_MS: Final = 3_600_000
+DAY_MS: Final = 24 * HOUR_MS
 
 
 class Policy(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +20,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """By asset: smaller debts are kept as credit. Unset: what a delivery costs now, for the native coin; else 0."""
     hourly_limit: Mapping[str, int] = {}
     """By asset: a key signs for at most this much in an hour; the rest waits."""
+    daily_fees: int | None = None
+    """In the network's own coin: deliveries may cost this much in 24 hours; the rest waits."""
     window: int = 256
     """Transactions that may wait for a block at once."""
     group: int = 100
@@ -40,6 +43,12 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
 
 def policies(settings: GatewaySettings) -> dict[str, Policy]:
     """The rules of every configured network."""
-    return {
-        each.network: Policy(min_refund=each.min_refund, hourly_limit=each.hourly_limit) for each in settings.networks()
-    }
+    return {each.network: _policy(each) for each in settings.networks()}
+
+
+def _policy(network: NetworkSettings) -> Policy:
+    rules = Policy(min_refund=network.min_refund, hourly_limit=network.hourly_limit)
+    if isinstance(network, SolanaNetworkSettings):
+        # Blocks come faster there, and a transaction lives for a minute only.
+        return msgspec.structs.replace(rules, daily_fees=network.daily_fees, resend_after_ms=2_000)
+    return rules

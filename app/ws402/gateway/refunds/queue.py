@@ -12,7 +12,7 @@ from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.tables import attempts, deliveries, refunds
 from ws402.gateway.refunds.desk import Desk
 from ws402.gateway.refunds.plan import Bundle, Debt
-from ws402.gateway.refunds.policy import HOUR_MS
+from ws402.gateway.refunds.policy import DAY_MS, HOUR_MS
 
 BUNDLES = 500
 """Recipients looked at at once."""
@@ -85,6 +85,15 @@ class Queue:
         if asset not in self._desk.policy.hourly_limit:
             return 0
         return sum((await connection.execute(query)).scalars())
+
+    async def fees(self, connection: AsyncConnection) -> int:
+        """What deliveries cost in the last day, where that is limited; those in no block as they may cost at most."""
+        if self._desk.policy.daily_fees is None:
+            return 0
+        recent = self._mine() & (deliveries.c.created_at > now_ms() - DAY_MS)
+        paid = select(deliveries.c.fee).where(recent, deliveries.c.fee.is_not(None))
+        done: int = sum((await connection.execute(paid)).scalars())
+        return done + (await self.reserved(connection)).fees
 
     async def recent(self, connection: AsyncConnection, asset: str, recipients: set[str]) -> dict[str, int]:
         """By recipient: how often it was paid in the last while."""

@@ -37,10 +37,13 @@ class Outcome(msgspec.Struct, kw_only=True):
     block: int | None = None
     fee: int | None = None
 
+    expired: bool = False
+    """It is in no block and never will be: the chain has proven it."""
+
     @property
     def foreign(self) -> bool:
         """Its nonce was used by a transaction that the ledger does not know."""
-        return self.state == "failed" and self.attempt is None
+        return self.state == "failed" and self.attempt is None and not self.expired
 
     @property
     def news(self) -> bool:
@@ -51,11 +54,11 @@ class Outcome(msgspec.Struct, kw_only=True):
 
 
 class Line(msgspec.Struct, kw_only=True):
-    """The transactions that wait for a block, by nonce."""
+    """The transactions that wait for a block, by nonce where there are nonces."""
 
-    nonce: int
+    nonce: int | None
     """Next on the chain."""
-    next_nonce: int
+    next_nonce: int | None
     """Next to be given out."""
     paused: bool
     waiting: list[Delivery]
@@ -75,17 +78,18 @@ class Reconciler:
         # The nonce first: whatever used it is then in a block up to the head.
         nonce = await desk.chain.next_nonce(desk.address)
         head = await desk.chain.head()
-        if nonce is None:
-            msg = f"{desk.network} has no account nonces: another engine must deliver there"
-            raise RuntimeError(msg)
         async with desk.database.begin() as connection:
             row = await desk.lease.fence(connection)
-            next_nonce = await self._follow(connection, row, nonce)
+            desk.condition.paused = row.pause_reason or "paused" if row.paused else None
+            next_nonce = None if nonce is None else await self._follow(connection, row, nonce)
             waiting = await load(connection, self._mine() & (deliveries.c.state == "signed"))
             in_blocks = deliveries.c.state.in_(("included", "reverted"))
-            moved = (deliveries.c.block <= head.final) | (deliveries.c.nonce >= nonce)
+            moved = deliveries.c.block <= head.final
+            if nonce is not None:
+                moved = moved | (deliveries.c.nonce >= nonce)
             settled = await load(connection, self._mine() & in_blocks & moved, limit=BATCH)
-        look = [each for each in waiting if each.nonce < nonce] + settled
+        # A nonce tells without a question which may be in a block; where there are none, any may.
+        look = [each for each in waiting if nonce is None or _place(each) < nonce] + settled
         outcomes: list[Outcome] = []
         for _, answer in await desk.each(look, lambda each: self._look(each, nonce, head)):
             if isinstance(answer, Exception):
@@ -98,14 +102,13 @@ class Reconciler:
         back = [each.delivery for each in outcomes if each.state == "signed"]
         for delivery in back:
             self._sender.forget([each.signed.tx for each in delivery.attempts])
-        waiting = sorted([each for each in waiting if each.id not in gone] + back, key=lambda each: each.nonce)
+        waiting = sorted([each for each in waiting if each.id not in gone] + back, key=_place)
         paused = bool(row.paused) or desk.condition.paused is not None
         return head, Line(nonce=nonce, next_nonce=next_nonce, paused=paused, waiting=waiting)
 
     async def _follow(self, connection: AsyncConnection, row: Any, nonce: int) -> int:
         """The next nonce to give out. It starts where the chain is, and never goes back."""
         desk = self._desk
-        desk.condition.paused = row.pause_reason or "paused" if row.paused else None
         mine = (signers.c.network == desk.network) & (signers.c.address == desk.address)
         if row.next_nonce is None:
             await connection.execute(update(signers).where(mine).values(next_nonce=nonce))
@@ -132,7 +135,7 @@ class Reconciler:
     def _mine(self) -> Any:
         return (deliveries.c.network == self._desk.network) & (deliveries.c.signer == self._desk.address)
 
-    async def _look(self, delivery: Delivery, nonce: int, head: Head) -> Outcome | None:
+    async def _look(self, delivery: Delivery, nonce: int | None, head: Head) -> Outcome | None:
         """Ask the chain for all attempts: any may be the one. None: nothing can be said yet."""
         pending = False
         for attempt in reversed(delivery.attempts):
@@ -150,7 +153,10 @@ class Reconciler:
                     continue
             self._passed.pop(delivery.id, None)
             return Outcome(delivery=delivery, state=state, attempt=attempt, block=status.block, fee=status.fee)
-        if delivery.nonce >= nonce:
+        if nonce is None:
+            expired = await self._desk.chain.expired(delivery.last.signed)
+            return Outcome(delivery=delivery, state="failed" if expired else "signed", expired=expired)
+        if _place(delivery) >= nonce:
             self._passed.pop(delivery.id, None)
             return Outcome(delivery=delivery, state="signed")
         if pending:
@@ -191,7 +197,9 @@ class Reconciler:
     async def _give_back(self, connection: AsyncConnection, outcome: Outcome, now: int) -> None:
         """The delivery paid nothing, for good: its refunds are owed as before."""
         delivery, attempt = outcome.delivery, outcome.attempt
-        if attempt is None:
+        if outcome.expired:
+            state, reason = "due", None
+        elif attempt is None:
             state, reason = "due", None
             self._desk.counters.foreign += 1
             await self._pause(
@@ -212,7 +220,8 @@ class Reconciler:
             self._desk.counters.refunds_held += len(ids)
         else:
             self._desk.counters.refunds_returned += len(ids)
-        log.error("delivery %s paid nothing; refunds %s are %s again", delivery.id, ", ".join(ids), state)
+        level = logging.WARNING if outcome.expired else logging.ERROR
+        log.log(level, "delivery %s paid nothing; refunds %s are %s again", delivery.id, ", ".join(ids), state)
 
     def _count(self, outcome: Outcome) -> None:
         counters, was = self._desk.counters, outcome.delivery.state
@@ -220,6 +229,8 @@ class Reconciler:
             self._sender.forget([each.signed.tx for each in outcome.delivery.attempts])
         if was == "signed" and outcome.state in ("included", "final"):
             counters.included += 1
+        elif outcome.expired:
+            counters.expired += 1
         elif was == "signed" and not outcome.foreign:
             counters.reverted += 1
         elif outcome.state == "signed":
@@ -232,6 +243,11 @@ _MOVE = (
     .where(deliveries.c.id == bindparam("b_id"))
     .values({name: bindparam(name) for name in ("state", "tx", "block", "fee", "updated_at")})
 )
+
+
+def _place(delivery: Delivery) -> int:
+    """A delivery's place in the line."""
+    return delivery.nonce or 0
 
 
 def _row(outcome: Outcome, now: int) -> dict[str, Any]:

@@ -87,5 +87,8 @@ class Sender:
             case "insufficient_funds":
                 self.unfunded[tx] = attempt.signed.max_fee
                 log.error("%s: the balance of %s does not cover %s", self._desk.network, self._desk.address, tx)
+            case "expired":
+                # Or this node lags. Nothing is signed anew before the chain has proven it.
+                log.info("%s: %s may have expired", self._desk.network, tx)
             case _:
                 log.error("%s refuses %s (nonce %s), trying again: %s", self._desk.network, tx, nonce, error)

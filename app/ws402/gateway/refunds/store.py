@@ -41,12 +41,14 @@ class Attempt(msgspec.Struct, kw_only=True):
 
 
 class Delivery(msgspec.Struct, kw_only=True):
-    """One nonce's worth of paying: all its attempts compete for the same nonce, so at most one gets into a block."""
+    """One payment on the chain: all its attempts compete for one nonce, so at most one gets into a block. Where there
+    are no nonces it has one attempt; when that has expired, the delivery has failed, and another one is made.
+    """
 
     id: str
     network: str
     signer: str
-    nonce: int
+    nonce: int | None
     kind: str
     recipient: str
     asset: str

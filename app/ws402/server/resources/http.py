@@ -6,7 +6,7 @@ import logging
 from collections.abc import AsyncIterator
 from http.cookiejar import CookieJar, DefaultCookiePolicy
 from typing import Final
-from urllib.parse import parse_qsl, quote, unquote, urlencode, urlsplit
+from urllib.parse import quote, unquote, unquote_plus, urlsplit, urlunsplit
 
 import httpx
 
@@ -56,7 +56,7 @@ class _ClientGoneError(Exception):
 
 
 class HttpResource(Resource):
-    """Requests go below the target and nowhere else; redirects are the client's business."""
+    """Requests go below the target and nowhere else. Redirects are the client's to follow, and lead here again."""
 
     over_http = True
 
@@ -108,11 +108,11 @@ class HttpResource(Resource):
             logger.warning("resource %s: the upstream cannot be reached: %s", self.settings.id, type(error).__name__)
             raise ResourceUnavailableError("The resource cannot be reached now.") from error
         try:
-            await self._pass_on(stream, answer, scope, send)
+            await self._pass_on(stream, answer, path, scope, send)
         finally:
             await answer.aclose()
 
-    async def _pass_on(self, stream: Stream, answer: httpx.Response, scope: Scope, send: Send) -> None:
+    async def _pass_on(self, stream: Stream, answer: httpx.Response, path: str, scope: Scope, send: Send) -> None:
         dropped = HOP_BY_HOP | _named(answer.headers.get("connection", "")) | {"set-cookie", "server", "date"}
         ours = safe_headers()
         replaced = {name.decode() for name, _ in ours}
@@ -121,6 +121,11 @@ class HttpResource(Resource):
             for name, value in ((key.lower(), value) for key, value in answer.headers.raw)
             if name.decode("latin-1") not in dropped | replaced
         ]
+        for name in ("location", "content-location"):
+            if (address := answer.headers.get(name)) is not None:
+                headers = [each for each in headers if each[0] != name.encode()]
+                if (shown := self._address(address, path, scope)) is not None:
+                    headers.append((name.encode(), shown.encode("latin-1", "replace")))
         await send({"type": "http.response.start", "status": answer.status_code, "headers": headers + ours})
         try:
             async for piece in answer.aiter_raw():
@@ -134,6 +139,23 @@ class HttpResource(Resource):
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
+    def _address(self, address: str, path: str, scope: Scope) -> str | None:
+        """The upstream's `Location` as a client of this server can use it; None when it leads past the resource."""
+        target, parts = urlsplit(self.settings.target), urlsplit(address)
+        if parts.netloc and (parts.scheme or target.scheme, parts.netloc) != (target.scheme, target.netloc):
+            return address  # another site
+        below = parts.path
+        if parts.netloc or below.startswith("/"):
+            base = target.path.rstrip("/")
+            below = below.removeprefix(base)
+            if not parts.path.startswith(base) or below[:1] not in ("", "/") or ".." in below:
+                logger.warning("resource %s: the upstream redirects to where nobody gets", self.settings.id)
+                return None
+            raw = str(scope.get("raw_path", b""), "latin-1").partition("?")[0]
+            below = raw.removesuffix(path) + below
+        query = "&".join(part for part in (parts.query, *filter(_is_token, _query(scope))) if part)
+        return urlunsplit(("", "", below, query, parts.fragment))
+
     def _url(self, path: str, scope: Scope) -> str:
         """The upstream's address for a path below the resource. Raises InvalidRequestError for one that leaves it."""
         base = self.settings.target.rstrip("/")
@@ -145,12 +167,12 @@ class HttpResource(Resource):
             if plain in (".", "..") or any(letter in plain for letter in "/\\\0\r\n"):
                 raise InvalidRequestError("The path leaves the resource.", remedy="Ask for a path without '..'.")
         below = "".join("/" + quote(part, safe=PATH_SAFE) for part in parts)
-        query = urlencode([pair for pair in _query(scope) if pair[0] != "token"])
+        query = "&".join(part for part in _query(scope) if not _is_token(part))
         return f"{base}{below}" + (f"?{query}" if query else "")
 
     def _headers(self, stream: Stream, scope: Scope) -> list[tuple[str, str]]:
         named = _named(",".join(str(value, "latin-1") for name, value in scope["headers"] if name == b"connection"))
-        own_token = all(name != "token" for name, _ in _query(scope))
+        own_token = not any(map(_is_token, _query(scope)))
         headers = []
         for raw_name, raw_value in scope["headers"]:
             name = str(raw_name, "latin-1")
@@ -165,9 +187,15 @@ class HttpResource(Resource):
         return headers
 
 
-def _query(scope: Scope) -> list[tuple[str, str]]:
+def _query(scope: Scope) -> list[str]:
+    """The parts of the query, as the client wrote them."""
     text = str(scope.get("query_string", b""), "latin-1")
-    return parse_qsl(text, keep_blank_values=True, max_num_fields=1000)
+    return text.split("&") if text else []
+
+
+def _is_token(part: str) -> bool:
+    """Whether a part of the query is the session's token, which is nobody's business but ours."""
+    return unquote_plus(part.partition("=")[0]) == "token"
 
 
 def _named(connection: str) -> frozenset[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import socket
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
@@ -19,6 +20,8 @@ from ws402.server.resources.base import Resource, ResourceUnavailableError, Stre
 from ws402.settings import ResourceSettings
 
 OPEN_SECONDS: Final = 10
+PING_SECONDS: Final = 20
+"""Proxies on the way close connections that are silent for long."""
 CLOSE_SECONDS: Final = 5
 MAX_MESSAGE_BYTES: Final = 16_777_216
 HIGH_WATER: Final = 32
@@ -73,6 +76,9 @@ class WebSocketResource(Resource):
                 max_size=MAX_MESSAGE_BYTES,
                 open_timeout=OPEN_SECONDS,
                 close_timeout=CLOSE_SECONDS,
+                ping_interval=PING_SECONDS,
+                # No pong is read while a slow client holds the upstream back: that must not look like a dead upstream.
+                ping_timeout=None,
                 additional_headers={"X-WS402-Session": stream.id, "X-WS402-User": header_value(stream.user_id)},
                 proxy=None,
             )
@@ -82,6 +88,7 @@ class WebSocketResource(Resource):
         if stream.subprotocol and upstream.subprotocol != stream.subprotocol:
             await upstream.close(1002, "subprotocol refused")
             raise ResourceUnavailableError(f"The resource does not speak '{stream.subprotocol}'.")
+        _notice_death(upstream)
         stream.state = _Link(upstream)
 
     def opened(self, stream: Stream) -> None:
@@ -153,6 +160,15 @@ class WebSocketResource(Resource):
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _notice_death(upstream: ClientConnection) -> None:
+    """Let TCP find out within a minute that the other machine is gone (tcp(7)), whether or not anything is read."""
+    link = upstream.transport.get_extra_info("socket")
+    link.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    for name, value in (("TCP_KEEPIDLE", 20), ("TCP_KEEPINTVL", 10), ("TCP_KEEPCNT", 3)):
+        if hasattr(socket, name):  # not on every system
+            link.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
 def _sendable(code: int) -> int:

@@ -17,8 +17,6 @@ from ws402.devchain.solana.rpc.sending import Sending
 class Rpc(JsonRpc):
     """Answers requests on an engine."""
 
-    needs_version = True
-
     def __init__(self, engine: Engine, sending: Sending) -> None:
         self.engine = engine
         self.sending = sending
@@ -46,6 +44,18 @@ class Rpc(JsonRpc):
         """There is no such method."""
         del method
         return RpcError("Method not found", METHOD_NOT_FOUND)
+
+    def check_version(self, request: dict[str, Any]) -> None:
+        """Refuse what is not JSON-RPC 2.0."""
+        version = request.get("jsonrpc")
+        if version is None:
+            raise RpcError("Unsupported JSON-RPC protocol version", INVALID_REQUEST)
+        if version != "2.0":
+            raise self.malformed()
+
+    def not_a_list(self) -> RpcError:
+        """Parameters by name."""
+        return invalid("`params` should be an array")
 
     def misfit(self, method: Callable[..., Any], params: tuple[Any, ...], reason: str) -> RpcError:
         """Too few parameters or too many."""

@@ -71,7 +71,7 @@ class Accounts(Methods):
             raise invalid("Invalid param: could not find account")
         state = read_mint(account)
         if state is None:
-            raise invalid("Invalid param: not a Token mint")
+            raise invalid("Invalid param: mint could not be unpacked")
         return in_context(block, ui_amount(state.supply, state.decimals))
 
     def getTokenAccountsByOwner(self, owner: object, which: object, config: object = None) -> dict[str, Any]:

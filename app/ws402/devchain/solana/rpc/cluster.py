@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from typing import Any, Final
 
+from solders.pubkey import Pubkey
+
 from ws402.devchain.solana import parameters, shapes
-from ws402.devchain.solana.engine import MAX_AGE
+from ws402.devchain.solana.engine import MAX_AGE, Block
 from ws402.devchain.solana.fees import fee, price
 from ws402.devchain.solana.rpc.base import API_VERSION, Methods, in_context
 
@@ -15,6 +17,7 @@ FEATURE_SET: Final = 3_604_001_754
 """Agave 3.0.14's."""
 RECENT_FEES: Final = 150
 """Slots that getRecentPrioritizationFees looks back."""
+MAX_ADDRESSES: Final = 128
 IDENTITY: Final = "11111111111111111111111111111111"
 
 
@@ -85,18 +88,22 @@ class Cluster(Methods):
         return self._engine.rent(parameters.integer(size))
 
     def getRecentPrioritizationFees(self, addresses: object = None) -> list[dict[str, int]]:
-        """Per block with transactions: the least price (micro-lamports a unit) of those that wrote all the accounts."""
-        wanted = {parameters.pubkey(each) for each in parameters.texts(addresses or [], 128)}
-        least: dict[int, int] = {}
+        """Per block with transactions: the least price that got in, in micro-lamports a unit, also by account."""
+        wanted = [parameters.pubkey(each) for each in parameters.texts(addresses or [], MAX_ADDRESSES)]
         first = self._engine.head.slot - RECENT_FEES
-        for block in [each for slot, each in self._engine.blocks.items() if slot >= first]:
-            prices = [price(landed.transaction.message) for landed in block.landed if shapes.touches(landed, wanted)]
-            if block.landed:
-                least[block.slot] = min(prices, default=0)
-        return [{"slot": slot, "prioritizationFee": paid} for slot, paid in sorted(least.items())]
+        recent = [block for slot, block in self._engine.blocks.items() if slot >= first and block.landed]
+        return [{"slot": each.slot, "prioritizationFee": _least_price(each, wanted)} for each in recent]
 
     def getFirstAvailableBlock(self) -> int:
         return 0
 
     def minimumLedgerSlot(self) -> int:
         return 0
+
+
+def _least_price(block: Block, wanted: list[Pubkey]) -> int:
+    prices = [(price(each.transaction.message), shapes.written(each)) for each in block.landed]
+    least = min(paid for paid, _ in prices)
+    for address in wanted:
+        least = max(least, min((paid for paid, written in prices if address in written), default=0))
+    return least

@@ -40,7 +40,7 @@ class Ledger(Methods):
 
     def getTransaction(self, signature: object, config: object = None) -> dict[str, Any] | None:
         wanted = parameters.signature(signature)
-        settings: dict[str, Any] = {"encoding": config} if isinstance(config, str) else parameters.config(config)
+        settings = parameters.encoding_config(config)
         newest = self._engine.bank(parameters.stored_level(settings)).slot
         landed = self._engine.landed.get(wanted)
         if landed is None or landed.slot > newest:
@@ -86,11 +86,12 @@ class Ledger(Methods):
         return self._block(parameters.integer(slot), self._engine.head.slot).time
 
     def getBlock(self, slot: object, config: object = None) -> dict[str, Any]:
-        settings: dict[str, Any] = {"encoding": config} if isinstance(config, str) else parameters.config(config)
+        settings = parameters.encoding_config(config)
         newest = self._engine.bank(parameters.stored_level(settings)).slot
         block = self._block(parameters.integer(slot), newest)
         body = shapes.block_head(block, self._engine.blocks.get(block.parent))
-        if settings.get("rewards") is not False:
+        rewards = settings.get("rewards") is not False
+        if rewards:
             body["rewards"] = []
         details = settings.get("transactionDetails") or "full"
         if details == "signatures":
@@ -101,7 +102,8 @@ class Ledger(Methods):
             raise invalid(f"Invalid params: transactionDetails `{details}` is not served here.")
         encoding = settings.get("encoding") or "json"
         most = settings.get("maxSupportedTransactionVersion")
-        return body | {"transactions": [shapes.transaction_body(each, encoding, most) for each in block.landed]}
+        bodies = [shapes.transaction_body(each, encoding, most, rewards=rewards) for each in block.landed]
+        return body | {"transactions": bodies}
 
     def getBlocks(self, first: object, last: object = None, config: object = None) -> list[int]:
         if isinstance(last, dict):

@@ -48,6 +48,11 @@ export function schema(resourceId, seconds, topUp = null) {
   return get(`ws402/schema/${encodeURIComponent(resourceId)}?${query}`);
 }
 
+/** A recent block of Solana, for a payment to be tied to. */
+export function blockhash(network) {
+  return get(`blockhash?${new URLSearchParams({ network })}`);
+}
+
 export function refund(refundId) {
   return get(`ws402/refund/${encodeURIComponent(refundId)}`);
 }

@@ -3,14 +3,21 @@
 import { Problem, page, qr, resources, schema } from "./api.js";
 import * as memory from "./memory.js";
 import { amount, clock, coins, grouped, short, spoken } from "./money.js";
-import { readOffer } from "./offer.js";
+import { proofOf, readOffer } from "./offer.js";
 import { Session } from "./session.js";
 import { use } from "./use.js";
 import { $, announce, clear, copyButtons, element, show, tell } from "./view.js";
-import { browserWallets, devWallet } from "./wallet.js";
+import { BurnerWallet } from "./wallets/burner.js";
+import { browserWallets, devWallet } from "./wallets/evm.js";
+import { solanaWallets } from "./wallets/solana.js";
 
 const listing = new Map();
-const DECIMALS = { ETH: 18, USDC: 6 };
+const DECIMALS = { ETH: 18, SOL: 9, USDC: 6 };
+/** What people type in by hand, by kind of network. */
+const SPELLING = {
+  evm: { tx: ["0x[0-9a-fA-F]{64}", "0x and 64 hexadecimal digits"], from: ["0x[0-9a-fA-F]{40}", "0x and 40 hexadecimal digits"], start: "0x…" },
+  solana: { tx: ["[1-9A-HJ-NP-Za-km-z]{64,88}", "64 to 88 letters and digits"], from: ["[1-9A-HJ-NP-Za-km-z]{32,44}", "32 to 44 letters and digits"], start: "" },
+};
 let wallets = [];
 let offer = null;
 let expiring = 0;
@@ -99,25 +106,40 @@ function showOffer() {
   $("pay-amount").textContent = exact;
   $("pay-what").textContent = `${offer.name}, up to ${spoken(offer.seconds)}.`;
   $("fact-amount").textContent = exact;
-  $("fact-units").textContent = `${grouped(offer.units)} ${offer.token || offer.symbol !== "ETH" ? "smallest units" : "wei"}`;
+  $("fact-units").textContent = `${grouped(offer.units)} ${offer.unit}`;
   $("fact-to").textContent = offer.recipient;
-  $("fact-network").textContent = `${offer.network}, chain ${offer.chainId}`;
+  $("fact-network").textContent = offer.networkName;
   for (const id of ["fact-token", "fact-token-term"]) $(id).hidden = !offer.token;
   $("fact-token").replaceChildren(element("code", { textContent: offer.token ?? "" }));
-  for (const id of ["fact-data-box", "fact-data-term"]) $(id).hidden = !offer.tag || Boolean(offer.token);
-  $("fact-data").textContent = offer.tag;
+  const tie = offer.kind === "solana" ? offer.reference : offer.token ? "" : offer.tag;
+  for (const id of ["fact-data-box", "fact-data-term"]) $(id).hidden = !tie;
+  $("fact-data").textContent = tie;
+  $("fact-data-term").textContent = offer.kind === "solana" ? "Reference" : "Data";
+  $("fact-data-note").textContent = offer.kind === "solana"
+    ? "A key that ties the payment to this offer; wallets that read the code add it themselves."
+    : "Ties the payment to this offer, if your wallet can send data.";
   $("qr").hidden = $("pay-link").hidden = !offer.link;
   if (offer.link) {
     $("qr").src = qr(offer.link);
     $("pay-link").href = offer.link;
   }
-  $("wallets").replaceChildren(...wallets.map(payButton));
-  $("no-wallet").hidden = wallets.length > 0;
+  const usable = usableFor(offer);
+  $("wallets").replaceChildren(...usable.map(payButton));
+  $("no-wallet").hidden = usable.length > 0;
   $("manual").open = false;
+  spell();
   clearInterval(expiring);
   expiring = setInterval(expiry, 1000);
   expiry();
   show("pay");
+}
+
+/** What the form for payments made elsewhere takes. */
+function spell() {
+  const { tx, from, start } = SPELLING[offer.kind];
+  for (const [id, [pattern, title]] of [["manual-tx", tx], ["manual-from", from]]) {
+    Object.assign($(id), { pattern, title, placeholder: start, value: "" });
+  }
 }
 
 function payButton(wallet, at) {
@@ -143,10 +165,10 @@ async function pay(wallet) {
   clear();
   progress(["Confirm in your wallet", "Wait for a block", "The server checks the payment"]);
   try {
-    const account = await wallet.account(offer.chainId);
+    const account = await wallet.account(offer);
     // Written down before the wallet sends, in case this page goes away before it answers.
     memory.payment.set({ offer, tx: null, from: account });
-    const tx = await wallet.send(account, offer.transaction);
+    const tx = await wallet.send(account, offer);
     const paid = { offer, tx, from: account };
     memory.payment.set(paid);
     step(1, tx);
@@ -173,7 +195,7 @@ async function prove(paid) {
   step(checks - 1, paid.tx);
   const session = new Session(paid.offer.socketUrl, paid.offer.resourceId, paid.offer.units, paid.offer.price);
   session.addEventListener("waiting", ({ detail }) => announce(detail));
-  const proof = { txHash: paid.tx, reference: paid.offer.reference, senderAddress: paid.from };
+  const proof = proofOf(paid.offer, paid.tx, paid.from);
   try {
     await session.prove(proof, paid.offer.claimToken ? { claimToken: paid.offer.claimToken } : {});
   } catch (problem) {
@@ -187,10 +209,11 @@ async function prove(paid) {
     session.overcharged = true;
     session.end();
   }
-  use(session, about(paid.offer), wallets);
+  use(session, about(paid.offer), usableFor(paid.offer));
 }
 
-const about = ({ name, symbol, decimals }) => ({ name, symbol, decimals });
+const about = ({ name, symbol, decimals, kind, network, token, tokenProgram }) => ({ name, symbol, decimals, kind, network, token, tokenProgram });
+const usableFor = (what) => wallets.filter((each) => each.pays(what));
 
 function progress(texts) {
   $("checks").replaceChildren(...texts.map((text) => element("li", { textContent: text })));
@@ -257,7 +280,7 @@ async function goOn(left, then) {
   memory.session.set(null); // its token is for one use
   try {
     await session.resume(left.token, left.began);
-    then(session, about(left), wallets);
+    then(session, about(left), usableFor(left));
   } catch (problem) {
     failed(new Problem(problem.message, "What was not used goes back to the account that paid.", problem.code), [["Start again", restart]]);
   }
@@ -287,14 +310,17 @@ async function start() {
   $("again").addEventListener("click", restart);
   $("manual-form").addEventListener("submit", (event) => {
     event.preventDefault();
-    const paid = { offer, tx: $("manual-tx").value.trim().toLowerCase(), from: $("manual-from").value.trim() };
+    const typed = $("manual-tx").value.trim();
+    const paid = { offer, tx: offer.kind === "evm" ? typed.toLowerCase() : typed, from: $("manual-from").value.trim() };
     memory.payment.set(paid);
     clear();
     again(paid);
   });
   addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
-  const [settings, found] = await Promise.all([page(), browserWallets()]);
-  wallets = settings.devRpcUrl ? [...found, devWallet(settings.devRpcUrl)] : found;
+  const [settings, ...found] = await Promise.all([page(), browserWallets(), solanaWallets()]);
+  wallets = found.flat();
+  if (settings.devRpcUrl) wallets.push(devWallet(settings.devRpcUrl));
+  if (settings.devSolanaRpcUrl) wallets.push(new BurnerWallet(settings.devSolanaRpcUrl));
   await load();
   offerToGoOn();
 }

@@ -27,5 +27,5 @@ function write(key, value) {
 /** { offer, tx, from, name }; `tx` is null until the wallet has answered. */
 export const payment = { get: () => read(PAYMENT), set: (value) => write(PAYMENT, value) };
 
-/** { token, socketUrl, resourceId, name, paid, price, symbol, decimals, began }. */
+/** { token, socketUrl, resourceId, paid, price, began } and what `use` is told about it. */
 export const session = { get: () => read(SESSION), set: (value) => write(SESSION, value) };

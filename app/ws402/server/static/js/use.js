@@ -3,7 +3,7 @@
 import { Problem, refund, schema } from "./api.js";
 import * as memory from "./memory.js";
 import { clock, coins, short, spoken } from "./money.js";
-import { readOffer } from "./offer.js";
+import { proofOf, readOffer } from "./offer.js";
 import { $, announce, clear, element, show, tell } from "./view.js";
 
 const MAX_MESSAGES = 200;
@@ -22,7 +22,7 @@ const WHY = {
   reorged: "The payment left the chain.",
 };
 
-/** `about`: name, symbol, decimals; `wallets`: what can top up. */
+/** `about`: name, symbol, decimals, and what tells which wallets can pay; `wallets`: what can top up. */
 export function use(session, about, wallets) {
   const money = (units) => `${short(units, about.decimals)} ${about.symbol}`;
   const exact = (units) => `${coins(units, about.decimals)} ${about.symbol}`;
@@ -93,13 +93,12 @@ export function use(session, about, wallets) {
       const offer = await readOffer(await schema(session.resourceId, seconds_, topUp), session.resourceId, seconds_);
       if (offer.price !== session.price) throw new Problem("The price has changed.", "Start a new session when this one ends.");
       status("Confirm in your wallet …");
-      const account = await wallet.account(offer.chainId);
-      const tx = await wallet.send(account, offer.transaction);
+      const account = await wallet.account(offer);
+      const tx = await wallet.send(account, offer);
       status("Waiting for a block …");
       await wallet.included(tx);
       status("The server checks the payment …");
-      const proof = { txHash: tx, reference: offer.reference, senderAddress: account };
-      await session.topUp(proof, offer.claimToken ? { claimToken: offer.claimToken } : {});
+      await session.topUp(proofOf(offer, tx, account), offer.claimToken ? { claimToken: offer.claimToken } : {});
       status("");
       $("top-up-form").hidden = true;
       lowSaid = false;

@@ -1,6 +1,6 @@
-// Wallets: those that the browser has (EIP-1193, announced by EIP-6963), and on a development chain its test accounts.
+// Wallets for EVM chains: those that the browser has (EIP-1193, announced by EIP-6963), and on a development chain its test accounts.
 
-import { Problem } from "./api.js";
+import { Problem } from "../api.js";
 
 const POLL_MS = 700;
 const BLOCK_MS = 180_000;
@@ -14,8 +14,12 @@ class Wallet {
     this.request = request;
   }
 
+  pays(offer) {
+    return offer.kind === "evm";
+  }
+
   /** The account that will pay, after the wallet has agreed and is on the right chain. */
-  async account(chainId) {
+  async account({ chainId }) {
     const [account] = await this.ask("eth_requestAccounts");
     if (!account) throw new Problem("The wallet shows no account.", "Unlock it, then try again.");
     const current = Number(await this.ask("eth_chainId"));
@@ -38,7 +42,7 @@ class Wallet {
   }
 
   /** Sends what the offer asks for; answers the transaction's hash. */
-  send(account, { to, value, data }) {
+  send(account, { transaction: { to, value, data } }) {
     const transaction = { from: account, to, value: hex(value) };
     if (data !== "0x") transaction.data = data;
     return this.ask("eth_sendTransaction", [transaction]);

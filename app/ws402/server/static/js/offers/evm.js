@@ -1,0 +1,73 @@
+// Offers on EVM chains: the chain's coin, or an ERC-20 token by its transfer().
+
+import { amount, coins } from "../money.js";
+import { refuse, trimmed } from "./refuse.js";
+
+const NETWORKS = { base: [8453, "Base"], "base-sepolia": [84532, "Base Sepolia (test network)"] };
+const TRANSFER = "a9059cbb";
+
+function address(what, text) {
+  if (typeof text !== "string" || !/^0x[0-9a-fA-F]{40}$/.test(text) || BigInt(text) === 0n) refuse(`${what} is no address`);
+  return text;
+}
+
+async function hash(text) {
+  const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
+  return [...new Uint8Array(bytes)].map((each) => each.toString(16).padStart(2, "0")).join("");
+}
+
+/** Free calldata could call a function of whatever contract the recipient is: it must be the reference's hash. */
+async function tagOf(details) {
+  if (!details.data || details.data === "0x") return "";
+  const tag = details.data.slice(2).toLowerCase();
+  if (!/^[0-9a-f]{64}$/.test(tag)) refuse("its data is not a hash");
+  // Browsers hash only for pages that came over HTTPS or from this machine.
+  if (globalThis.crypto?.subtle && tag !== (await hash(details.reference))) refuse("its data is not the reference’s hash");
+  return tag;
+}
+
+function checkLink(link, { recipient, token, chainId, units, tag }) {
+  const match = /^ethereum:(?:pay-)?(0x[0-9a-fA-F]{40})@(\d+)(?:\/(\w+))?\?(.*)$/.exec(link);
+  if (!match) refuse("its payment link cannot be read");
+  const fields = [...new URLSearchParams(match[4])];
+  const wanted = token ? { address: recipient.toLowerCase(), uint256: String(units) } : { value: String(units) };
+  if (!token && tag && fields.some(([name]) => name === "data")) wanted.data = `0x${tag}`;
+  const same =
+    match[1].toLowerCase() === (token ?? recipient).toLowerCase() &&
+    match[2] === String(chainId) &&
+    (match[3] ?? "") === (token ? "transfer" : "") &&
+    fields.length === Object.keys(wanted).length &&
+    fields.every(([name, value]) => wanted[name] === value.toLowerCase());
+  if (!same) refuse("its payment link asks for something else");
+}
+
+/** What is particular to EVM chains; see `readOffer`. */
+export async function evmOffer(details, { units }) {
+  if (amount(details.amountWei) !== units) refuse("it names two amounts");
+  const token = details.tokenAddress ? address("its token", details.tokenAddress) : null;
+  if ((details.currency === "ERC20") !== (token !== null)) refuse("its currency and its token differ");
+  const recipient = address("its recipient", details.recipient);
+  const [knownId, networkName] = NETWORKS[details.network] ?? [details.chainId, details.network];
+  if (knownId !== details.chainId) refuse("its network and its chain id differ");
+  const decimals = token ? (details.decimals ?? null) : 18;
+  if (decimals !== null && trimmed(details.amountETH) !== coins(units, decimals)) refuse("it names two amounts");
+  const tag = await tagOf(details);
+  const link = details.eip681 ?? (token ? null : `ethereum:${recipient}@${details.chainId}?value=${units}`);
+  if (details.eip681) checkLink(details.eip681, { recipient, token, chainId: details.chainId, units, tag });
+  const call = token ? TRANSFER + recipient.slice(2).toLowerCase().padStart(64, "0") + units.toString(16).padStart(64, "0") : "";
+  const symbol = details.asset ?? (token ? "tokens" : "ETH");
+  return {
+    kind: "evm",
+    decimals: decimals ?? 0,
+    symbol,
+    unit: token || symbol !== "ETH" ? "smallest units" : "wei",
+    recipient,
+    token,
+    tag: tag ? `0x${tag}` : "",
+    link,
+    network: details.network,
+    networkName: `${networkName}, chain ${details.chainId}`,
+    chainId: details.chainId,
+    transaction: { to: token ?? recipient, value: token ? 0n : units, data: `0x${call}${tag}` },
+  };
+}

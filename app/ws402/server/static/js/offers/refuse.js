@@ -1,0 +1,12 @@
+// What contradicts itself is refused, nothing is guessed.
+
+import { Problem } from "../api.js";
+
+export function refuse(what) {
+  throw new Problem(`The server’s offer contradicts itself: ${what}.`, "Nothing was paid. Tell the site’s owner.", "bad_offer");
+}
+
+/** A decimal number without trailing zeros. */
+export function trimmed(decimal) {
+  return String(decimal).includes(".") ? String(decimal).replace(/\.?0+$/, "") : String(decimal);
+}

@@ -1,0 +1,114 @@
+// Wallets for Solana that the browser has: those of the Wallet Standard, and `window.solana` when none registers.
+
+import { Problem, blockhash } from "../api.js";
+import { encode } from "../solana/base58.js";
+import { paymentMessage, transaction } from "../solana/transaction.js";
+
+const CHAINS = {
+  solana: "solana:mainnet",
+  "solana-devnet": "solana:devnet",
+  "solana-testnet": "solana:testnet",
+  "solana-localnet": "solana:localnet",
+};
+const SEND = "solana:signAndSendTransaction";
+
+/** `connect()` answers the account; `submit(transaction, account, chain)` signs and sends, and answers the signature. */
+export class SolanaWallet {
+  constructor(name, { connect, submit, chains = null }) {
+    this.name = name;
+    this.connect = connect;
+    this.submit = submit;
+    this.chains = chains;
+  }
+
+  /** Tokens whose program the server does not name can only be paid by the link. */
+  pays(offer) {
+    if (offer.kind !== "solana" || (offer.token && !offer.tokenProgram)) return false;
+    return !this.chains || this.chains.includes(CHAINS[offer.network]);
+  }
+
+  /** The account that will pay, after the wallet has agreed. */
+  async account() {
+    const account = await this.#ask(() => this.connect());
+    if (!account) throw new Problem("The wallet shows no account.", "Unlock it, then try again.");
+    return account;
+  }
+
+  /** Sends what the offer asks for; answers the transaction's signature. */
+  async send(account, offer) {
+    const { blockhash: recent } = await blockhash(offer.network);
+    const message = await paymentMessage(offer, account, recent);
+    return this.#ask(() => this.submit(transaction(message), account, CHAINS[offer.network]));
+  }
+
+  /** The server sees it on the chain; this page has no node to ask. */
+  async included() {}
+
+  async #ask(what) {
+    try {
+      return await what();
+    } catch (error) {
+      throw readError(error);
+    }
+  }
+}
+
+/** What a wallet's error means to a person. */
+function readError(error) {
+  if (error instanceof Problem) return error;
+  const text = String(error?.message ?? error).slice(0, 200);
+  if (error?.code === 4001 || /reject|declin|cancel/i.test(text)) {
+    return new Problem("You declined in your wallet.", "Nothing was paid. Try again when you are ready.", "declined");
+  }
+  if (/insufficient|debit an account|program error: 0x1\b/i.test(text)) {
+    return new Problem("The account holds too little for the amount and the fee.", "Top it up, or choose a shorter time.", "insufficient_funds");
+  }
+  return new Problem(`The wallet refused: ${text}`, "Nothing was paid, unless your wallet says so.", "wallet");
+}
+
+/** By the Wallet Standard: bytes in, bytes out. */
+function standard(wallet) {
+  let chosen = null;
+  return new SolanaWallet(wallet.name, {
+    chains: wallet.chains,
+    async connect() {
+      const { accounts } = await wallet.features["standard:connect"].connect();
+      chosen = accounts.find((each) => each.chains.some((chain) => chain.startsWith("solana:")));
+      return chosen?.address;
+    },
+    async submit(bytes, address, chain) {
+      const [{ signature }] = await wallet.features[SEND].signAndSendTransaction({ account: chosen, transaction: bytes, chain });
+      return encode(signature);
+    },
+  });
+}
+
+/** As the first wallets inject themselves (`window.solana`). */
+function injected(provider) {
+  return new SolanaWallet("your browser wallet", {
+    async connect() {
+      const { publicKey } = await provider.connect();
+      return (publicKey ?? provider.publicKey)?.toString();
+    },
+    async submit(bytes) {
+      const { signature } = await provider.request({ method: SEND.slice("solana:".length), params: { message: encode(bytes) } });
+      return signature;
+    },
+  });
+}
+
+/** Every wallet that registers, now or at once when it is told that this page is ready. */
+export async function solanaWallets() {
+  const found = new Map();
+  const register = (...wallets) => {
+    for (const each of wallets) if (each.features?.[SEND] && each.features["standard:connect"]) found.set(each.name, standard(each));
+    return () => {};
+  };
+  const hear = ({ detail }) => detail({ register });
+  addEventListener("wallet-standard:register-wallet", hear);
+  dispatchEvent(new CustomEvent("wallet-standard:app-ready", { detail: { register } }));
+  await new Promise((resolve) => setTimeout(resolve, 60));
+  removeEventListener("wallet-standard:register-wallet", hear);
+  if (!found.size && globalThis.solana?.connect && globalThis.solana.request) found.set("injected", injected(globalThis.solana));
+  return [...found.values()];
+}
