@@ -1,13 +1,20 @@
-"""Idempotency keys: the same key and body get the same answer, written in the transaction that first gave it."""
+"""Idempotency keys: the same key and body get the same answer, written in the transaction that first gave it.
+
+Answers hold resume tokens. So the ledger has an answer only sealed by the key and the request that it was given to, and
+the key only as a hash: whoever reads the ledger, or a backup of it, can take over no session.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from os import urandom
 from typing import Any, Final, Generic, TypeVar
 
 import msgspec
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from sqlalchemy import delete, select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -17,6 +24,8 @@ from ws402.gateway.ledger.tables import idempotency_keys
 
 KEEP_MS: Final = 24 * 3600 * 1000
 """How long a key is remembered."""
+NONCE: Final = 12
+"""Bytes of the nonce that stands before a sealed answer."""
 
 Answer = TypeVar("Answer")
 
@@ -41,7 +50,7 @@ class Replays(Generic[Answer]):
 
     async def load(self, connection: AsyncConnection, ops: Sequence[Keyed]) -> None:
         """Read what is known of these operations' keys."""
-        wanted = [(op.tenant, op.key) for op in ops if op.key]
+        wanted = [(op.tenant, _name(op.key)) for op in ops if op.key]
         if wanted:
             table = idempotency_keys.c
             query = select(idempotency_keys).where(tuple_(table.tenant, table.key).in_(wanted))
@@ -50,22 +59,29 @@ class Replays(Generic[Answer]):
 
     def get(self, op: Keyed) -> Answer | WS402Error | None:
         """The answer given before to this key, or an error when it came with another body."""
-        known = self._known.get((op.tenant, op.key)) if op.key else None
+        known = self._known.get((op.tenant, _name(op.key))) if op.key else None
         if known is None:
             return None
-        if known[0] != _hash(op):
+        request_hash, seal = _sealing(op)
+        if known[0] != request_hash:
             return ConflictError("The idempotency key was used with another request.", code="key_reused")
-        return msgspec.json.decode(known[1], type=self._kind)
+        try:
+            answer = seal.decrypt(known[1][:NONCE], known[1][NONCE:], None)
+        except InvalidTag:
+            return ConflictError("The answer to this idempotency key cannot be read.", code="key_reused")
+        return msgspec.json.decode(answer, type=self._kind)
 
     def keep(self, op: Keyed, answer: Answer) -> Answer:
         """Remember an answer."""
-        if op.key and (op.tenant, op.key) not in self._known:
-            request_hash, response = _hash(op), msgspec.json.encode(answer)
-            self._known[op.tenant, op.key] = (request_hash, response)
+        if op.key and (op.tenant, name := _name(op.key)) not in self._known:
+            request_hash, seal = _sealing(op)
+            nonce = urandom(NONCE)
+            response = nonce + seal.encrypt(nonce, msgspec.json.encode(answer), None)
+            self._known[op.tenant, name] = (request_hash, response)
             self._new.append(
                 {
                     "tenant": op.tenant,
-                    "key": op.key,
+                    "key": name,
                     "request_hash": request_hash,
                     "response": response,
                     "created_at": self._now,
@@ -85,5 +101,15 @@ async def forget(connection: AsyncConnection, now: int) -> None:
     await connection.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < now - KEEP_MS))
 
 
-def _hash(op: Keyed) -> str:
-    return sha256(msgspec.json.encode(op.request)).hexdigest()
+def _name(key: str) -> str:
+    return sha256(key.encode()).hexdigest()
+
+
+def _sealing(op: Keyed) -> tuple[str, AESGCM]:
+    """The request's hash, and what its answer is sealed with (NIST SP 800-38D).
+
+    The request has a secret of its own, an invoice's reference or a resume token, which the ledger has as a hash only:
+    a key that is easily guessed opens nothing.
+    """
+    body = msgspec.json.encode(op.request)
+    return sha256(body).hexdigest(), AESGCM(sha256(b"ws402 answer\0" + (op.key or "").encode() + b"\0" + body).digest())

@@ -205,6 +205,30 @@ async def test_a37_a_tenant_cannot_end_resume_or_follow_anothers_session(gateway
     await films.close()
 
 
+async def test_a36_the_ledger_holds_no_resume_token_and_still_repeats_a_lost_answer(
+    gateway: Gateway, evm: Evm, tmp_path: Path
+) -> None:
+    async with client(gateway) as http:
+        proof = await paid(http, evm, pricePerSecond=10**12)
+        opening = {"op": "verify", "key": "1", "body": {"proof": proof, "serverId": "server-1"}}
+
+        async def ask(op: dict[str, Any]) -> dict[str, Any]:
+            (result,) = (await post(http, "/api/ops", {"ops": [op]}))["results"]
+            return dict(result)
+
+        opened = await ask(opening)
+        resuming = {"op": "resume", "key": "2", "body": {"token": opened["ok"]["resumeToken"], "serverId": "server-2"}}
+        resumed = await ask(resuming)
+        assert await ask(opening) == opened
+        assert await ask(resuming) == resumed
+        other = await ask(resuming | {"body": {"token": "guess", "serverId": "server-2"}})
+        assert other["error"]["code"] == "key_reused"
+        kept = b"".join(file.read_bytes() for file in tmp_path.glob("ledger.db*"))
+        assert opened["ok"]["sessionId"].encode() in kept
+        for answer in (opened, resumed):
+            assert answer["ok"]["resumeToken"].encode() not in kept
+
+
 async def test_a36_a_top_up_by_resume_token_has_the_terms_of_its_session(gateway: Gateway, evm: Evm) -> None:
     ours, films = (ProxyPaymentProvider(gateway.url, key) for key in (KEY, FILMS_KEY))
     async with client(gateway) as http:
