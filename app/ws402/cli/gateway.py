@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from ws402.observability import setup
+from ws402.observability import setup, tracing
 from ws402.settings import GatewaySettings, load
 
 
@@ -28,6 +28,7 @@ def command(host: str | None, port: int | None) -> None:
     setup.start(settings, "gateway")
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings))
+    tracing.shut_down()
 
 
 async def _serve(settings: GatewaySettings) -> None:

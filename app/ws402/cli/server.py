@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from ws402.errors import ConfigurationError
-from ws402.observability import setup
+from ws402.observability import setup, tracing
 from ws402.provider.base import PaymentProvider
 from ws402.settings import ServerSettings, load
 
@@ -45,6 +45,7 @@ def command(
         setup.announce(settings, f"ws402 server: http://{address}:{server.port} sells {sold}")
 
     server.run(started=started)
+    tracing.shut_down()
 
 
 def make_provider(settings: ServerSettings) -> PaymentProvider:

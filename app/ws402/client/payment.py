@@ -17,6 +17,7 @@ from ws402.client.offers import Offer
 from ws402.client.policy import Policy
 from ws402.client.store import Payment, PaymentState, Store
 from ws402.client.wallet import Inclusion, SignedPayment, Wallet
+from ws402.observability import tracing
 from ws402.protocol import PaymentProofMessage, Proof, RejectCode, payer_message
 
 ATTEMPTS: Final = 5
@@ -33,7 +34,10 @@ def proof_of(payment: Payment) -> Proof:
 def proof_message(payment: Payment) -> PaymentProofMessage:
     """The proof with all that can tie the payment to its invoice."""
     return PaymentProofMessage(
-        proof=proof_of(payment), claim_token=payment.claim_token, payer_signature=payment.signature
+        proof=proof_of(payment),
+        claim_token=payment.claim_token,
+        payer_signature=payment.signature,
+        traceparent=tracing.outgoing(),
     )
 
 

@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from sqlalchemy.exc import DBAPIError
 
 from ws402.errors import WS402Error
-from ws402.observability import metrics
+from ws402.observability import metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -35,6 +35,8 @@ class Batcher(Generic[Op, Result]):
         self._run = run
         self._limit = limit
         self._queue: deque[tuple[Op, asyncio.Future[Result]]] = deque()
+        self._traced: dict[asyncio.Future[Result], tracing.Span] = {}
+        """Operations in the queue that are in a sampled trace."""
         self._task: asyncio.Task[None] | None = None
         self._sizes = metrics.BATCH_OPERATIONS.of(name)
         self._seconds = metrics.BATCH_SECONDS.of(name)
@@ -48,6 +50,8 @@ class Batcher(Generic[Op, Result]):
         """Queue an operation; its future gets the result, or the error."""
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
         self._queue.append((op, future))
+        if (span := tracing.current()) is not None:
+            self._traced[future] = span
         if self._task is None:
             self._task = asyncio.get_running_loop().create_task(self._drain(), name=f"batch {self.name}")
         return future
@@ -62,11 +66,24 @@ class Batcher(Generic[Op, Result]):
             while self._queue:
                 batch = [self._queue.popleft() for _ in range(min(len(self._queue), self._limit))]
                 begun = time.perf_counter()
-                await self._answer(batch)
+                # The task was made by whoever came first: it works for those of the batch, and for nobody else.
+                spans = self._spans(batch)
+                with tracing.use(*spans):
+                    await self._answer(batch)
                 self._sizes.observe(len(batch))
-                self._seconds.observe(time.perf_counter() - begun)
+                self._seconds.observe(time.perf_counter() - begun, spans[0].trace_id if spans else None)
+                for span in spans:
+                    span.end()
         finally:
             self._task = None
+
+    def _spans(self, batch: list[tuple[Op, asyncio.Future[Result]]]) -> list[tracing.Span]:
+        """A span for the batch in every sampled trace that has an operation in it."""
+        if not self._traced:
+            return []
+        about = {"ws402.batch.size": len(batch)}
+        found = [self._traced.pop(future) for _, future in batch if future in self._traced]
+        return [span.child(f"ws402.batch {self.name}", attributes=about) for span in found]
 
     async def _answer(self, batch: list[tuple[Op, asyncio.Future[Result]]]) -> None:
         try:

@@ -20,10 +20,12 @@ from ws402.gateway.idempotency import Keyed, Replays
 from ws402.gateway.ids import digest, new_id, new_token
 from ws402.gateway.ledger.bulk import among
 from ws402.gateway.ledger.database import Database, now_ms
-from ws402.gateway.ledger.tables import invoices, payments
+from ws402.gateway.ledger.entries import insert_ignore
+from ws402.gateway.ledger.tables import invoices, payments, traces
 from ws402.gateway.settlement import lock_sessions
 from ws402.gateway.transfers import lock_transfers, of_transactions
 from ws402.money import MAX_AMOUNT, wire_amount
+from ws402.observability.tracing import Span
 from ws402.protocol import RejectCode, VerifyRequest, VerifyResponse
 from ws402.settings import GatewaySettings
 
@@ -41,6 +43,8 @@ class Claim(Keyed):
     block_time: int = 0
     """When its transfer's block was made, ms since the epoch; and how many blocks it needs, its own included."""
     confirmations: int = 1
+    span: Span | None = None
+    """In a sampled trace: the session's settlement and refund will go on there."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -118,6 +122,7 @@ class Claims:
                 if isinstance(outcome, VerifyResponse) and outcome.valid:
                     replays.keep(ops[position], outcome)
             await replays.save(connection)
+            await _keep_traces(connection, ops, judged, batch.now)
         outcomes |= judged
         return [outcomes[position] for position in range(len(ops))]
 
@@ -309,6 +314,19 @@ class Claims:
         }
         batch.payments.append((position, payment, row))
         return _accepted(session_id, row.amount, row.sender, invoice, token)
+
+
+async def _keep_traces(
+    connection: AsyncConnection, ops: Sequence[Claim], judged: Mapping[int, Outcome | WS402Error], now: int
+) -> None:
+    """Remember the traces of sessions that were opened in one."""
+    rows = [
+        {"session_id": answer.session_id, "traceparent": span.traceparent, "created_at": now}
+        for position, answer in judged.items()
+        if (span := ops[position].span) is not None and isinstance(answer, VerifyResponse) and answer.session_id
+    ]
+    if rows:
+        await connection.execute(insert_ignore(connection, traces), rows)
 
 
 def _accepted(session_id: str, amount: int, payer: str, invoice: Row[Any], token: str | None = None) -> VerifyResponse:

@@ -14,7 +14,7 @@ from ws402.gateway.batching import Batcher
 from ws402.gateway.claims import Claim, Claims, Missing, Outcome, rejected
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.watcher import Watcher
-from ws402.observability import metrics
+from ws402.observability import metrics, tracing
 from ws402.protocol import TRANSIENT_REJECTS, RejectCode, VerifyResponse, payer_message
 from ws402.settings import GatewaySettings
 
@@ -62,6 +62,7 @@ class Payments:
     async def verify(self, claim: Claim) -> VerifyResponse:
         """Check a proof, waiting up to `verify_wait_seconds` for its transfer."""
         arrived = time.time()
+        claim.span = tracing.current()
         response = await self.submit(claim)
         if isinstance(response, Missing):
             async with asyncio.timeout(self._settings.verify_wait_seconds + 4 * LOOKUP_SECONDS):
@@ -75,7 +76,9 @@ class Payments:
         """Note how long an acceptance took since it was possible: what the payer waits for the chain is not ours."""
         blocks = (claim.confirmations - 1) * self._watcher.block_ms.get(network, 0.0)
         possible = max(arrived, (claim.block_time + blocks) / 1000)
-        metrics.PAYMENT_OPEN_SECONDS.of(network).observe(max(0.0, time.time() - possible))
+        metrics.PAYMENT_OPEN_SECONDS.of(network).observe(
+            max(0.0, time.time() - possible), claim.span.trace_id if claim.span is not None else None
+        )
 
     def count(self, response: VerifyResponse) -> None:
         """Count an answer."""

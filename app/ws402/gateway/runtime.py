@@ -17,6 +17,7 @@ from ws402.errors import ConfigurationError, UnavailableError
 from ws402.gateway.api.admin import AdminRoutes
 from ws402.gateway.api.views import ViewRoutes
 from ws402.gateway.app import GatewayApp
+from ws402.gateway.audit_log import AuditLog
 from ws402.gateway.auth.keys import Authenticator
 from ws402.gateway.auth.stored import StoredKeys
 from ws402.gateway.census import Census
@@ -52,6 +53,7 @@ class Gateway:
         self._http: HttpServer | None = None
         self._app: GatewayApp | None = None
         self.exporter: Exporter | None = None
+        self.audit_log = AuditLog(self.database, settings.audit_log_key)
         self._open = AsyncExitStack()
 
     @property
@@ -108,6 +110,8 @@ class Gateway:
                 self._open.push_async_callback(self._authenticator.identity.keys.close)
                 await self._authenticator.identity.keys.start()
             await self._serve()
+        self._open.push_async_callback(self.audit_log.close)
+        self.audit_log.start()
         self._open.push_async_callback(self.service.close)
         await self.service.start()
         self._open.push_async_callback(self.refunds.close)
@@ -127,7 +131,10 @@ class Gateway:
     async def _serve(self) -> None:
         assert self._http is not None  # noqa: S101 - the caller made it
         kind = kind_of(default_chain(self.chains, self.settings.default_network))
-        handlers = (AdminRoutes(self.service), ViewRoutes(self.service, self.refunds))
+        handlers = (
+            AdminRoutes(self.service, self.audit_log),
+            ViewRoutes(self.service, self.refunds, self.audit_log),
+        )
         self._app = GatewayApp(self.service, self._authenticator, self.settings, provider=kind, operators=handlers)
         self._app.starting()
         mutual = self.settings.gateway_tls_client_ca_file is not None

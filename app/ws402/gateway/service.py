@@ -20,13 +20,14 @@ from ws402.gateway.claims import Claim
 from ws402.gateway.idempotency import forget
 from ws402.gateway.invoices import Draft, Invoices
 from ws402.gateway.ledger.database import Database, now_ms
-from ws402.gateway.ledger.tables import attempts, deliveries, invoices, payments, refunds, sessions
+from ws402.gateway.ledger.tables import attempts, deliveries, invoices, payments, refunds, sessions, traces
 from ws402.gateway.payments import Payments
 from ws402.gateway.sessions import Report, Resume, Sessions
 from ws402.gateway.settlement import Settle, Settlement, StockRefund, stock_refund
 from ws402.gateway.transfers import owe_unclaimed, refund_unclaimed, unclaimed
 from ws402.gateway.watcher import Watcher
 from ws402.money import wire_amount
+from ws402.observability import tracing
 from ws402.protocol import (
     AnyOp,
     BlockhashResponse,
@@ -63,6 +64,10 @@ SWEEP_SECONDS: Final = 1.0
 
 PURGE_SECONDS: Final = 600.0
 """How often what is too old to matter is dropped."""
+
+
+TRACE_KEPT_MS: Final = 7 * 24 * 3600 * 1000
+"""How long a session's refund can still go on in its trace."""
 
 
 class PaymentService:
@@ -203,11 +208,21 @@ class PaymentService:
 
     async def run(self, tenant: str, ops: Sequence[AnyOp]) -> list[OpResult]:
         """Answer a batch of operations, each on its own, in order."""
-        waiting = [self._start(tenant, op) for op in ops]
+        waiting = [self._start(tenant, op) if op.traceparent is None else self._traced(tenant, op) for op in ops]
         results = await asyncio.gather(*waiting, return_exceptions=True)
         if any(isinstance(op, SettleOp) for op in ops):
             self._settled()
         return [_op_result(result) for result in results]
+
+    def _traced(self, tenant: str, op: AnyOp) -> asyncio.Future[Any]:
+        """The same, in the operation's own trace."""
+        span = tracing.begin(f"ws402.{type(op).__struct_config__.tag}", tracing.SERVER, op.traceparent)
+        if span is None:
+            return self._start(tenant, op)
+        with tracing.use(span):
+            future = self._start(tenant, op)
+        future.add_done_callback(lambda done: span.end(tracing.error_of(done)))
+        return future
 
     def _start(self, tenant: str, op: AnyOp) -> asyncio.Future[Any]:
         try:
@@ -358,6 +373,7 @@ class PaymentService:
         paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
         async with self.database.begin() as connection:
             await forget(connection, now)
+            await connection.execute(delete(traces).where(traces.c.created_at < now - TRACE_KEPT_MS))
             # A late payment may still name its invoice, so it is kept for a day.
             await connection.execute(delete(invoices).where(invoices.c.expires_at < now - 24 * 3600 * 1000, ~paid))
 

@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import os
 import random
+from asyncio import Future
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Final
+from typing import Any, Final
 
 from opentelemetry import trace as api
 from opentelemetry.context import Context
@@ -119,7 +120,12 @@ def enabled() -> bool:
 
 
 def begin(
-    name: str, kind: SpanKind = INTERNAL, parent: str | None = None, attributes: Attributes | None = None
+    name: str,
+    kind: SpanKind = INTERNAL,
+    parent: str | None = None,
+    attributes: Attributes | None = None,
+    *,
+    started_ns: int | None = None,
 ) -> Span | None:
     """A span below a traceparent, or a trace's first; None when it is not sampled or traces are off."""
     if _state.tracer is None:
@@ -134,7 +140,7 @@ def begin(
         if (drawn & _LOW_64_BITS) >= _state.bound:
             return None
         _state.ids.drawn = drawn
-    return _recorded(_state.tracer.start_span(name, context, kind, attributes))
+    return _recorded(_state.tracer.start_span(name, context, kind, attributes, start_time=started_ns))
 
 
 def begin_linked(name: str, parents: Iterable[str], attributes: Attributes | None = None) -> Span | None:
@@ -175,6 +181,14 @@ def spread(
     """A finished piece of work below every span that this task works for."""
     for span in _active.get():
         span.child(name, kind, attributes, started_ns=started_ns).end(error, ended_ns=ended_ns)
+
+
+def error_of(done: Future[Any]) -> str | None:
+    """Why a piece of work failed, by its error's code or kind, for its span's end."""
+    if done.cancelled():
+        return "cancelled"
+    error = done.exception()
+    return None if error is None else str(getattr(error, "code", type(error).__name__))
 
 
 def outgoing() -> str | None:

@@ -92,9 +92,13 @@ class RefundStatusResponse(Message, kw_only=True):
 
 
 class Op(Message, kw_only=True, tag_field="op"):
-    """One operation of a batch. `key` makes it idempotent: the same key and body give the same answer."""
+    """One operation of a batch. `key` makes it idempotent: the same key and body give the same answer.
+
+    `traceparent` (W3C Trace Context) lets the operation's trace go on, whatever its neighbours are traced by.
+    """
 
     key: str | None = None
+    traceparent: str | None = None
 
 
 class GenerateOp(Op, kw_only=True, tag="generate"):

@@ -8,11 +8,15 @@ from ws402.protocol.gateway import Proof
 
 
 class PaymentProofMessage(Message, kw_only=True, tag_field="type", tag="payment_proof"):
-    """The proof that opens the session; again in a live session: a top-up."""
+    """The proof that opens the session; again in a live session: a top-up.
+
+    `traceparent` (W3C Trace Context) is for a client that wants its trace to go on here.
+    """
 
     proof: Proof
     claim_token: str | None = None
     payer_signature: str | None = None
+    traceparent: str | None = None
 
 
 class ResumeMessage(Message, kw_only=True, tag_field="type", tag="resume"):
@@ -37,6 +41,7 @@ class SessionStarted(Message, kw_only=True, tag_field="type", tag="session_start
     resume_token: str | None = None
     max_session_duration: int | None = None
     resumed: bool = False
+    traceparent: str | None = None
 
 
 class HttpAccessGranted(Message, kw_only=True, tag_field="type", tag="http_access_granted"):

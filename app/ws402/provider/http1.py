@@ -73,15 +73,23 @@ class HttpClient:
         self._closed = False
 
     async def request(
-        self, method: str, path: str, content: bytes | None = None, *, seconds: float | None = None
+        self,
+        method: str,
+        path: str,
+        content: bytes | None = None,
+        *,
+        seconds: float | None = None,
+        headers: str = "",
     ) -> Answer:
         """Send and wait for the whole answer, at most so many seconds. Raises TransferError.
+
+        `headers` are whole lines of ours, each with its line break.
 
         A kept connection that the other side closed meanwhile is replaced: so a request can arrive twice.
         """
         length = "" if content is None else f"Content-Length: {len(content)}\r\n"
         who = "" if self._authorization is None else f"Authorization: {self._authorization()}\r\n"
-        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._head}{who}{length}\r\n".encode("latin-1")
+        head = f"{method} {self._prefix}{path} HTTP/1.1\r\n{self._head}{who}{headers}{length}\r\n".encode("latin-1")
         data = head if content is None else head + content
         try:
             async with asyncio.timeout(seconds or self._timeout), self._room:

@@ -14,8 +14,8 @@ from urllib.parse import urlencode
 import msgspec
 from pydantic import SecretStr
 
-from ws402.errors import UnavailableError
-from ws402.observability import metrics
+from ws402.errors import UnavailableError, WS402Error
+from ws402.observability import metrics, tracing
 from ws402.protocol import (
     AnyOp,
     BatchRequest,
@@ -181,6 +181,20 @@ class ProxyPaymentProvider:
         return info
 
     async def _ask(self, lane: Lane, op: AnyOp, decoder: msgspec.json.Decoder[T]) -> T:
+        if (span := tracing.current()) is None:
+            return await self._answer(lane, op, decoder)
+        asked = span.child(f"ws402.gateway {type(op).__struct_config__.tag}", tracing.CLIENT)
+        op.traceparent = asked.traceparent
+        error: str | None = None
+        try:
+            return await self._answer(lane, op, decoder)
+        except WS402Error as failure:
+            error = failure.code
+            raise
+        finally:
+            asked.end(error)
+
+    async def _answer(self, lane: Lane, op: AnyOp, decoder: msgspec.json.Decoder[T]) -> T:
         attempt = 1
         while True:
             result = await lane.submit(op)
@@ -196,7 +210,9 @@ class ProxyPaymentProvider:
             attempt += 1
 
     async def _send(self, lane: str, ops: list[AnyOp]) -> list[OpResult]:
-        content = await self._transport.call("POST", "/api/ops", _encoder.encode(BatchRequest(ops=ops)), lane=lane)
+        body = _encoder.encode(BatchRequest(ops=ops))
+        traced = next((op.traceparent for op in ops if op.traceparent), None) if tracing.enabled() else None
+        content = await self._transport.call("POST", "/api/ops", body, lane=lane, traceparent=traced)
         results = _read(_batch, content).results
         if len(results) != len(ops):
             raise UnavailableError("The gateway answered another number of operations.", code="bad_answer")

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 
 from ws402 import tls
 from ws402.errors import ConfigurationError, RateLimitedError, UnavailableError, WS402Error
-from ws402.observability import metrics
+from ws402.observability import metrics, tracing
 from ws402.provider.answers import error_of
 from ws402.provider.breaker import Breaker
 from ws402.provider.credentials import Credential, LinkFiles
@@ -75,17 +75,25 @@ class Transport:
         """Whether the gateway is left alone now."""
         return self._breaker.open
 
-    async def call(self, method: str, path: str, content: bytes | None = None, *, lane: str = "single") -> bytes:
+    async def call(
+        self,
+        method: str,
+        path: str,
+        content: bytes | None = None,
+        *,
+        lane: str = "single",
+        traceparent: str | None = None,
+    ) -> bytes:
         """The body of a good answer. Repeats what may work later, so the call must be safe to repeat.
 
-        `lane` is its name in metrics. Raises UnavailableError when no attempt brought an answer, and the gateway's own
-        refusal otherwise.
+        `lane` is its name in metrics, `traceparent` what its spans stand below. Raises UnavailableError when no attempt
+        brought an answer, and the gateway's own refusal otherwise.
         """
         attempt = 1
         while True:
             self._breaker.enter()
             try:
-                return await self._once(method, path, content, lane)
+                return await self._traced(method, path, content, lane, traceparent)
             except WS402Error as error:
                 metrics.LINK_ERRORS.inc(error.code)
                 temporary = isinstance(error, UnavailableError | RateLimitedError)
@@ -98,12 +106,27 @@ class Transport:
                 await asyncio.sleep(pause)
                 attempt += 1
 
-    async def _once(self, method: str, path: str, content: bytes | None, lane: str) -> bytes:
+    async def _traced(self, method: str, path: str, content: bytes | None, lane: str, traceparent: str | None) -> bytes:
+        """One attempt, which has a span of its own in a trace (HTTP semantic conventions)."""
+        span = None if traceparent is None else tracing.begin(method, tracing.CLIENT, traceparent)
+        if span is None:
+            return await self._once(method, path, content, lane, "")
+        span.set({"http.request.method": method, "url.full": self.url + path, "ws402.lane": lane})
+        error: str | None = None
+        try:
+            return await self._once(method, path, content, lane, f"traceparent: {span.traceparent}\r\n")
+        except WS402Error as failure:
+            error = failure.code
+            raise
+        finally:
+            span.end(error)
+
+    async def _once(self, method: str, path: str, content: bytes | None, lane: str, headers: str) -> bytes:
         begun = time.perf_counter()
         try:
-            answer = await self._http.request(method, path, content)
+            answer = await self._http.request(method, path, content, headers=headers)
             if answer.status == HTTPStatus.UNAUTHORIZED and self._credential.changed():
-                answer = await self._http.request(method, path, content)
+                answer = await self._http.request(method, path, content, headers=headers)
         except TransferError as error:
             self._breaker.failed()
             raise UnavailableError(

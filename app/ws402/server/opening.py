@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from ws402.errors import ConflictError, RateLimitedError, UnavailableError, WS402Error
 from ws402.money import parse_amount, wire_amount
-from ws402.observability import metrics
+from ws402.observability import metrics, tracing
 from ws402.observability.context import session_id
 from ws402.protocol import (
     BalanceUpdated,
@@ -97,6 +97,18 @@ class Opening:
 
     async def pay(self, socket: Socket, message: PaymentProofMessage) -> bool:
         """Verify a proof and open the session that it pays for; whether one began."""
+        span = tracing.begin("ws402.session open", tracing.SERVER, message.traceparent)
+        if span is None:
+            return await self._pay(socket, message, None)
+        began = False
+        try:
+            with tracing.use(span):
+                began = await self._pay(socket, message, span)
+        finally:
+            span.end(None if began else "refused")
+        return began
+
+    async def _pay(self, socket: Socket, message: PaymentProofMessage, span: tracing.Span | None) -> bool:
         sessions = self._sessions
         answer = await sessions.provider.verify_payment(self._request(message, socket.resource_id))
         if not answer.valid:
@@ -105,6 +117,8 @@ class Opening:
         if answer.session_id is None:
             raise UnavailableError("The gateway named no session; it is too old for this server.")
         session_id.set(answer.session_id)
+        if span is not None:
+            span.set({"ws402.session.id": answer.session_id, "ws402.network": answer.network or ""})
         epoch = answer.epoch or 0
         resource = sessions.resources.get(socket.resource_id or answer.resource_id or "")
         if resource is None:
@@ -258,6 +272,8 @@ class Opening:
         now = sessions.wheel.clock()
         sessions.add(session)
         (metrics.SESSIONS_RESUMED if resumed else metrics.SESSIONS_OPENED).inc()
+        if (span := tracing.current()) is not None:
+            session.span = span.child("ws402.session", attributes={"ws402.session.id": session.id})
         backlog = socket.paid(session, sessions.settings.max_message_bytes)
         messages: list[Message] = [
             SessionStarted(
@@ -267,6 +283,7 @@ class Opening:
                 resume_token=session.resume_token,
                 max_session_duration=sessions.settings.max_session_duration,
                 resumed=resumed,
+                traceparent=session.span.traceparent if session.span is not None else None,
             )
         ]
         if session.http_token is not None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ws402.money import wire_amount
+from ws402.observability.tracing import Span
 from ws402.protocol import (
     BalanceExhausted,
     BalanceLow,
@@ -75,6 +76,7 @@ class Session:
         "resume_token",
         "sessions",
         "socket",
+        "span",
         "state",
         "top_ups",
         "user_id",
@@ -114,6 +116,8 @@ class Session:
         self.state: Any = None
         self.top_ups: list[Any] | None = None
         self.ended = False
+        self.span: Span | None = None
+        """The session in its trace, if that is sampled."""
         self.metered_from = (0, 0, 0, 0)
         """Milliseconds, units, bytes and messages that it had used before it came here."""
         self.due_tick = 0
@@ -309,7 +313,7 @@ class Session:
         if notice is not None:
             self.socket.send(notice)
         self.socket.await_close(code, text, SETTLE_SECONDS)
-        self.sessions.deliver(request, self._settled)
+        self.sessions.deliver(request, self._settled, self.span)
 
     def hand_over(self, *, client_code: int | None = None) -> None:
         """Stop the meter and give the session back: it can be resumed on any server for a while."""
@@ -324,7 +328,7 @@ class Session:
             message_count=self.message_count,
         )
         self._leave(now, EndReason.SERVER_DRAINING, 1012 if client_code is None else client_code)
-        self.sessions.deliver(request, self._settled)
+        self.sessions.deliver(request, self._settled, self.span)
         self.socket.await_close(1012, "resume on another socket", SETTLE_SECONDS)
 
     def move(self) -> None:
@@ -353,6 +357,9 @@ class Session:
         except Exception:
             logger.exception("resource %s failed at the end of a session", self.resource.settings.id)
         count_end(self, reason, now)
+        if self.span is not None:
+            self.span.set({"ws402.end_reason": reason.value, "ws402.elapsed_ms": self.meter.elapsed_ms(now)})
+            self.span.end()
         self.sessions.callbacks.session_end(session_end(self, reason, now))
 
     def _settled(self, request: SettleRequest | ReleaseRequest, answer: SettleResponse | None) -> None:

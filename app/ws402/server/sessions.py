@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from ws402.errors import NotFoundError, RateLimitedError
+from ws402.observability import tracing
 from ws402.protocol import (
     EndReason,
     EndSessionMessage,
@@ -251,9 +252,9 @@ class Sessions:
         """The live session that was given this token."""
         return self._http_tokens.get(token)
 
-    def deliver(self, request: SettleRequest | ReleaseRequest, done: Done) -> None:
-        """Tell the gateway about the end of a session."""
-        self.spawn(self.settler.deliver(request, done))
+    def deliver(self, request: SettleRequest | ReleaseRequest, done: Done, span: tracing.Span | None = None) -> None:
+        """Tell the gateway about the end of a session; `span`: the session in its trace."""
+        self.spawn(self.settler.deliver(request, done, span))
 
     def refund_unused(self, session_id: str, epoch: int, reason: EndReason, *, elapsed_ms: int = 0) -> None:
         """A payment was accepted but nothing could be delivered for it: everything goes back."""

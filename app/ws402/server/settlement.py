@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from ws402.errors import RateLimitedError, UnavailableError, WS402Error
+from ws402.observability import tracing
 from ws402.observability.context import session_id
 from ws402.protocol import ReleaseRequest, SettleRequest, SettleResponse
 from ws402.provider.base import PaymentProvider
@@ -35,6 +36,7 @@ Done = Callable[[SettleRequest | ReleaseRequest, SettleResponse | None], None]
 class _Ending:
     request: SettleRequest | ReleaseRequest
     done: Done
+    span: tracing.Span | None = None
 
 
 class Settler:
@@ -52,10 +54,12 @@ class Settler:
         """Ends that the gateway has not answered yet."""
         return len(self._waiting)
 
-    async def deliver(self, request: SettleRequest | ReleaseRequest, done: Done) -> None:
+    async def deliver(
+        self, request: SettleRequest | ReleaseRequest, done: Done, span: tracing.Span | None = None
+    ) -> None:
         """Tell the gateway now; if it is away, keep at it in the background."""
         session_id.set(request.session_id)
-        ending = _Ending(request, done)
+        ending = _Ending(request, done, span)
         if not await self._tell(ending):
             self._keep(ending)
 
@@ -107,6 +111,12 @@ class Settler:
 
     async def _tell(self, ending: _Ending) -> bool:
         """Whether the gateway answered, whatever it said."""
+        if ending.span is None:
+            return await self._ask(ending)
+        with tracing.use(ending.span):
+            return await self._ask(ending)
+
+    async def _ask(self, ending: _Ending) -> bool:
         request = ending.request
         answer: SettleResponse | None = None
         try:

@@ -91,6 +91,8 @@ class GatewaySettings(ObservedSettings):
     """A gateway that holds a signing key and does not renew for this long loses it to another."""
     census_seconds: float = Field(default=15, ge=1)
     """How often the ledger's figures are counted for metrics, by the gateway that holds a network's signing key."""
+    audit_log_key: SecretStr | None = Field(default=None, min_length=MIN_API_KEY_LENGTH)
+    """Makes the audit log's hashes ones that nobody who only has the database can forge; keep it elsewhere."""
     audit_seconds: float = Field(default=120, ge=5)
     """How often the books are compared with the chains for metrics, by the same gateway."""
     max_body_bytes: int = Field(default=1_048_576, ge=1024)

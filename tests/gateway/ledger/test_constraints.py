@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import delete, insert, select, update
+from sqlalchemy import delete, insert, select, text, update
 from sqlalchemy.exc import IntegrityError
 
 from ws402.gateway.ledger.database import Database
@@ -163,6 +163,7 @@ async def test_an_event_is_booked_once(database: Database) -> None:
 )
 async def test_the_books_balance_and_keep_every_digit(sqlite_database: Database, amounts: Any) -> None:
     async with sqlite_database.begin() as connection:
+        await connection.execute(text("DROP TRIGGER IF EXISTS entries_no_delete"))
         await connection.execute(delete(entries))
         rows = [move(d, c, "base", "ETH", amount, "k", str(i), 1) for i, (d, c, amount) in enumerate(amounts)]
         await post(connection, rows)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import click
 
-from ws402.cli.ops import keys, look, refunds, signers, unclaimed
+from ws402.cli.ops import audit_log, keys, look, refunds, signers, unclaimed
 
 
 @click.group("ops")
@@ -21,5 +21,13 @@ def command(context: click.Context, url: str, as_json: bool, dry_run: bool) -> N
     context.obj = (url, as_json, dry_run)
 
 
-for each in (*look.COMMANDS, refunds.group, refunds.credit, signers.group, unclaimed.group, keys.group):
+for each in (
+    *look.COMMANDS,
+    refunds.group,
+    refunds.credit,
+    signers.group,
+    unclaimed.group,
+    keys.group,
+    audit_log.group,
+):
     command.add_command(each)

@@ -28,6 +28,7 @@ from ws402.gateway.api.commands import (
     UnclaimedCommand,
 )
 from ws402.gateway.api.front import Front
+from ws402.gateway.audit_log import AuditLog
 from ws402.gateway.auth.keys import Principal, Scope
 from ws402.gateway.auth.stored import issue_key, list_keys, revoke_key
 from ws402.gateway.refunds import Operator
@@ -38,10 +39,11 @@ log = logging.getLogger(__name__)
 
 
 class AdminRoutes:
-    """The operators' calls over one gateway; all need a key of the admin scope; every change is logged with it."""
+    """The operators' calls over one gateway; all need a key of the admin scope; the audit log keeps every change."""
 
-    def __init__(self, service: PaymentService) -> None:
+    def __init__(self, service: PaymentService, audit_log: AuditLog) -> None:
         self._service = service
+        self._audit_log = audit_log
         self._database = service.database
 
     def handlers(self, front: Front) -> list[ASGIRouteHandler]:
@@ -60,8 +62,29 @@ class AdminRoutes:
             front.get("/api/admin/signers", self.keys, Scope.ADMIN),
             front.get("/api/admin/unclaimed", self.unclaimed, Scope.ADMIN),
             front.get("/api/admin/keys", self.api_keys, Scope.ADMIN),
-            *(front.post(path, kind, _told(path, work), scope=Scope.ADMIN) for path, kind, work in commands),
+            *(front.post(path, kind, self._told(path, work), scope=Scope.ADMIN) for path, kind, work in commands),
         ]
+
+    def _told(
+        self, path: str, work: Callable[[Any], Awaitable[Any]]
+    ) -> Callable[[Principal, Any, Receive], Awaitable[Any]]:
+        """A command that is in the audit log before it is carried out, and logged with the key that gave it."""
+        name = path.removeprefix("/api/admin/")
+
+        async def handle(principal: Principal, command: Command, _: Receive) -> Any:
+            if not command.dry_run:
+                await self._audit_log.note(principal.key_id, name, command)
+            answer = await work(command)
+            log.warning(
+                "operator %s: %s %s%s",
+                principal.key_id,
+                name,
+                msgspec.json.encode(command).decode(),
+                " (dry run)" if command.dry_run else "",
+            )
+            return answer
+
+        return handle
 
     def _operator(self, command: Command) -> Operator:
         return Operator(self._database, dry_run=command.dry_run)
@@ -176,20 +199,3 @@ class AdminRoutes:
                 f"{network} has no asset '{asset}'.", remedy=f"Use one of: {', '.join(chain.assets)}."
             )
         return asset
-
-
-def _told(path: str, work: Callable[[Any], Awaitable[Any]]) -> Callable[[Principal, Any, Receive], Awaitable[Any]]:
-    """A command whose success is logged with the key that gave it; a secret in the answer is not."""
-
-    async def handle(principal: Principal, command: Command, _: Receive) -> Any:
-        answer = await work(command)
-        log.warning(
-            "operator %s: %s %s%s",
-            principal.key_id,
-            path.removeprefix("/api/admin/"),
-            msgspec.json.encode(command).decode(),
-            " (dry run)" if command.dry_run else "",
-        )
-        return answer
-
-    return handle

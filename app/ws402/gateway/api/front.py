@@ -32,7 +32,7 @@ from ws402.gateway.api.errors import (
 from ws402.gateway.auth.errors import KeysMissingError
 from ws402.gateway.auth.keys import Authenticator, Principal
 from ws402.gateway.auth.keys import Scope as KeyScope
-from ws402.observability import metrics
+from ws402.observability import metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +40,9 @@ Handle = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REQUEST_SECONDS: Final = 40.0
 """Longer than a verify call waits for its payment, and than stock servers wait for anything."""
+
+OPS_PATH: Final = "/api/ops"
+"""Where batches of operations come in."""
 
 _BASE_HEADERS: Final[Headers] = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 _encode: Final = msgspec.json.Encoder().encode
@@ -141,7 +144,10 @@ class Front:
                     await missing.ask()
                     principal, length = self._enter(scope, "POST", wanted)
                 request = decode(decoder, await self._body(receive, length))
-                content = _encode(await work(principal, request, receive))
+                if tracing.enabled():
+                    content = _encode(await _traced(path, scope, work(principal, request, receive)))
+                else:
+                    content = _encode(await work(principal, request, receive))
             except Exception as error:  # noqa: BLE001 - every failure is answered
                 status = await refuse(send, error)
             except asyncio.CancelledError:
@@ -236,6 +242,28 @@ class Front:
 
     def _too_large(self) -> TooLargeError:
         return TooLargeError(f"The body has more than {self._max_body} bytes.", remedy="Send less at once.")
+
+
+async def _traced(path: str, scope: Mapping[str, Any], work: Awaitable[Any]) -> Any:
+    """A call in its own span (HTTP semantic conventions): below the caller's, or, for a stock server's call, the first.
+
+    Operations of a batch bring their own; one that brings none was not sampled.
+    """
+    parent = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"traceparent"), None)
+    span = None if parent is None and path == OPS_PATH else tracing.begin(f"POST {path}", tracing.SERVER, parent)
+    if span is None:
+        return await work
+    span.set({"http.request.method": "POST", "http.route": path, "url.path": path, "url.scheme": scope["scheme"]})
+    status, error = 200, None
+    try:
+        with tracing.use(None if path == OPS_PATH else span):
+            return await work
+    except WS402Error as failure:
+        status, error = failure.status, failure.code
+        raise
+    finally:
+        span.set({"http.response.status_code": status})
+        span.end(error if status >= 500 else None)
 
 
 def _check_method(scope: Mapping[str, Any], method: str) -> None:

@@ -87,6 +87,7 @@ OPERATIONS: Final = (
         for name, summary, answer in (
             ("pending", "Open invoices and unfinished refunds", None),
             ("audit", "Books against chains", AuditResponse),
+            ("audit-log", "A part of the audit log, verified (after, expect)", None),
             ("status", "Networks, keys, and counts of sessions and refunds", None),
             ("sessions", "Sessions (state, limit)", None),
             ("payments", "Payments (network, limit)", None),

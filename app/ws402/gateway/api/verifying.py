@@ -16,7 +16,7 @@ from ws402.errors import ConflictError, WS402Error
 from ws402.gateway.api.errors import InternalError
 from ws402.gateway.api.results import failed, succeeded
 from ws402.gateway.api.surface import Service
-from ws402.observability import metrics
+from ws402.observability import metrics, tracing
 from ws402.protocol import OpError, OpResult, VerifyOp, VerifyRequest
 
 log = logging.getLogger(__name__)
@@ -98,6 +98,15 @@ class Verifications:
         running.task.get_loop().call_later(KEEP_SECONDS, forget)
 
     async def _verify(self, tenant: str, op: VerifyOp) -> OpResult:
+        span = None if op.traceparent is None else tracing.begin("ws402.verify", tracing.SERVER, op.traceparent)
+        if span is None:
+            return await self._answer(tenant, op)
+        with tracing.use(span):
+            result = await self._answer(tenant, op)
+        span.end(result.error.code if result.error is not None else None)
+        return result
+
+    async def _answer(self, tenant: str, op: VerifyOp) -> OpResult:
         try:
             result = succeeded(await self._service.verify(tenant, op.body, key=op.key))
         except WS402Error as error:

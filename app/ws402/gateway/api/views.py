@@ -11,6 +11,7 @@ from litestar.handlers import ASGIRouteHandler
 from ws402 import __version__
 from ws402.errors import WS402Error
 from ws402.gateway.api.front import Front
+from ws402.gateway.audit_log import AuditLog, Verdict
 from ws402.gateway.auth.keys import Scope
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.refunds import RefundEngine
@@ -49,11 +50,19 @@ class RefundQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     id: str
 
 
+class AuditLogQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """GET /api/admin/audit-log."""
+
+    after: Annotated[int, msgspec.Meta(ge=0)] = 0
+    expect: str | None = None
+
+
 class ViewRoutes:
     """Questions of operators to one gateway; all need a key of the admin scope."""
 
-    def __init__(self, service: PaymentService, refunds: RefundEngine) -> None:
+    def __init__(self, service: PaymentService, refunds: RefundEngine, audit_log: AuditLog) -> None:
         self._service = service
+        self._audit_log = audit_log
         self._engine = refunds
         self._views = Views(service.database)
 
@@ -67,6 +76,7 @@ class ViewRoutes:
             front.query("/api/admin/invoices", NetworkQuery, self.invoices, Scope.ADMIN),
             front.query("/api/admin/refunds", RefundsQuery, self.refunds, Scope.ADMIN),
             front.query("/api/admin/refund", RefundQuery, self.refund, Scope.ADMIN),
+            front.query("/api/admin/audit-log", AuditLogQuery, self.audit_log, Scope.ADMIN),
         ]
 
     async def status(self) -> dict[str, Any]:
@@ -100,6 +110,10 @@ class ViewRoutes:
             "unclaimed": len(await self._service.unclaimed()),
             **await self._views.counts(),
         }
+
+    async def audit_log(self, query: AuditLogQuery) -> Verdict:
+        """One part of the audit log, verified; the caller asks on while there is more."""
+        return await self._audit_log.verify(query.after, expect=query.expect)
 
     async def sessions(self, query: SessionsQuery) -> dict[str, Any]:
         """Sessions, newest first."""

@@ -23,6 +23,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 
 from ws402.errors import ConfigurationError, UnavailableError
 from ws402.gateway.ledger.schema import upgrade
+from ws402.observability import tracing
+from ws402.observability.sql import instrument
 
 BUSY_SECONDS: Final = 15
 """How long to wait for another process that writes to the same SQLite file."""
@@ -89,6 +91,8 @@ class Database:
             raise ConfigurationError(
                 f"DATABASE_URL names '{self.dialect}'.", remedy="Use sqlite:///path or postgresql://…"
             )
+        if tracing.enabled():
+            instrument(self._engine.sync_engine)
 
     @property
     def connections_used(self) -> int:

@@ -197,6 +197,7 @@ refunds = Table(
     Column("reason", Text),  # why it is held, for the operator
     # It passed the checks on size and recipient, or an operator released it: no credit and no hold a second time.
     Column("cleared", Boolean, nullable=False, default=False, server_default=false()),
+    Column("due_at", BIG),  # when it could first be sent: its payment was final
     Column("created_at", BIG, nullable=False),
     Column("updated_at", BIG, nullable=False),
     UniqueConstraint("network", "tx", "idx"),  # one refund a transfer
@@ -282,6 +283,27 @@ entries = Table(
     CheckConstraint(f"debit IN {ACCOUNTS}", name="debit"),
     CheckConstraint(f"credit IN {ACCOUNTS}", name="credit"),
     CheckConstraint("debit <> credit", name="moves"),
+)
+
+audit_log = Table(
+    "audit_log",  # a chain of hashes over all entries, and over what operators did; see audit_log.py
+    metadata,
+    Column("number", BIG, primary_key=True, autoincrement=False),
+    Column("kind", Text, nullable=False),
+    Column("content", Text, nullable=False),  # JSON
+    Column("last_entry", BIG, nullable=False),  # all entries up to this id are in this record or an earlier one
+    Column("created_at", BIG, nullable=False),
+    Column("previous", Text, nullable=False),
+    Column("hash", Text, nullable=False),
+    CheckConstraint("kind IN ('entries', 'operator')", name="kind"),
+)
+
+traces = Table(
+    "traces",  # sampled sessions only: where their trace goes on when they are settled and refunded
+    metadata,
+    Column("session_id", Text, primary_key=True),
+    Column("traceparent", Text, nullable=False),
+    Column("created_at", BIG, nullable=False, index=True),
 )
 
 idempotency_keys = Table(

@@ -21,13 +21,14 @@ from ws402.gateway.ids import new_id
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.entries import move, post
-from ws402.gateway.ledger.tables import attempts, deliveries, refunds
+from ws402.gateway.ledger.tables import attempts, deliveries, refunds, traces
 from ws402.gateway.refunds.desk import Desk
 from ws402.gateway.refunds.lease import StaleError
 from ws402.gateway.refunds.plan import Bundle, Debt, Means, Plan, plan
 from ws402.gateway.refunds.queue import Queue
 from ws402.gateway.refunds.send import Sender
 from ws402.gateway.refunds.store import Attempt, Delivery, next_attempt
+from ws402.observability import tracing
 
 log = logging.getLogger(__name__)
 
@@ -117,8 +118,22 @@ class Deliverer:
         if not (signed or decided.hold or decided.credit):
             return 0
         stored = await self._store(asset, decided, signed, row.next_nonce)
-        sending.append(asyncio.create_task(self._sender.send(stored)))
+        span = await self._span(signed) if tracing.enabled() else None
+        with tracing.use(span):
+            task = asyncio.create_task(self._sender.send(stored))
+        if span is not None:
+            task.add_done_callback(lambda done: span.end(tracing.error_of(done)))
+        sending.append(task)
         return len(stored) + len(decided.hold) + len(decided.credit)
+
+    async def _span(self, signed: list[Signed]) -> tracing.Span | None:
+        """The sending, in the traces of the sessions whose refunds it delivers."""
+        debts = [debt.id for bundle, _ in signed for debt in bundle.debts]
+        query = select(traces.c.traceparent).join(refunds, refunds.c.session_id == traces.c.session_id)
+        async with self._desk.database.read() as connection:
+            parents = (await connection.execute(query.where(refunds.c.id.in_(debts)))).scalars().all()
+        about: dict[str, str | int] = {"ws402.network": self._desk.network, "ws402.deliveries": len(signed)}
+        return tracing.begin_linked("ws402.refund deliver", parents, about)
 
     # --- deciding and signing ----------------------------------------------------------------------------------------
 

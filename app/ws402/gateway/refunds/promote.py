@@ -145,6 +145,7 @@ class Promoter:
         now = now_ms()
         for each in verdicts:
             each["updated_at"] = now
+            each["due_at"] = now if each["state"] == "due" else None
             if each["state"] == "held":
                 self._desk.counters.refunds_held += 1
                 log.warning("refund %s is held: %s", each["b_id"], each["reason"])
@@ -157,7 +158,7 @@ _PROMOTE = (
     update(refunds)
     # A reorg or an operator may have been faster.
     .where(refunds.c.id == bindparam("b_id"), refunds.c.state == "waiting")
-    .values({name: bindparam(name) for name in ("state", "reason", "updated_at")})
+    .values({name: bindparam(name) for name in ("state", "reason", "due_at", "updated_at")})
 )
 
 

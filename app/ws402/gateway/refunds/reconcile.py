@@ -13,10 +13,11 @@ from ws402.chains.base import Head, TxState
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.entries import move, post
-from ws402.gateway.ledger.tables import deliveries, refunds, signers
+from ws402.gateway.ledger.tables import deliveries, refunds, signers, traces
 from ws402.gateway.refunds.desk import Desk
 from ws402.gateway.refunds.send import Sender
 from ws402.gateway.refunds.store import Attempt, Delivery, load
+from ws402.observability import metrics, tracing
 
 log = logging.getLogger(__name__)
 
@@ -193,6 +194,25 @@ class Reconciler:
             await post(connection, entries)
         for each in outcomes:
             self._count(each)
+        await self._arrived([each.delivery.id for each in outcomes if each.state == "included"], now)
+
+    async def _arrived(self, ids: list[str], now: int) -> None:
+        """Tell metrics and traces of refunds that came into a block. A reorg may make one arrive twice."""
+        if not ids:
+            return
+        query = (
+            select(refunds, traces.c.traceparent, deliveries.c.tx.label("delivered"))
+            .join(deliveries, refunds.c.delivery_id == deliveries.c.id)
+            .outerjoin(traces, traces.c.session_id == refunds.c.session_id)
+            .where(refunds.c.delivery_id.in_(ids))
+        )
+        async with self._desk.database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        series = metrics.REFUND_DELIVERY_SECONDS.of(self._desk.network)
+        for row in rows:
+            series.observe(max(0, now - (row.due_at or row.created_at)) / 1000)
+            if row.traceparent is not None:
+                _trace(row)
 
     async def _give_back(self, connection: AsyncConnection, outcome: Outcome, now: int) -> None:
         """The delivery paid nothing, for good: its refunds are owed as before."""
@@ -259,6 +279,16 @@ def _row(outcome: Outcome, now: int) -> dict[str, Any]:
         "fee": outcome.fee,
         "updated_at": now,
     }
+
+
+def _trace(row: Any) -> None:
+    """A delivered refund in its session's trace: from the debt to the block."""
+    about = {"ws402.refund.id": row.id, "ws402.network": row.network, "ws402.asset": row.asset}
+    started = row.created_at * 1_000_000
+    span = tracing.begin("ws402.refund", parent=row.traceparent, attributes=about, started_ns=started)
+    if span is not None:
+        span.set({"ws402.delivery.id": row.delivery_id, "ws402.refund.tx": row.delivered or ""})
+        span.end()
 
 
 def _entries(outcome: Outcome, native: str, now: int) -> list[Entry]:
