@@ -18,11 +18,11 @@ from ws402 import files, tls
 from ws402.errors import ConfigurationError, ForbiddenError, UnavailableError
 from ws402.gateway.app import GatewayApp
 from ws402.gateway.auth.keys import Authenticator
-from ws402.serving import HttpServer
 from ws402.protocol import GenerateRequest
 from ws402.provider.credentials import LinkFiles
 from ws402.provider.mock_service import MockPaymentService
 from ws402.provider.proxy import ProxyPaymentProvider
+from ws402.serving import HttpServer
 from ws402.settings import GatewaySettings, load
 
 KEY = "k" * 40

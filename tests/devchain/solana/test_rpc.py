@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
-from typing import Final
+import contextlib
+import random
+from typing import Any, Final
 
 import pytest
 from solders.compute_budget import set_compute_unit_price
@@ -20,6 +22,36 @@ from ws402.devchain.jsonrpc import RpcError
 from ws402.devchain.solana import SolanaDevChain
 from ws402.errors import ConfigurationError, WS402Error
 
+METHODS: Final = (
+    "getAccountInfo",
+    "getBalance",
+    "getBlock",
+    "getBlockHeight",
+    "getBlockTime",
+    "getBlocks",
+    "getBlocksWithLimit",
+    "getEpochInfo",
+    "getFeeForMessage",
+    "getLatestBlockhash",
+    "getMinimumBalanceForRentExemption",
+    "getMultipleAccounts",
+    "getProgramAccounts",
+    "getRecentPrioritizationFees",
+    "getSignatureStatuses",
+    "getSignaturesForAddress",
+    "getSlot",
+    "getTokenAccountBalance",
+    "getTokenAccountsByDelegate",
+    "getTokenAccountsByOwner",
+    "getTokenSupply",
+    "getTransaction",
+    "getTransactionCount",
+    "isBlockhashValid",
+    "requestAirdrop",
+    "sendTransaction",
+    "simulateTransaction",
+    "dev_dropSends",
+)
 PROCESSED: Final = {"commitment": "processed"}
 VERSIONED: Final = CONFIRMED | {"maxSupportedTransactionVersion": 0}
 
@@ -204,3 +236,33 @@ def test_it_cannot_be_started_without_sense() -> None:
         SolanaDevChain(confirm_after=3, finalize_after=2)
     with pytest.raises(WS402Error, match="not running"):
         SolanaDevChain().advance()
+
+
+def test_no_parameters_break_it(solana_devchain: SolanaDevChain, devchain_solana: Solana) -> None:
+    """Every method answers or refuses, whatever it is given; nothing ends in a server error."""
+    address = solana_devchain.accounts[0].address
+    chance = random.Random(402)  # the same in every run
+    pieces: list[Any] = [None, -1, 2**70, 1.5, True, "", "x", address, "AQ==", "base64", [], ["x"], [[]], {}]
+    names = [
+        "encoding",
+        "commitment",
+        "minContextSlot",
+        "limit",
+        "before",
+        "until",
+        "dataSlice",
+        "mint",
+        "programId",
+        "filters",
+        "accounts",
+    ]
+    for _ in range(3000):
+        options = {name: chance.choice(pieces) for name in chance.sample(names, 2)}
+        params = [chance.choice([*pieces, options, address]) for _ in range(chance.randint(0, 3))]
+        with contextlib.suppress(RpcError):
+            solana_devchain.rpc(chance.choice(METHODS), *params)
+    assert devchain_solana.rpc("getHealth") == "ok"
+    assert devchain_solana.ask("sendTransaction", "!!!", {"encoding": "base64"})["error"] == {
+        "code": -32602,
+        "message": "invalid base64 encoding: InvalidByte(0, 33)",
+    }

@@ -10,8 +10,8 @@ import pytest
 
 from ws402.gateway.app import GatewayApp
 from ws402.gateway.auth.keys import Authenticator
-from ws402.serving import HttpServer
 from ws402.provider.mock_service import MockPaymentService
+from ws402.serving import HttpServer
 from ws402.settings import GatewaySettings
 
 KEY = "k" * 40

@@ -22,10 +22,10 @@ from ws402.errors import UnauthorizedError
 from ws402.gateway.app import GatewayApp
 from ws402.gateway.auth import cluster_keys
 from ws402.gateway.auth.keys import Authenticator
-from ws402.serving import HttpServer
 from ws402.protocol import GenerateRequest
 from ws402.provider.mock_service import MockPaymentService
 from ws402.provider.proxy import ProxyPaymentProvider
+from ws402.serving import HttpServer
 from ws402.settings import GatewaySettings, load
 
 KEY = "k" * 40

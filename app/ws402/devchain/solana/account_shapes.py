@@ -10,7 +10,7 @@ from solders.account import Account
 from solders.pubkey import Pubkey
 
 from ws402.devchain.jsonrpc import INVALID_REQUEST, RpcError, invalid
-from ws402.devchain.solana import base58
+from ws402.devchain.solana import base58, parameters
 from ws402.devchain.solana.accounts import RENT_EPOCH
 from ws402.devchain.solana.parsed_accounts import parse_account
 
@@ -19,7 +19,7 @@ MAX_BASE58 = 128
 
 def account_body(account: Account, settings: dict[str, Any], decimals: Callable[[Pubkey], int]) -> dict[str, Any]:
     """An account in the `encoding` of a call's settings, cut to its `dataSlice`. Raises RpcError."""
-    encoding = settings.get("encoding") or "binary"
+    encoding = parameters.word(settings, "encoding") or "binary"
     parsed = parse_account(account, decimals) if encoding == "jsonParsed" else None
     return {
         "lamports": account.lamports,
@@ -35,10 +35,8 @@ def account_body(account: Account, settings: dict[str, Any], decimals: Callable[
 def _cut(data: bytes, piece: Any) -> bytes:
     if piece is None:
         return data
-    try:
-        offset, length = int(piece["offset"]), int(piece["length"])
-    except (KeyError, TypeError, ValueError):
-        raise invalid("Invalid params: dataSlice needs offset and length.") from None
+    fields = parameters.config(piece)
+    offset, length = parameters.integer(fields.get("offset")), parameters.integer(fields.get("length"))
     return data[offset : offset + length]
 
 

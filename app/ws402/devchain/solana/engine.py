@@ -66,7 +66,7 @@ class Outcome:
     """After it. Only simulations keep it."""
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Landed:
     """A transaction in a block, failed or not."""
 
@@ -81,7 +81,7 @@ class Landed:
         return self.transaction.signatures[0]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Block:
     """A slot that was not skipped. `undo` has accounts as they were before it, until it is final."""
 
@@ -90,6 +90,8 @@ class Block:
     hash: Hash
     parent: int
     time: int
+    earlier: int
+    """Transactions in the blocks before it."""
     landed: list[Landed] = field(default_factory=list)
     undo: dict[Pubkey, Account | None] = field(default_factory=dict)
 
@@ -114,7 +116,7 @@ class Engine:
         for address, account in genesis.items():
             self._svm.set_account(address, account)
         self.genesis_hash = Hash(os.urandom(32))
-        first = Block(0, 0, self.genesis_hash, 0, int(time.time()))
+        first = Block(0, 0, self.genesis_hash, 0, int(time.time()), 0)
         self.blocks: dict[int, Block] = {0: first}
         self.head = first
         self.landed: dict[Signature, Landed] = {}
@@ -135,11 +137,12 @@ class Engine:
 
     def _open(self, slot: int) -> None:
         parent = self.head
-        self.head = Block(slot, parent.height + 1, Hash(os.urandom(32)), parent.slot, int(time.time()))
+        count = parent.earlier + len(parent.landed)
+        self.head = Block(slot, parent.height + 1, Hash(os.urandom(32)), parent.slot, int(time.time()), count)
         self.blocks[slot] = self.head
         self._hashes[self.head.hash] = self.head
-        for old in [each for each in self._older(MAX_AGE + self.finalize_after + 1) if each.hash in self._hashes]:
-            del self._hashes[old.hash]
+        while (oldest := next(iter(self._hashes.values()))).height + MAX_AGE + self.finalize_after < self.head.height:
+            del self._hashes[oldest.hash]
         final = self.bank(FINALIZED)
         final.undo.clear()
         stale = self.blocks.get(slot - KEPT_EMPTY)
@@ -150,11 +153,6 @@ class Engine:
     def _tell(self) -> None:
         for listener in list(self.listeners):
             listener()
-
-    def _older(self, age: int) -> Iterable[Block]:
-        """The block of that age, counted in slots, if there is one."""
-        block = self.blocks.get(self.head.slot - age)
-        return () if block is None else (block,)
 
     def bank(self, commitment: str) -> Block:
         """The newest block of a commitment."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import string
 from typing import Any, Final
 
 from solders.hash import Hash
@@ -21,6 +22,7 @@ from ws402.devchain.solana.message import AnyMessage
 MAX_TRANSACTION: Final = 1232
 """Bytes of a transaction (Agave's PACKET_DATA_SIZE)."""
 MAX_ENCODED: Final = {"base58": 1683, "base64": 1644}
+BASE64: Final = frozenset(string.ascii_letters + string.digits + "+/=")
 OLD_NAMES: Final = {
     "recent": PROCESSED,
     "single": CONFIRMED,
@@ -39,10 +41,24 @@ def config(value: object) -> dict[str, Any]:
     return value
 
 
+def word(settings: dict[str, Any], name: str) -> str | None:
+    """A setting that is a text, or is not given."""
+    value = settings.get(name)
+    if value is not None and not isinstance(value, str):
+        raise invalid(f"Invalid params: invalid type: {_kind(value)}, expected a string.")
+    return value
+
+
+def newest_version(settings: dict[str, Any]) -> int | None:
+    """The newest transaction version that the caller can read; None: only legacy ones."""
+    value = settings.get("maxSupportedTransactionVersion")
+    return None if value is None else integer(value)
+
+
 def encoding_config(value: object) -> dict[str, Any]:
     """The configuration of what shows transactions; a text is an encoding alone, as it was once."""
     settings: dict[str, Any] = {"encoding": value} if isinstance(value, str) else config(value)
-    if settings.get("encoding") not in {None, "binary", "base64", "base58", "json", "jsonParsed"}:
+    if word(settings, "encoding") not in {None, "binary", "base64", "base58", "json", "jsonParsed"}:
         raise invalid("Invalid params: data did not match any variant of untagged enum RpcEncodingConfigWrapper.")
     return settings
 
@@ -121,7 +137,7 @@ def texts(value: object, most: int) -> list[Any]:
 
 def transaction(value: object, settings: dict[str, Any]) -> VersionedTransaction:
     """A transaction in base58 (the default) or base64."""
-    raw = _decode(value, settings.get("encoding") or "base58", "versioned::VersionedTransaction")
+    raw = _decode(value, word(settings, "encoding") or "base58", "versioned::VersionedTransaction")
     try:
         decoded = VersionedTransaction.from_bytes(raw)
     except ValueError as error:
@@ -149,12 +165,12 @@ def message(value: object) -> AnyMessage:
     return decoded
 
 
-def _decode(value: object, encoding: object, what: str) -> bytes:
+def _decode(value: object, encoding: str, what: str) -> bytes:
     if not isinstance(value, str):
         raise invalid(f"Invalid params: invalid type: {_kind(value)}, expected a string.")
     if encoding not in MAX_ENCODED:
         raise invalid(f"unsupported encoding: {encoding}. Supported encodings: base58, base64")
-    most = MAX_ENCODED[str(encoding)]
+    most = MAX_ENCODED[encoding]
     if len(value) > most:
         raise invalid(
             f"{encoding} encoded solana_transaction::{what} too large: {len(value)} bytes "
@@ -170,8 +186,10 @@ def _decode(value: object, encoding: object, what: str) -> bytes:
     else:
         try:
             raw = base64.b64decode(value, validate=True)
-        except (binascii.Error, ValueError) as error:
-            raise invalid(f"invalid base64 encoding: {error}") from None
+        except (binascii.Error, ValueError):
+            wrong = next((at for at, letter in enumerate(value) if letter not in BASE64), None)
+            reason = "InvalidPadding" if wrong is None else f"InvalidByte({wrong}, {ord(value[wrong])})"
+            raise invalid(f"invalid base64 encoding: {reason}") from None
     if len(raw) > MAX_TRANSACTION:
         raise invalid(f"decoded solana_transaction::{what} too large: {len(raw)} bytes (max: {MAX_TRANSACTION} bytes)")
     return raw

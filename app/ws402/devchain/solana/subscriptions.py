@@ -76,7 +76,8 @@ class Connection:
     def _call(self, method: str, params: Any) -> Any:
         name, _, ending = method.partition("Subscribe")
         if method.endswith("Unsubscribe"):
-            if not isinstance(params, list) or not params or self._watches.pop(params[0], None) is None:
+            number = params[0] if isinstance(params, list) and params else None
+            if not isinstance(number, int) or self._watches.pop(number, None) is None:
                 raise invalid("Invalid subscription id.")
             return True
         if ending or name not in WATCHES or not method.endswith("Subscribe"):

@@ -43,8 +43,8 @@ class Cluster(Methods):
         return parameters.bank(self._engine, parameters.config(config)).height
 
     def getTransactionCount(self, config: object = None) -> int:
-        slot = parameters.bank(self._engine, parameters.config(config)).slot
-        return sum(landed.slot <= slot for landed in self._engine.landed.values())
+        block = parameters.bank(self._engine, parameters.config(config))
+        return block.earlier + len(block.landed)
 
     def getEpochInfo(self, config: object = None) -> dict[str, int]:
         block = parameters.bank(self._engine, parameters.config(config))
@@ -55,7 +55,7 @@ class Cluster(Methods):
             "epoch": epoch,
             "slotIndex": index,
             "slotsInEpoch": SLOTS_IN_EPOCH,
-            "transactionCount": sum(landed.slot <= block.slot for landed in self._engine.landed.values()),
+            "transactionCount": block.earlier + len(block.landed),
         }
 
     def getEpochSchedule(self) -> dict[str, Any]:

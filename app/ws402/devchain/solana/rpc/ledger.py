@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any, Final
+
+from solders.signature import Signature
 
 from ws402.devchain.jsonrpc import RpcError, invalid
 from ws402.devchain.solana import parameters, shapes
@@ -45,7 +48,7 @@ class Ledger(Methods):
         landed = self._engine.landed.get(wanted)
         if landed is None or landed.slot > newest:
             return None
-        most = settings.get("maxSupportedTransactionVersion")
+        most = parameters.newest_version(settings)
         body = shapes.transaction_body(landed, settings.get("encoding") or "json", most)
         return {"slot": landed.slot, "blockTime": self._engine.blocks[landed.slot].time} | body
 
@@ -62,15 +65,18 @@ class Ledger(Methods):
         before, until = (
             None if settings.get(name) is None else parameters.signature(settings[name]) for name in ("before", "until")
         )
-        found = [each for each in reversed(self._engine.by_address.get(wanted, ())) if each.slot <= block.slot]
-        if before is not None:
-            # A signature that is unknown, or of other accounts, still has its place in the ledger.
-            start = self._engine.landed.get(before)
-            place = (start.slot, start.index) if start else (-1, 0)
-            found = [each for each in found if (each.slot, each.index) < place]
-        if until is not None and (end := self._engine.landed.get(until)) is not None:
-            found = [each for each in found if (each.slot, each.index) > (end.slot, end.index)]
-        return [self._entry(each) for each in found[:limit]]
+        # Signatures of other accounts have their place in the ledger too; before an unknown one there is nothing.
+        newest = (block.slot + 1, 0) if before is None else self._place(before)
+        oldest = (-1, 0) if until is None else self._place(until)
+        older = itertools.dropwhile(
+            lambda each: (each.slot, each.index) >= newest, reversed(self._engine.by_address.get(wanted, ()))
+        )
+        found = itertools.takewhile(lambda each: (each.slot, each.index) > oldest, older)
+        return [self._entry(each) for each in itertools.islice(found, limit)]
+
+    def _place(self, signature: Signature) -> tuple[int, int]:
+        landed = self._engine.landed.get(signature)
+        return (landed.slot, landed.index) if landed else (-1, 0)
 
     def _entry(self, landed: Landed) -> dict[str, Any]:
         return {
@@ -93,7 +99,7 @@ class Ledger(Methods):
         rewards = settings.get("rewards") is not False
         if rewards:
             body["rewards"] = []
-        details = settings.get("transactionDetails") or "full"
+        details = parameters.word(settings, "transactionDetails") or "full"
         if details == "signatures":
             return body | {"signatures": [str(each.signature) for each in block.landed]}
         if details == "none":
@@ -101,7 +107,7 @@ class Ledger(Methods):
         if details != "full":
             raise invalid(f"Invalid params: transactionDetails `{details}` is not served here.")
         encoding = settings.get("encoding") or "json"
-        most = settings.get("maxSupportedTransactionVersion")
+        most = parameters.newest_version(settings)
         bodies = [shapes.transaction_body(each, encoding, most, rewards=rewards) for each in block.landed]
         return body | {"transactions": bodies}
 

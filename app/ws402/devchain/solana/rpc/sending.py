@@ -84,7 +84,7 @@ class Sending(Methods):
 
     def _accounts(self, settings: dict[str, Any], outcome: Outcome, block: Block) -> list[Any]:
         addresses = parameters.texts(settings.get("addresses"), len(outcome.keys))
-        encoding = settings.get("encoding") or "base64"
+        encoding = parameters.word(settings, "encoding") or "base64"
         if encoding in {"binary", "base58"}:
             raise invalid("base58 encoding not supported")
 
