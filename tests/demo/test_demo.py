@@ -17,6 +17,7 @@ import pytest
 from tests.fixtures.processes import COMMAND, clean_environment
 
 from ws402.client import Refund, Settlement
+from ws402.demo.chains import Goods
 from ws402.demo.payers import PLANS, Outcome
 
 Start = Callable[..., "subprocess.Popen[str]"]
@@ -29,7 +30,7 @@ def start(tmp_path: Path) -> Iterator[Start]:
 
     def run(*arguments: str) -> subprocess.Popen[str]:
         process = subprocess.Popen(
-            [COMMAND, "demo", "--gateway-port", "0", "--rpc-port", "0", *arguments],
+            [COMMAND, "demo", "--gateway-port", "0", "--rpc-port", "0", "--solana-port", "0", *arguments],
             env=clean_environment({"PYTHONUNBUFFERED": "1"}),
             cwd=tmp_path,
             stdout=subprocess.PIPE,
@@ -71,30 +72,39 @@ def test_all_is_paid_streamed_and_refunded_and_the_page_stays_for_keep(start: St
     assert "All accounts agree." in lines
 
     rows = [
-        row for line in lines if (row := re.match(r"(\w+) +(\d+) +(ETH|DUSD) +([\d.]+) +([\d.]+) +([\d.]+)$", line))
+        row
+        for line in lines
+        if (row := re.match(r"(\w+) +(\d+) +([a-z-]+) +(ETH|SOL|DUSD) +([\d.]+) +([\d.]+) +([\d.]+)$", line))
     ]
     assert [row[1] for row in rows] == [plan.name for plan in PLANS]
-    assert {row[3] for row in rows} == {"ETH", "DUSD"}
+    assets = [
+        ("base-sepolia", "ETH"),
+        ("base-sepolia", "DUSD"),
+        ("solana-localnet", "SOL"),
+        ("solana-localnet", "DUSD"),
+    ]
+    assert {(row[3], row[4]) for row in rows} == set(assets)
     assert len({row[2] for row in rows}) == 3
     for row in rows:
-        paid, consumed, refunded = (Decimal(row[at]) for at in (4, 5, 6))
+        paid, consumed, refunded = (Decimal(row[at]) for at in (5, 6, 7))
         assert paid == consumed + refunded
         assert consumed > 0
-    hashes = re.findall(r"^    (paid|back) (0x[0-9a-f]{64})$", output, flags=re.MULTILINE)
+    hashes = re.findall(r"^    (paid|back) (0x[0-9a-f]{64}|[1-9A-HJ-NP-Za-km-z]{86,88})$", output, flags=re.MULTILINE)
     assert len(hashes) == len({tx for _, tx in hashes})
-    assert [kind for kind, _ in hashes].count("paid") == len(PLANS) + 1
+    assert [kind for kind, _ in hashes].count("paid") == len(PLANS) + 2
     assert [kind for kind, _ in hashes].count("back") == len(PLANS) - 1
     audits = re.findall(
-        r"Audit of (\w+) at block \d+: ledger ([\d.]+), chain ([\d.]+), difference 0$", output, re.MULTILINE
+        r"Audit of (\w+) on (\S+) at block \d+: ledger ([\d.]+), chain ([\d.]+), difference 0$", output, re.MULTILINE
     )
-    assert [asset for asset, _, _ in audits] == ["ETH", "DUSD"]
-    assert all(ledger == chain for _, ledger, chain in audits)
+    assert [(network, asset) for asset, network, _, _ in audits] == assets
+    assert all(ledger == chain for _, _, ledger, chain in audits)
 
     page = re.search(r"Pay on the page: (\S+)", output)
     assert page
     assert not page[1].endswith(f":{port}/"), "a taken port gives way"
     assert httpx.get(page[1]).status_code == 200
-    assert httpx.get(page[1] + "ws402/page").json()["devRpcUrl"].startswith("http://127.0.0.1:")
+    settings = httpx.get(page[1] + "ws402/page").json()
+    assert all(settings[name].startswith("http://127.0.0.1:") for name in ("devRpcUrl", "devSolanaRpcUrl"))
     children = psutil.Process(process.pid).children(recursive=True)
     assert len(children) == 4, "a gateway and three servers"
     process.send_signal(signal.SIGINT)
@@ -128,6 +138,8 @@ def right() -> dict[str, Any]:
     paid = 20_000_000_000_000 * 300
     return {
         "plan": PLANS[0],
+        "network": "base-sepolia",
+        "goods": Goods("ticker", "Live ticker", "ETH", 18, 20_000_000_000_000, "native"),
         "url": "http://127.0.0.1:1",
         "settlement": Settlement(paid=paid, consumed=1, refund=paid - 1),
         "refund": Refund(paid - 1, "final", "0x1", seen=True),

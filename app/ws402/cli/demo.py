@@ -16,16 +16,19 @@ from ws402.errors import ConfigurationError, WS402Error
 @click.command("demo")
 @click.option("--port", default=4030, show_default=True, type=click.IntRange(0, 65533), help="First of three ports.")
 @click.option("--gateway-port", default=4029, show_default=True, type=click.IntRange(0, 65535), help="The gateway's.")
-@click.option("--rpc-port", default=8545, show_default=True, type=click.IntRange(0, 65535), help="The chain's.")
+@click.option("--rpc-port", default=8545, show_default=True, type=click.IntRange(0, 65535), help="The EVM chain's.")
+@click.option(
+    "--solana-port", default=8899, show_default=True, type=click.IntRange(0, 65534), help="Solana's, and the next."
+)
 @click.option("--keep", is_flag=True, help="Leave all running at the end, to pay on the page; Ctrl-C ends it.")
 @click.option("--logs", type=click.Path(file_okay=False, path_type=Path), help="Folder for the ledger and the logs.")
-def command(port: int, gateway_port: int, rpc_port: int, *, keep: bool, logs: Path | None) -> None:
-    """Pay, stream, leave early and get the rest back, on a chain inside this process.
+def command(port: int, gateway_port: int, rpc_port: int, solana_port: int, *, keep: bool, logs: Path | None) -> None:
+    """Pay, stream, leave early and get the rest back, on chains inside this process.
 
-    Starts a real EVM, a gateway and three servers; some payers pay in coins and in a token, one tops up, one's server
-    is restarted under its session. Ends with a table of all transactions and an audit of the ledger against the chain.
-    No money moves: the chain is worth nothing. A port that is taken gives way to a free one. Exit status 1 when
-    anything is not as it should be.
+    Starts a real EVM, a real Solana machine, one gateway and three servers; some payers pay ETH, some SOL, some a token
+    of either chain, some top up, one's server is restarted under its session. Ends with a table of all transactions and
+    an audit of the ledger against both chains. No money moves: the chains are worth nothing. A port that is taken gives
+    way to a free one. Exit status 1 when anything is not as it should be.
     """
     with tempfile.TemporaryDirectory(prefix="ws402-demo-") as folder:
         where = logs or Path(folder)
@@ -35,13 +38,13 @@ def command(port: int, gateway_port: int, rpc_port: int, *, keep: bool, logs: Pa
             raise ConfigurationError(
                 f"The folder {where} cannot be made: {error.strerror}.", remedy="Give --logs another one."
             ) from error
-        sys.exit(asyncio.run(_run(where.resolve(), port, gateway_port, rpc_port, keep=keep)))
+        sys.exit(asyncio.run(_run(where.resolve(), port, gateway_port, rpc_port, solana_port, keep=keep)))
 
 
-async def _run(folder: Path, port: int, gateway_port: int, rpc_port: int, *, keep: bool) -> int:
+async def _run(folder: Path, port: int, gateway_port: int, rpc_port: int, solana_port: int, *, keep: bool) -> int:
     from ws402.demo.run import Demo  # noqa: PLC0415 - it needs every extra
 
-    demo = Demo(folder, _say, port=port, gateway_port=gateway_port, rpc_port=rpc_port)
+    demo = Demo(folder, _say, port=port, gateway_port=gateway_port, rpc_port=rpc_port, solana_port=solana_port)
     stop = asyncio.Event()
     running = asyncio.create_task(demo.run())
 

@@ -1,1 +1,1 @@
-"""The demonstration: a chain, a gateway and three servers of this machine, some payers, and a bill that must add up."""
+"""The demonstration: two chains, a gateway, three servers of this machine, some payers, and a bill that adds up."""

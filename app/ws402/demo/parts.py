@@ -1,4 +1,4 @@
-"""What the demonstration starts: an embedded chain in this process, the gateway and the servers as they really run."""
+"""What the demonstration starts: embedded chains in this process, the gateway and the servers as they really run."""
 
 from __future__ import annotations
 
@@ -14,29 +14,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import httpx
-from eth_account import Account
 
-from ws402.client.rpc import Rpc
-from ws402.devchain.evm import EvmDevChain
-from ws402.errors import WS402Error
+from ws402.demo.chains import DemoChain, DemoError, EvmDemoChain, Goods, SolanaDemoChain
 
 START_SECONDS: Final = 30
 STOP_SECONDS: Final = 15
-NETWORK: Final = "base-sepolia"
-CHAIN_ID: Final = 84532
-ETHER: Final = 10**18
-ETH_PRICE: Final = 20_000_000_000_000
-"""Wei a second."""
-TOKEN_PRICE: Final = 2_500
-"""Millionths of a demo dollar a second."""
-_MINT: Final = "0x40c10f19"
 _RUN: Final = "from ws402.cli import main; main()"
-
-
-class DemoError(WS402Error):
-    """A part of the demonstration did not work."""
-
-    code = "demo"
 
 
 class Ports:
@@ -56,6 +39,11 @@ class Ports:
                     self._given.add(found)
                     return found
         raise DemoError("There is no free port on 127.0.0.1.")
+
+    def pick_pair(self, wanted: int) -> int:
+        """The wanted port when it and the next one are free, else 0: whoever listens takes any free pair."""
+        first = self.pick(wanted)
+        return first if first == wanted and self.pick(first + 1) == first + 1 else 0
 
 
 class Program:
@@ -123,14 +111,13 @@ class Program:
 class Parts:
     """All of them; `gateway_settings` is what the gateway was given, for the audit."""
 
-    def __init__(self, folder: Path, *, port: int, gateway_port: int, rpc_port: int) -> None:
+    def __init__(self, folder: Path, *, port: int, gateway_port: int, rpc_port: int, solana_port: int) -> None:
         ports = Ports()
         self.folder = folder
-        merchant = Account.from_key(secrets.token_bytes(32))
-        self._key = "0x" + merchant.key.hex()
-        self.merchant: str = merchant.address
         self._api_key = secrets.token_hex(32)
-        self.chain = EvmDevChain(port=ports.pick(rpc_port), block_time=1.0, final_after=2, accounts=20)
+        self.evm = EvmDemoChain(ports.pick(rpc_port))
+        self.solana = SolanaDemoChain(ports.pick_pair(solana_port))
+        self.chains: tuple[DemoChain, ...] = (self.evm, self.solana)
         self._gateway_port = ports.pick(gateway_port)
         self.gateway_url = f"http://127.0.0.1:{self._gateway_port}"
         self.gateway: Program | None = None
@@ -139,34 +126,23 @@ class Parts:
         self._ports = [ports.pick(port + at if port else 0) for at in range(3)]
         self.gateway_settings: dict[str, Any] = {}
 
-    async def start_chain(self) -> None:
-        """The chain, and coins for the gateway's refunds: their fees are the merchant's."""
-        await asyncio.to_thread(self.chain.start)
-        rpc = Rpc(self.chain.rpc_url)
-        try:
-            payer = self.chain.accounts[0].address
-            await send(rpc, {"from": payer, "to": self.merchant, "value": hex(ETHER)})
-        finally:
-            await rpc.close()
+    def find(self, resource: str) -> tuple[DemoChain, Goods]:
+        """A resource and the chain that it is paid on."""
+        return next((chain, each) for chain in self.chains for each in chain.goods if each.id == resource)
+
+    async def start_chains(self) -> None:
+        """Both."""
+        await asyncio.gather(*(chain.start() for chain in self.chains))
 
     async def start_gateway(self) -> None:
-        """The gateway on a ledger in a file, paid in the chain's coin and in its demo token."""
-        token = self.chain.token
+        """One gateway on a ledger in a file, paid in the coins and in the demo tokens of both chains."""
         self.gateway_settings = {
             "database_url": f"sqlite:///{self.folder / 'ledger.db'}",
             "gateway_api_key": self._api_key,
             "gateway_port": self._gateway_port,
-            "evm_networks": [
-                {
-                    "network": NETWORK,
-                    "chain_id": CHAIN_ID,
-                    "rpc": [self.chain.rpc_url],
-                    "merchant_private_key": self._key,
-                    "tokens": [{"symbol": token.symbol, "contract": token.address, "decimals": token.decimals}],
-                    "poll_seconds": 0.3,
-                }
-            ],
         }
+        for name, entry in (chain.settings() for chain in self.chains):
+            self.gateway_settings[name] = [entry]
         environment = {
             name.upper(): value if isinstance(value, str) else json.dumps(value)
             for name, value in self.gateway_settings.items()
@@ -177,14 +153,16 @@ class Parts:
     async def start_servers(self) -> None:
         """Three servers, each of which sells the same."""
         resources = [
-            {"id": "ticker", "name": "Live ticker", "kind": "ticker", "price_per_second": ETH_PRICE},
             {
-                "id": "dollars",
-                "name": "Live ticker, paid in demo dollars",
+                "id": each.id,
+                "name": each.name,
                 "kind": "ticker",
-                "price_per_second": TOKEN_PRICE,
-                "asset": self.chain.token.symbol,
-            },
+                "price_per_second": each.price,
+                "network": chain.network,
+                "asset": each.symbol,
+            }
+            for chain in self.chains
+            for each in chain.goods
         ]
         for port in self._ports:
             url = f"http://127.0.0.1:{port}"
@@ -196,35 +174,17 @@ class Parts:
                 "UPDATE_INTERVAL": "500",
                 "CHECKPOINT_SECONDS": "1",
                 "DRAIN_SECONDS": "1",
-                "DEV_RPC_URL": self.chain.rpc_url,
+                "DEV_RPC_URL": self.evm.rpc_url,
+                "DEV_SOLANA_RPC_URL": self.solana.rpc_url,
             }
             name = f"server-{port}"
             self.servers.append(Program(name, ["server"], environment, self.folder, f"{url}/gateway-health"))
             self.server_urls.append(url)
         await asyncio.gather(*(server.start() for server in self.servers))
 
-    async def mint(self, address: str, amount: int) -> None:
-        """Demo dollars for an account of the chain."""
-        rpc = Rpc(self.chain.rpc_url)
-        try:
-            data = _MINT + address[2:].lower().rjust(64, "0") + f"{amount:064x}"
-            await send(rpc, {"from": self.chain.accounts[0].address, "to": self.chain.token.address, "data": data})
-        finally:
-            await rpc.close()
-
     async def stop(self) -> None:
         """End everything that was started: servers first, so that their last settlements are delivered."""
         await asyncio.gather(*(server.stop() for server in self.servers))
         if self.gateway is not None:
             await self.gateway.stop()
-        await asyncio.to_thread(self.chain.stop)
-
-
-async def send(rpc: Rpc, transaction: dict[str, str]) -> None:
-    """Send from a test account and wait for the block. Raises DemoError."""
-    tx = await rpc("eth_sendTransaction", transaction)
-    for _ in range(200):
-        if await rpc("eth_getTransactionReceipt", tx):
-            return
-        await asyncio.sleep(0.1)
-    raise DemoError(f"The transaction {tx} is in no block after 20 s.")
+        await asyncio.gather(*(chain.stop() for chain in self.chains))

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
-from ws402.client import EvmWallet, Options, Refund, Session, Settlement, connect
-from ws402.demo.parts import ETH_PRICE, TOKEN_PRICE, DemoError, Parts
-from ws402.devchain.evm import DevAccount
+from ws402.client import Options, Refund, Session, Settlement, Wallet, connect
+from ws402.demo.chains import DemoError, Goods
+from ws402.demo.parts import Parts
 
 REFUND_SECONDS: Final = 40
 CAP_SECONDS: Final = 900
@@ -40,6 +40,10 @@ PLANS: Final = (
     Plan("Dan", "dollars", 0, 90, 3),
     Plan("Eva", "ticker", 2, 240, 2, restart=True),
     Plan("Finn", "ticker", 0, 4, None),
+    Plan("Gia", "sol", 0, 300, 4, tops_up=60),
+    Plan("Hugo", "sol", 1, 180, 3),
+    Plan("Iris", "spl", 1, 600, 4),
+    Plan("Jon", "spl", 0, 90, 3),
 )
 
 
@@ -48,6 +52,8 @@ class Outcome:
     """What became of it."""
 
     plan: Plan
+    network: str
+    goods: Goods
     url: str
     settlement: Settlement
     refund: Refund | None
@@ -60,8 +66,7 @@ class Outcome:
         settlement = self.settlement
         if not settlement.exact or settlement.paid != settlement.consumed + settlement.refund:
             found.append(f"{self.plan.name}'s settlement does not add up")
-        price = ETH_PRICE if self.plan.resource == "ticker" else TOKEN_PRICE
-        if settlement.paid != price * (self.plan.buys + self.plan.tops_up):
+        if settlement.paid != self.goods.price * (self.plan.buys + self.plan.tops_up):
             found.append(f"{self.plan.name} was credited {settlement.paid}")
         if settlement.refund and (self.refund is None or self.refund.amount != settlement.refund):
             found.append(f"{self.plan.name} is owed {settlement.refund}, but that is not what is refunded")
@@ -72,11 +77,9 @@ class Outcome:
         return found
 
 
-async def play(parts: Parts, plan: Plan, account: DevAccount, say: Callable[[str], None]) -> Outcome:
+async def play(parts: Parts, plan: Plan, wallet: Wallet, say: Callable[[str], None]) -> Outcome:
     """One payer's whole way. Raises the client's errors."""
-    token = plan.resource == "dollars"
-    price = TOKEN_PRICE if token else ETH_PRICE
-    wallet = EvmWallet(parts.chain.rpc_url, account.key)
+    chain, goods = parts.find(plan.resource)
     url = parts.server_urls[plan.server]
     try:
         async with connect(
@@ -84,17 +87,18 @@ async def play(parts: Parts, plan: Plan, account: DevAccount, say: Callable[[str
             wallet=wallet,
             resource=plan.resource,
             duration=plan.buys,
-            max_amount=CAP_SECONDS * price,
-            asset=parts.chain.token.address if token else "native",
-            payees=[parts.merchant],
+            max_amount=CAP_SECONDS * goods.price,
+            asset=goods.allow,
+            payees=[chain.merchant],
             options=Options(reconnect_seconds=40),
         ) as session:
-            say(f"{plan.name} paid for {plan.buys} s and streams from {url}")
+            say(f"{plan.name} paid {goods.symbol} on {chain.network} for {plan.buys} s and streams from {url}")
             messages = await _stream(parts, plan, session, say)
             settlement = await session.end()
             say(f"{plan.name} {'has used it all' if plan.stays is None else 'leaves'}")
             refund = await session.refund(REFUND_SECONDS)
-            return Outcome(plan, url, settlement, refund, [each.tx for each in session.payments], messages)
+            payments = [each.tx for each in session.payments]
+            return Outcome(plan, chain.network, goods, url, settlement, refund, payments, messages)
     finally:
         await wallet.close()
 

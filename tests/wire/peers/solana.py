@@ -62,7 +62,8 @@ class SolanaWallet:
         instruction = Instruction(order.program_id, order.data, keys)
         message = Message.new_with_blockhash([instruction], self.key.pubkey(), blockhash)
         raw = base64.b64encode(bytes(Transaction([self.key], message, blockhash))).decode()
-        signature = str(await self.rpc("sendTransaction", raw, {"encoding": "base64"}))
+        options = {"encoding": "base64", "preflightCommitment": "confirmed"}
+        signature = str(await self.rpc("sendTransaction", raw, options))
         end = time.monotonic() + 30
         while True:
             status = (await self.rpc("getSignatureStatuses", [signature]))["value"][0]
