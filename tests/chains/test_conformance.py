@@ -120,6 +120,23 @@ async def test_a_payment_is_seen_with_its_payer_amount_and_tag(world: World, ass
     assert found.transfers == (transfer,)
 
 
+async def test_a_payment_to_another_accepted_account_is_ours_too_and_moves_between_ours_are_none(
+    world: World, asset: str
+) -> None:
+    payer, second = world.payer(), world.payer()
+    account = world.chain.normalize_address(second.address)
+    assert await seen(world, world.pay(payer, asset, 11, to=account)) == []
+    world.chain.accept(account)
+    mark, tag = world.mark()
+    tx = world.pay(payer, asset, 12, to=account, tag=mark)
+    (transfer,) = await seen(world, tx)
+    assert (transfer.recipient, transfer.amount, transfer.tags) == (account, 12, (tag,))
+    assert (await world.chain.lookup(tx)).transfers == (transfer,)
+    (still,) = await seen(world, world.pay(payer, asset, 13))
+    assert still.recipient == world.chain.recipient
+    assert await seen(world, world.pay(second, asset, 14)) == []
+
+
 async def test_a_payment_without_a_tag_has_none(world: World, asset: str) -> None:
     (transfer,) = await seen(world, world.pay(world.payer(), asset, 7))
     assert transfer.tags == ()

@@ -189,7 +189,7 @@ class Chain(Protocol):
     native: str
     """Symbol of the coin that pays fees."""
     recipient: str
-    """Our address that invoices name."""
+    """Our address that invoices name. May be set to another one that was accepted before."""
     poll_seconds: float
     """How often to ask for new blocks."""
     span: int
@@ -205,6 +205,9 @@ class Chain(Protocol):
 
     async def check(self) -> None:
         """Readiness: an endpoint answers, and serves the right chain. Raises WrongChainError."""
+
+    def accept(self, address: str) -> None:
+        """From now on transfers to this address are ours too; those between our addresses are no payments."""
 
     async def head(self) -> Head:
         """The newest and the newest final block."""

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from ws402.chains.base import Chain
 from ws402.errors import ConfigurationError
+from ws402.keys.base import Signer
 
 KINDS: Final = {"EvmNetworkSettings": "ws402.chains.evm", "SolanaNetworkSettings": "ws402.chains.solana"}
 """By the settings' class: the module whose `from_settings` makes the chain; imported only when used."""
@@ -17,6 +18,12 @@ def chain_for(settings: Any) -> Chain:
     """The chain of one network's settings, not started. Raises ConfigurationError."""
     chain: Chain = import_module(KINDS[type(settings).__name__]).from_settings(settings)
     return chain
+
+
+def account_of(settings: Any, signer: Signer) -> str:
+    """The account of a signer on a network of these settings."""
+    address: str = import_module(KINDS[type(settings).__name__]).address_of(signer)
+    return address
 
 
 def chains_for(networks: Iterable[Any]) -> dict[str, Chain]:

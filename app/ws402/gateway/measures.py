@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from ws402.gateway.refunds import RefundEngine
     from ws402.gateway.refunds.desk import Desk
     from ws402.gateway.service import PaymentService
+    from ws402.keys.keeper import Keeper
 
 Numbers = Iterable[tuple[Labels, float]]
 
@@ -50,6 +51,26 @@ def observe(service: PaymentService, engine: RefundEngine) -> ExitStack:
         bound.callback(gauge.bind(source))
     _show_zeros(service)
     return bound
+
+
+def observe_secrets(keeper: Keeper) -> ExitStack:
+    """Show a gateway's source of secrets in the metrics until the answer is closed."""
+    bound, counters = ExitStack(), keeper.counters
+    for gauge, source in (
+        (metrics.VAULT_LOGINS, lambda: [(("ok",), counters.logins), (("error",), counters.logins_failed)]),
+        (metrics.VAULT_RENEWALS, lambda: [(("ok",), counters.renewals), (("error",), counters.renewals_failed)]),
+        (metrics.VAULT_REMAINING, lambda: _remaining(counters.token_ends)),
+        (metrics.SECRET_VERSION, lambda: _by(keeper.snapshot.versions)),
+        (metrics.SECRET_AGE, lambda: _by({name: time.time() - at for name, at in keeper.snapshot.made.items()})),
+        (metrics.SECRET_CHECKED, lambda: _by(dict.fromkeys(keeper.snapshot.versions, keeper.age))),
+        (metrics.SECRET_FAILURES, lambda: _by(dict(counters.failures))),
+    ):
+        bound.callback(gauge.bind(source))
+    return bound
+
+
+def _remaining(ends: float | None) -> Numbers:
+    return [] if ends is None else [((), max(0.0, ends - time.monotonic()))]
 
 
 def _show_zeros(service: PaymentService) -> None:

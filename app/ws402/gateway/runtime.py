@@ -7,12 +7,12 @@ import os
 import secrets
 import socket
 import ssl
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import AsyncExitStack
 
 from ws402 import tls
 from ws402.chains.base import Chain, ChainUnavailableError
-from ws402.chains.registry import chains_for
+from ws402.chains.registry import account_of, chains_for
 from ws402.errors import ConfigurationError, UnavailableError
 from ws402.gateway.api.admin import AdminRoutes
 from ws402.gateway.api.views import ViewRoutes
@@ -23,15 +23,16 @@ from ws402.gateway.auth.stored import StoredKeys
 from ws402.gateway.census import Census
 from ws402.gateway.figures import GatewayService, default_chain, kind_of
 from ws402.gateway.ledger.database import Database
-from ws402.gateway.measures import observe
+from ws402.gateway.measures import observe, observe_secrets
 from ws402.gateway.refunds import RefundEngine
+from ws402.gateway.rotation import Rotation
 from ws402.keys.base import Signer
-from ws402.keys.local import LocalEd25519Signer, LocalSigner
+from ws402.keys.keyring import Keyring, local_signers, networks_of, open_keyring, with_networks
 from ws402.observability import metrics
 from ws402.observability.exporter import Exporter, exporter
 from ws402.provider.direct import DirectPaymentProvider
 from ws402.serving import HttpServer
-from ws402.settings import EvmNetworkSettings, GatewaySettings, NetworkSettings, load
+from ws402.settings import GatewaySettings, load
 
 log = logging.getLogger(__name__)
 
@@ -39,16 +40,30 @@ log = logging.getLogger(__name__)
 class Gateway:
     """Made by `build`. `start` and `close` it once; `provider` reaches it from the same process."""
 
-    def __init__(self, settings: GatewaySettings, chains: Mapping[str, Chain], signers: Mapping[str, Signer]) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        chains: Mapping[str, Chain],
+        signers: Mapping[str, Signer],
+        keyring: Keyring | None = None,
+    ) -> None:
         self.settings = settings
         self.chains = chains
-        self.signers = signers
+        self.signers = dict(signers)
+        self.keyring = keyring
+        """The source of secrets that is configured, with its counters."""
         self.database = Database(settings.database_url.get_secret_value())
         self.refunds = RefundEngine(self.database, chains, signers, settings, _holder())
         self.service = GatewayService(
             settings, self.database, chains, _addresses(chains, signers), on_refunds=self.refunds.wake
         )
         self._authenticator = Authenticator(settings)
+        # Where no wallet is set, invoices are paid to the key's own account, and follow it when it is rotated.
+        self._paid = frozenset(
+            name
+            for name, each in self.signers.items()
+            if name in chains and chains[name].address_of(each) == chains[name].recipient
+        )
         self._stored = StoredKeys(self.database, self._authenticator)
         self._http: HttpServer | None = None
         self._app: GatewayApp | None = None
@@ -93,6 +108,8 @@ class Gateway:
             raise
 
     async def _start(self, *, http: bool) -> None:
+        if self.keyring is not None:
+            self._open.push_async_callback(self.keyring.close)
         self._open.push_async_callback(self.database.close)
         if http:
             self._http = HttpServer(self.settings.gateway_host, self.settings.gateway_port, tls=_tls(self.settings))
@@ -112,10 +129,20 @@ class Gateway:
             await self._serve()
         self._open.push_async_callback(self.audit_log.close)
         self.audit_log.start()
+        await self._former_accounts()
         self._open.push_async_callback(self.service.close)
         await self.service.start()
+        for network, signer in self.signers.items():
+            chain = self.chains[network]
+            await self.service.watcher.adopt(chain, chain.address_of(signer), paid=network in self._paid)
         self._open.push_async_callback(self.refunds.close)
         await self.refunds.start()
+        if self.keyring is not None:
+            rotation = Rotation(self.keyring, self.signers, self._paid, self.service, self.refunds, self._authenticator)
+            # Before the refunds: no new secret is taken while they close.
+            self._open.push_async_callback(self.keyring.keeper.stop)
+            await rotation.start()
+            self._open.enter_context(observe_secrets(self.keyring.keeper))
         self._open.enter_context(observe(self.service, self.refunds))
         if self.settings.metrics_port is not None:
             census = Census(self.service, self.refunds)
@@ -127,6 +154,14 @@ class Gateway:
             # Closed once more, and first: what was asked is answered while the rest still works.
             self._open.push_async_callback(self._http.close)
             self._app.started()
+
+    async def _former_accounts(self) -> None:
+        """Payments to the account of a rotated key are ours still: an invoice may name it, and a refund look for it."""
+        for network, chain in self.chains.items():
+            for address in await self.service.watcher.accounts(network):
+                self.service.addresses[network].add(address)
+                if network in self._paid:
+                    chain.accept(address)
 
     async def _serve(self) -> None:
         assert self._http is not None  # noqa: S101 - the caller made it
@@ -171,20 +206,28 @@ def build(
     signers: Mapping[str, Signer] | None = None,
 ) -> Gateway:
     """A gateway by its settings, or over given chains and signers (by network). Raises ConfigurationError."""
-    networks = settings.networks()
+    keyring = None
     if chains is None:
-        if not networks:
+        if not networks_of(settings):
             raise ConfigurationError(
                 "The gateway has no network.",
                 remedy="Set BASE_RPC, BASE_NETWORK and MERCHANT_PRIVATE_KEY, or the same of Solana: SOLANA_RPC, …",
             )
-        signers = _local_signers(networks) | dict(signers or {})
-        chains = chains_for(networks)
+        signers = local_signers(settings.networks()) | dict(signers or {})
+        keyring = open_keyring(settings)
+        try:
+            if keyring is not None:
+                settings, signers = _complete(settings, keyring, signers)
+            chains = chains_for(settings.networks())
+        except BaseException:
+            if keyring is not None:
+                keyring.close_unused()
+            raise
     if settings.default_network and settings.default_network not in chains:
         raise ConfigurationError(
             f"DEFAULT_NETWORK={settings.default_network} is not configured.", remedy=f"Use one of: {', '.join(chains)}."
         )
-    return Gateway(settings, chains, signers or {})
+    return Gateway(settings, chains, signers or {}, keyring)
 
 
 def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
@@ -192,22 +235,20 @@ def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
     return tls.serving(cert, key, settings.gateway_tls_client_ca_file) if cert is not None and key is not None else None
 
 
-def _local_signers(networks: Sequence[NetworkSettings]) -> dict[str, Signer]:
-    """The keys that the settings hold, by network. Raises ConfigurationError."""
-    made: dict[str, Signer] = {}
-    for each in networks:
-        try:
-            if isinstance(each, EvmNetworkSettings):
-                name = "MERCHANT_PRIVATE_KEY"
-                if each.merchant_private_key:
-                    made[each.network] = LocalSigner.from_hex(each.merchant_private_key)
-            else:
-                name = "SOLANA_PRIVATE_KEY"
-                if each.private_key:
-                    made[each.network] = LocalEd25519Signer.from_text(each.private_key)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{name} of {each.network}: {error.message}", remedy=error.remedy) from None
-    return made
+def _complete(
+    settings: GatewaySettings, keyring: Keyring, signers: Mapping[str, Signer]
+) -> tuple[GatewaySettings, dict[str, Signer]]:
+    """Settings and signers with what the source of secrets has; private keys come into the signers only."""
+    snapshot = keyring.keeper.snapshot
+    settings = keyring.settings(snapshot)
+    kept = {network: keyring.signer(network, snapshot.keys[network][0]) for network in keyring.kept()}
+    networks = [
+        each.model_copy(update={"merchant_wallet": each.merchant_wallet or account_of(each, kept[each.network])})
+        if each.network in kept
+        else each
+        for each in settings.networks()
+    ]
+    return with_networks(settings, networks), {**signers, **kept}
 
 
 def _addresses(chains: Mapping[str, Chain], signers: Mapping[str, Signer]) -> dict[str, set[str]]:

@@ -95,6 +95,8 @@ class PaymentService:
         self.started_at = time.time()
         self.on_refunds = on_refunds
         self.sessions_settled = 0
+        self.checks: list[Callable[[], None]] = []
+        """What readiness asks besides; each raises UnavailableError with its reason."""
         settlement, live = Settlement(database), Sessions(database)
         self._live = live
         self._invoices = Invoices(settings, database, chains)
@@ -144,6 +146,8 @@ class PaymentService:
         if self.watcher.errors:
             network, reason = next(iter(self.watcher.errors.items()))
             raise ChainUnavailableError(f"{network}: {reason}")
+        for check in self.checks:
+            check()
 
     # --- calls -------------------------------------------------------------------------------------------------------
 

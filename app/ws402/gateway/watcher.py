@@ -18,7 +18,8 @@ from ws402.chains.base import BlockTransfers, Chain, ChainUnavailableError, Tran
 from ws402.errors import WS402Error
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.entries import insert_ignore, move, post
-from ws402.gateway.ledger.tables import blocks, networks, transfers
+from ws402.gateway.ledger.tables import blocks, networks, signers, transfers
+from ws402.gateway.ledger.types import amount_sum
 from ws402.gateway.reorgs import orphan
 from ws402.gateway.transfers import record
 
@@ -54,6 +55,9 @@ class Watcher:
         self._waiters: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
         self._passed: dict[str, asyncio.Event] = {}
         self._poke: dict[str, asyncio.Event] = {network: asyncio.Event() for network in chains}
+        self._opened: set[str] = set()
+        """Networks whose watch this process began."""
+        self._looking: dict[str, asyncio.Lock] = {network: asyncio.Lock() for network in chains}
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> None:
@@ -137,6 +141,7 @@ class Watcher:
             if (await _cursor(connection, chain.network)) is not None:
                 return
         head = await chain.head()
+        self._opened.add(chain.network)
         # Final, so that no reorg changes the opening balance; not older than state that every node still has.
         (start,) = await chain.blocks(*[max(min(head.final, head.block), head.block - OPENING_DEPTH, 0)] * 2)
         balances = [
@@ -153,20 +158,59 @@ class Watcher:
             await connection.execute(
                 blocks.insert(), [{"network": chain.network, "block": start.block, "block_hash": start.block_hash}]
             )
-            await post(
-                connection,
-                [
-                    move(
-                        "chain", "capital", chain.network, symbol, amount, "opening", f"{chain.network}/{address}", now
-                    )
-                    for address, symbol, amount in balances
-                    if amount
-                ],
-            )
+            for address in sorted(self._addresses[chain.network]):
+                held = {symbol: amount for owner, symbol, amount in balances if owner == address}
+                await _open_account(connection, chain.network, address, held, now)
         log.info("watching %s from block %d", chain.network, start.block)
+
+    async def adopt(self, chain: Chain, address: str, *, paid: bool) -> None:
+        """Count a signing key's account among ours from here on, once: what it holds is capital, as at the opening.
+
+        `paid`: transfers to it are payments too. Raises ChainUnavailableError, UnavailableError.
+        """
+        network = chain.network
+        async with self._looking[network]:
+            while not await self._adopt(chain, address):
+                pass
+            self._addresses[network].add(address)
+            if paid:
+                chain.accept(address)
+
+    async def _adopt(self, chain: Chain, address: str) -> bool:
+        network = chain.network
+        async with self._database.begin() as connection:
+            cursor = await _cursor(connection, network)
+            known = select(signers.c.address).where(signers.c.network == network, signers.c.address == address)
+            counted = network in self._opened and address in self._addresses[network]
+            if counted or (await connection.execute(known)).first() is not None:
+                await connection.execute(insert_ignore(connection, signers), [_account(network, address)])
+                return True
+        assert cursor is not None  # noqa: S101 - the watch is open
+        held = [(symbol, await chain.balance(address, symbol, cursor)) for symbol in chain.assets]
+        now = now_ms()
+        async with self._database.begin() as connection:
+            locked = select(networks.c.block).where(networks.c.network == network).with_for_update()
+            if (await connection.execute(locked)).scalar_one() != cursor:
+                return False
+            query = insert_ignore(connection, signers).returning(signers.c.address)
+            if (await connection.execute(query, [_account(network, address)])).first() is not None:
+                booked = await _arrived(connection, network, address, cursor)
+                await _open_account(connection, network, address, {s: n - booked.get(s, 0) for s, n in held}, now)
+        log.info("%s: %s is one of our accounts from block %d", network, address, cursor)
+        return True
+
+    async def accounts(self, network: str) -> list[str]:
+        """Accounts of all keys that ever signed here."""
+        async with self._database.begin() as connection:
+            query = select(signers.c.address).where(signers.c.network == network)
+            return list((await connection.execute(query)).scalars())
 
     async def step(self, chain: Chain) -> None:
         """Look once: bring the ledger up to the chain's head, through a reorg if there was one."""
+        async with self._looking[chain.network]:
+            await self._step(chain)
+
+    async def _step(self, chain: Chain) -> None:
         head = await chain.head()
         while True:
             async with self._database.begin() as connection:
@@ -254,6 +298,32 @@ class Watcher:
                 if not future.done():
                     future.set_result(None)
         return True
+
+
+def _account(network: str, address: str) -> dict[str, object]:
+    return {"network": network, "address": address, "lease_epoch": 0, "lease_until": 0, "paused": False}
+
+
+async def _open_account(
+    connection: AsyncConnection, network: str, address: str, held: Mapping[str, int], now: int
+) -> None:
+    """Book what an address holds, by asset, as the operator's."""
+    entries = [
+        move(*(("chain", "capital") if n > 0 else ("capital", "chain")), network, s, abs(n), "opening", subject, now)
+        for subject in [f"{network}/{address}"]
+        for s, n in held.items()
+        if n
+    ]
+    if entries:
+        await post(connection, entries)
+
+
+async def _arrived(connection: AsyncConnection, network: str, address: str, block: int) -> dict[str, int]:
+    """What is booked as arrived at an address up to a block, by asset."""
+    query = select(transfers.c.asset, amount_sum(transfers.c.amount)).group_by(transfers.c.asset)
+    query = query.where(transfers.c.network == network, transfers.c.recipient == address)
+    query = query.where(transfers.c.block <= block, transfers.c.state != "orphaned")
+    return {asset: total or 0 for asset, total in await connection.execute(query)}
 
 
 async def _cursor(connection: AsyncConnection, network: str) -> int | None:

@@ -276,3 +276,6 @@ SECRET_AGE = _gauge(GATEWAY, "ws402_secret_age_seconds", "How long ago this vers
 SECRET_CHECKED = _gauge(
     GATEWAY, "ws402_secret_checked_seconds", "How long ago a secret was last read with success.", "secret"
 )
+SECRET_FAILURES = _counter(
+    GATEWAY, "ws402_secret_failures", "Looks for secrets, or signatures by Vault, that failed, by reason.", "reason"
+)

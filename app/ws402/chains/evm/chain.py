@@ -56,7 +56,9 @@ class EvmChain:
         tokens = {each.contract.lower(): each.symbol for each in self.assets.values() if each.contract}
         urls = [each.get_secret_value() for each in settings.rpc]
         self._pool = Pool(settings.network, urls, EvmDialect(settings.chain_id), settings.rpc_timeout_seconds)
-        self._reader = Reader(Ours(self.network, NATIVE, self.recipient, tokens), settings.final_after)
+        self._ours = Ours(self.network, NATIVE, tokens)
+        self._ours.add(self.recipient)
+        self._reader = Reader(self._ours, settings.final_after)
         self._refunds = Refunds(
             self._pool, Fees(self._pool, settings.max_fee_gwei), settings.chain_id, self.assets, self.network
         )
@@ -74,6 +76,10 @@ class EvmChain:
     async def close(self) -> None:
         """See `Chain.close`."""
         await self._pool.close()
+
+    def accept(self, address: str) -> None:
+        """See `Chain.accept`."""
+        self._ours.add(normalize_address(address))
 
     async def check(self) -> None:
         """See `Chain.check`."""

@@ -81,7 +81,7 @@ class Reader:
         """For each block the token transfers to us. By block hash: a node that lacks the block says so."""
         asked = [position for position, header in enumerate(headers) if self._may_pay(header)]
         tokens = list(self._ours.tokens)
-        topics = [abi.TRANSFER, None, self._ours.topic]
+        topics = [abi.TRANSFER, None, self._ours.topics]
         calls: list[Call] = [
             ("eth_getLogs", [{"blockHash": headers[each]["hash"], "address": tokens, "topics": topics}])
             for each in asked
@@ -100,8 +100,9 @@ class Reader:
             return False
         if number(bloom) == 0:
             return True
-        return abi.bloom_has(bloom, abi.TRANSFER, self._ours.topic) and any(
-            abi.bloom_has(bloom, token) for token in self._ours.tokens
+        ours, tokens = self._ours.topics, self._ours.tokens
+        return any(abi.bloom_has(bloom, abi.TRANSFER, topic) for topic in ours) and any(
+            abi.bloom_has(bloom, token) for token in tokens
         )
 
     async def _receipts(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ws402.chains.base import Transfer
@@ -23,17 +23,29 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What belongs to us on one network. `tokens`: symbol by contract in lower case."""
+    """What belongs to us on one network. `tokens`: symbol by contract in lower case.
+
+    `addresses` has our addresses, by their lower case: more than one after a rotation of the key that is paid. What
+    moves from one of them to another is no payment.
+    """
 
     network: str
     native: str
-    recipient: str
     tokens: Mapping[str, str]
+    addresses: dict[str, str] = field(default_factory=dict)
+
+    def add(self, address: str) -> None:
+        """Count transfers to one more address."""
+        self.addresses[address.lower()] = address
 
     @property
-    def topic(self) -> str:
-        """Our address as a log topic."""
-        return word(self.recipient)
+    def topics(self) -> list[str]:
+        """Our addresses as log topics."""
+        return [word(address) for address in self.addresses]
+
+    def owns(self, address: str) -> bool:
+        """Whether an address, or one written as a log topic, is ours."""
+        return f"0x{address[-40:].lower()}" in self.addresses
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +77,8 @@ def pays_natively(transaction: Json, ours: Ours) -> bool:
     to = transaction.get("to")
     return (
         isinstance(to, str)
-        and to.lower() == ours.recipient.lower()
-        and transaction["from"].lower() != to.lower()
+        and ours.owns(to)
+        and not ours.owns(transaction["from"])
         and number(transaction["value"]) > 0
     )
 
@@ -79,6 +91,7 @@ def native_transfer(transaction: Json, place: Place, ours: Ours) -> Transfer:
         tx=transaction["hash"],
         index=OWN_VALUE,
         sender=transaction["from"],
+        recipient=transaction["to"],
         asset=ours.native,
         amount=number(transaction["value"]),
         tags=_last_word(transaction["input"], beyond=0),
@@ -102,6 +115,7 @@ def token_transfers(transaction: Json, logs: Sequence[Json], place: Place, ours:
             tx=transaction["hash"],
             index=number(log["logIndex"]),
             sender="0x" + log["topics"][1][-40:],
+            recipient="0x" + log["topics"][2][-40:],
             asset=ours.tokens[log["address"].lower()],
             amount=number(log["data"]),
             tags=tag if log in called else nonces.get(number(log["logIndex"]), ()),
@@ -124,6 +138,7 @@ def internal_transfers(trace: Json, tx: str, place: Place, ours: Ours) -> list[T
             tx=tx,
             index=OWN_VALUE - 1 - position,
             sender=call["from"],
+            recipient=call["to"],
             asset=ours.native,
             amount=number(call["value"]),
             tags=(),
@@ -136,7 +151,7 @@ def elsewhere(transaction: Json, logs: Sequence[Json], ours: Ours) -> tuple[str,
     """What a transaction without a transfer to us did instead: 'asset', 'recipient' or both."""
     reasons = []
     transfers = [log for log in logs if _is_transfer(log)]
-    if any(log["topics"][2].lower() == ours.topic for log in transfers):
+    if any(ours.owns(log["topics"][2]) for log in transfers):
         reasons.append("asset")
     pinned = any(log["address"].lower() in ours.tokens for log in transfers)
     if pinned or number(transaction["value"]) > 0:
@@ -145,7 +160,16 @@ def elsewhere(transaction: Json, logs: Sequence[Json], ours: Ours) -> tuple[str,
 
 
 def _transfer(
-    ours: Ours, place: Place, *, tx: str, index: int, sender: str, asset: str, amount: int, tags: tuple[str, ...]
+    ours: Ours,
+    place: Place,
+    *,
+    tx: str,
+    index: int,
+    sender: str,
+    recipient: str,
+    asset: str,
+    amount: int,
+    tags: tuple[str, ...],
 ) -> Transfer:
     return Transfer(
         network=ours.network,
@@ -155,7 +179,7 @@ def _transfer(
         block_hash=place.block_hash,
         block_time=place.block_time,
         sender=normalize_address(sender.lower()),
-        recipient=ours.recipient,
+        recipient=ours.addresses[recipient.lower()],
         asset=asset,
         amount=amount,
         tags=tags,
@@ -171,8 +195,8 @@ def _is_for_us(log: Json, ours: Ours) -> bool:
     return (
         _is_transfer(log)
         and log["address"].lower() in ours.tokens
-        and log["topics"][2].lower() == ours.topic
-        and log["topics"][1].lower() != ours.topic
+        and ours.owns(log["topics"][2])
+        and not ours.owns(log["topics"][1])
         and not log.get("removed", False)
         and number(log["data"]) > 0
     )
@@ -226,7 +250,7 @@ def _inner_payments(call: Json, ours: Ours, *, top: bool = True) -> Iterator[Jso
         return
     moves = call.get("type") in ("CALL", "SELFDESTRUCT") and call.get("value") not in (None, "0x0", "0x")
     to, sender = (call.get("to") or "").lower(), call["from"].lower()
-    if not top and moves and to == ours.recipient.lower() and sender != to:
+    if not top and moves and ours.owns(to) and not ours.owns(sender):
         yield call
     for inner in call.get("calls", ()):
         yield from _inner_payments(inner, ours, top=False)

@@ -68,15 +68,17 @@ class SolanaChain:
         self._fees = Fees(self._pool, settings.max_priority_fee)
         self._statuses = Statuses(self._pool)
         self._mints: dict[str, Mint] = {}
+        self._wallets = [self.recipient]
         self._height = (0, float("-inf"))
         self._use(())
 
     def _use(self, mints: Sequence[Mint]) -> None:
         """Work with these tokens."""
         self._mints = {each.asset.symbol: each for each in mints}
-        by_account = {each.ours: each for each in mints}
-        ours = Ours(self.network, NATIVE, self.recipient, by_account, memo=self._settings.require_memo)
-        self._reader = Reader(ours)
+        self._ours = Ours(self.network, NATIVE, {}, memo=self._settings.require_memo)
+        for wallet in self._wallets:
+            self._ours.add(wallet, mints)
+        self._reader = Reader(self._ours)
         self._refunds = Refunds(
             self._pool,
             self._reader,
@@ -113,6 +115,13 @@ class SolanaChain:
                     mint.asset.symbol,
                     mint.ours,
                 )
+
+    def accept(self, address: str) -> None:
+        """See `Chain.accept`."""
+        wallet = normalize_address(address)
+        if wallet not in self._wallets:
+            self._wallets.append(wallet)
+            self._ours.add(wallet, self._mints.values())
 
     async def close(self) -> None:
         """See `Chain.close`."""

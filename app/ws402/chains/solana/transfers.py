@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from ws402.chains.base import Transfer
@@ -31,18 +31,30 @@ Json = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Ours:
-    """What belongs to us on one cluster. `mints` by our token account."""
+    """What belongs to us on one cluster. `mints` by our token account.
+
+    `owners` has the wallet of each of our accounts, itself included: of more than one after a rotation of the key that
+    is paid.
+    """
 
     network: str
     native: str
-    recipient: str
-    mints: Mapping[str, Mint]
+    mints: dict[str, Mint]
+    owners: dict[str, str] = field(default_factory=dict)
     memo: bool = False
+
+    def add(self, wallet: str, mints: Iterable[Mint]) -> None:
+        """Count transfers to one more wallet and its token accounts."""
+        self.owners[wallet] = wallet
+        for mint in mints:
+            account = token_account(wallet, mint.address, mint.program)
+            self.mints[account] = mint
+            self.owners[account] = wallet
 
     @property
     def accounts(self) -> list[str]:
         """Whose transactions must be read."""
-        return [self.recipient, *self.mints]
+        return list(self.owners)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +100,7 @@ class Reading:
     def transfers(self) -> list[Transfer]:
         """What it paid us, in the order of its instructions."""
         ours = self._ours
-        if self.failed or ours.recipient in self.signers:
+        if self.failed or not self.signers.isdisjoint(ours.owners):
             return []  # what our own key signs is booked by whoever made it
         return [each for account in ours.accounts for each in self._to(account)]
 
@@ -97,7 +109,7 @@ class Reading:
         reasons = []
         mints = {each.address for each in self._ours.mints.values()}
         balances = self._meta.get("postTokenBalances") or []
-        if any(each.get("owner") == self._ours.recipient and each["mint"] not in mints for each in balances):
+        if any(each.get("owner") in self._ours.owners and each["mint"] not in mints for each in balances):
             reasons.append("asset")
         if any(move.amount for move in self._moves()):
             reasons.append("recipient")
@@ -159,12 +171,19 @@ class Reading:
         repeated = {
             key for key, count in Counter(key for each in moves for key in set(each.extra)).items() if count > 1
         }
-        found = [self._transfer(each, mint, self._tags(each, repeated)) for each in moves]
+        owner = self._ours.owners[account]
+        found = [self._transfer(each, owner, mint, self._tags(each, repeated)) for each in moves]
         rest = gained - sum(each.amount for each in moves)
         if rest:
-            position = self._ours.accounts.index(account)
-            found.append(self._made(RESIDUE - position, self.keys[0], mint, rest, ()))
+            found.append(self._made(RESIDUE - self._position(account), self.keys[0], owner, mint, rest, ()))
         return found
+
+    def _position(self, account: str) -> int:
+        """A number for one of our accounts in this transaction, whichever of our wallets is the first one today."""
+        owners = self._ours.owners
+        wallets = list(dict.fromkeys(owners[key] for key in self.keys if key in owners))
+        own = [each for each, wallet in owners.items() if wallet == owners[account]]
+        return own.index(account) + len(own) * wallets.index(owners[account])
 
     def _tags(self, move: Move, repeated: set[str]) -> tuple[str, ...]:
         """Hashes of the keys that name invoices; a key on several transfers of one transaction names none (A28)."""
@@ -178,8 +197,8 @@ class Reading:
         ]
         return tuple(dict.fromkeys(named)) or (NOBODYS,)
 
-    def _transfer(self, move: Move, mint: Mint | None, tags: tuple[str, ...]) -> Transfer:
-        return self._made(move.index, self._payer(move, mint), mint, move.amount, tags)
+    def _transfer(self, move: Move, owner: str, mint: Mint | None, tags: tuple[str, ...]) -> Transfer:
+        return self._made(move.index, self._payer(move, mint), owner, mint, move.amount, tags)
 
     def _payer(self, move: Move, mint: Mint | None) -> str:
         """The wallet, when its associated token account paid; another token account stands for itself, so that a refund
@@ -195,7 +214,9 @@ class Reading:
                     return str(owner)
         return move.source
 
-    def _made(self, index: int, sender: str, mint: Mint | None, amount: int, tags: tuple[str, ...]) -> Transfer:
+    def _made(
+        self, index: int, sender: str, owner: str, mint: Mint | None, amount: int, tags: tuple[str, ...]
+    ) -> Transfer:
         ours = self._ours
         return Transfer(
             network=ours.network,
@@ -205,7 +226,7 @@ class Reading:
             block_hash=self.block_hash,
             block_time=self.block_time,
             sender=sender,
-            recipient=ours.recipient,
+            recipient=owner,
             asset=ours.native if mint is None else mint.asset.symbol,
             amount=amount,
             tags=tags,

@@ -6,7 +6,7 @@ import hmac
 import logging
 import math
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -88,13 +88,7 @@ class Authenticator:
         self._failures = failures or Failures()
         self._configured: dict[str, Principal] = {}
         self._stored: dict[str, Principal] = {}
-        for principal in _from_settings(settings):
-            if principal.key_hash in self._configured:
-                raise ConfigurationError(
-                    f"{principal.key_id} repeats another key.",
-                    remedy="Give every tenant and every operator a key of its own: openssl rand -hex 32",
-                )
-            self._configured[principal.key_hash] = principal
+        self.replace_configured(settings.gateway_api_key, settings.gateway_admin_key)
         self.identity: Identity | None = None
         self._accounts: dict[str, Principal] = {}
         if settings.kubernetes_identity is not None:
@@ -129,6 +123,21 @@ class Authenticator:
         """Raises UnavailableError while nobody could prove who it is: the cluster's keys were never read."""
         if self.identity is not None and not self.identity.keys.known:
             raise UnavailableError("The cluster's keys could not be read yet.", code="keys_unavailable")
+
+    def replace_configured(self, servers: Sequence[SecretStr], operators: Sequence[SecretStr]) -> None:
+        """Take over the keys of the settings, or of a source of secrets. All or none: raises ConfigurationError."""
+        configured: dict[str, Principal] = {}
+        for principal in _configured(servers, operators, self._rate):
+            if principal.key_hash in configured:
+                raise ConfigurationError(
+                    f"{principal.key_id} repeats another key.",
+                    remedy="Give every tenant and every operator a key of its own: openssl rand -hex 32",
+                )
+            known = self._configured.get(principal.key_hash)
+            same = known is not None and (known.tenant, known.scopes) == (principal.tenant, principal.scopes)
+            # With what it has spent of its rate.
+            configured[principal.key_hash] = known if same and known is not None else principal
+        self._configured = configured
 
     def replace_stored(self, rows: Iterable[tuple[str, str, str, str]]) -> None:
         """Take over what the database has now: (id, key hash, tenant, scopes separated by spaces), revoked ones not."""
@@ -183,12 +192,8 @@ class Authenticator:
         return self._accounts[account] if account is not None else None
 
 
-def _from_settings(settings: GatewaySettings) -> Iterator[Principal]:
-    rate = float(settings.rate_limit_per_second)
-    named: list[tuple[str, list[SecretStr], Scope]] = [
-        ("GATEWAY_API_KEY", settings.gateway_api_key, Scope.PAYMENTS),
-        ("GATEWAY_ADMIN_KEY", settings.gateway_admin_key, Scope.ADMIN),
-    ]
+def _configured(servers: Sequence[SecretStr], operators: Sequence[SecretStr], rate: float) -> Iterator[Principal]:
+    named = [("GATEWAY_API_KEY", servers, Scope.PAYMENTS), ("GATEWAY_ADMIN_KEY", operators, Scope.ADMIN)]
     for name, keys, scope in named:
         for position, secret in enumerate(keys, start=1):
             key_id = f"{name} {position}"

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -16,7 +16,7 @@ from sqlalchemy.exc import DBAPIError
 from ws402.chains.base import Chain
 from ws402.errors import ConfigurationError, WS402Error
 from ws402.gateway.ledger.database import Database
-from ws402.gateway.ledger.tables import refunds
+from ws402.gateway.ledger.tables import deliveries, refunds
 from ws402.gateway.refunds.deliver import Deliverer
 from ws402.gateway.refunds.desk import Counters, Desk
 from ws402.gateway.refunds.lease import Lease, LeaseLostError, StaleError
@@ -44,11 +44,16 @@ MOVING: Final = ("waiting", "due", "in_flight", "confirmed")
 
 
 class Worker:
-    """Delivers one network's refunds."""
+    """Delivers one network's refunds with one key.
 
-    def __init__(self, desk: Desk, interval: float) -> None:
+    `retiring`: the key was rotated. What it signed is seen through, with higher fees and nonces filled where needed;
+    new refunds are the new key's.
+    """
+
+    def __init__(self, desk: Desk, interval: float, *, retiring: bool = False) -> None:
         self.desk = desk
         self.poke = asyncio.Event()
+        self.retiring = retiring
         self._interval = interval
         self._sender = Sender(desk)
         self._reconciler = Reconciler(desk, self._sender)
@@ -65,10 +70,21 @@ class Worker:
         """
         head, line = await self._reconciler.run()
         await self._mender.run(line)
+        if self.retiring:
+            return
         await self._promoter.run(head)
         await self._deliverer.run()
         if time.monotonic() - self._counted >= CENSUS_SECONDS:
             await self.count()
+
+    async def done(self) -> bool:
+        """Whether the key is retired and nothing that it signed is unfinished, here or in another process."""
+        if not self.retiring:
+            return False
+        mine = (deliveries.c.network == self.desk.network) & (deliveries.c.signer == self.desk.address)
+        open_ = select(deliveries.c.id).where(mine, deliveries.c.state.in_(("signed", "included", "reverted"))).limit(1)
+        async with self.desk.database.begin() as connection:
+            return (await connection.execute(open_)).first() is None and self.retiring
 
     async def count(self) -> None:
         """Count unfinished refunds, for metrics."""
@@ -85,7 +101,7 @@ class Worker:
         self._counted = time.monotonic()
 
     async def run(self) -> None:
-        """Work until cancelled. Nothing ends this loop: what fails is logged and tried again, ever more slowly."""
+        """Work until cancelled, or until a retired key is done. What fails is logged and tried again, more slowly."""
         delay = self._interval
         while True:
             try:
@@ -94,6 +110,8 @@ class Worker:
                     await self.step()
                 self.desk.condition.error = None
                 delay = self._interval
+                if await self.done():
+                    return
             except StaleError as error:
                 log.info("%s: %s", self.desk.network, error)
                 await asyncio.sleep(GATHER_SECONDS)
@@ -155,48 +173,107 @@ class RefundEngine:
         *,
         rules: Mapping[str, Policy] | None = None,
     ) -> None:
-        self._tasks: list[asyncio.Task[None]] = []
+        self._counters: dict[str, Counters] = {network: Counters() for network in chains}
         self.workers: dict[str, Worker] = {}
-        known = policies(settings) | dict(rules or {})
+        self.retiring: list[Worker] = []
+        """Workers of keys that were rotated, until what they signed is done."""
+        self.on_retired: Callable[[str, Signer], None] | None = None
+        self._database = database
+        self._chains = chains
+        self._settings = settings
+        self._holder = holder_id
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._policies = policies(settings) | dict(rules or {})
         for network, chain in chains.items():
             if network not in signers:
                 log.warning("%s has no refund key: its refunds wait", network)
                 continue
-            policy = known.get(network, Policy())
+            policy = self._policies.get(network, Policy())
             if unknown := sorted({*policy.min_refund, *policy.hourly_limit} - set(chain.assets)):
                 raise ConfigurationError(
                     f"{network} has refund limits for unknown assets: {', '.join(unknown)}.",
                     remedy=f"Use {', '.join(chain.assets)}.",
                 )
-            address = chain.address_of(signers[network])
-            desk = Desk(
-                database=database,
-                chain=chain,
-                signer=signers[network],
-                address=address,
-                lease=Lease(database, network, address, holder_id, settings.refund_lease_seconds),
-                policy=policy,
-            )
-            self.workers[network] = Worker(desk, settings.refund_interval_seconds)
+            self.workers[network] = self._worker(network, signers[network])
+
+    def _worker(self, network: str, signer: Signer, *, retiring: bool = False) -> Worker:
+        chain = self._chains[network]
+        address = chain.address_of(signer)
+        desk = Desk(
+            database=self._database,
+            chain=chain,
+            signer=signer,
+            address=address,
+            lease=Lease(self._database, network, address, self._holder, self._settings.refund_lease_seconds),
+            policy=self._policies.get(network, Policy()),
+            counters=self._counters[network],
+        )
+        return Worker(desk, self._settings.refund_interval_seconds, retiring=retiring)
 
     async def start(self) -> None:
         """Work in the background. The schema exists, and the chains are started."""
-        for network, worker in self.workers.items():
-            self._tasks.append(asyncio.create_task(worker.run(), name=f"refunds {network}"))
+        for worker in self.workers.values():
+            self._begin(worker)
+
+    def rotate(self, network: str, signer: Signer) -> None:
+        """Sign new refunds of a network with another key from now on; the key before sees through what it signed."""
+        before = self.workers.get(network)
+        address = self._chains[network].address_of(signer)
+        if before is not None and before.desk.address == address:
+            before.desk.signer = signer
+            return
+        again = next((each for each in self.retiring if each.desk.address == address), None)
+        if again is not None:  # rotated back
+            self.retiring.remove(again)
+            again.retiring = False
+        worker = again or self._worker(network, signer)
+        self.workers[network] = worker
+        if before is not None:
+            before.retiring = True
+            self.retiring.append(before)
+        if again is None:
+            self._begin(worker)
+        log.warning("%s: new refunds are signed by %s", network, address)
+
+    def retire(self, network: str, signer: Signer) -> None:
+        """See through what an earlier key of a network signed before this process started."""
+        worker = self._worker(network, signer, retiring=True)
+        if all(each.desk.address != worker.desk.address for each in (*self.workers.values(), *self.retiring)):
+            self.retiring.append(worker)
+            self._begin(worker)
+
+    def _begin(self, worker: Worker) -> None:
+        task = asyncio.create_task(worker.run(), name=f"refunds {worker.desk.network} {worker.desk.address}")
+        self._tasks.add(task)
+        task.add_done_callback(lambda _: self._ended(worker, task))
+
+    def _ended(self, worker: Worker, task: asyncio.Task[None]) -> None:
+        """A retired key is done: let go of it."""
+        self._tasks.discard(task)
+        if task.cancelled() or worker not in self.retiring:
+            return
+        self.retiring.remove(worker)
+        log.info("%s: all that %s signed is done", worker.desk.network, worker.desk.address)
+        if self.on_retired is not None:
+            self.on_retired(worker.desk.network, worker.desk.signer)
+        closing = asyncio.create_task(worker.close(), name=f"retired {worker.desk.address}")
+        self._tasks.add(closing)
+        closing.add_done_callback(self._tasks.discard)
 
     async def close(self) -> None:
         """Stop; what is under way goes on at the next start, here or in another process."""
-        for task in self._tasks:
+        tasks = list(self._tasks)
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._tasks.clear()
-        for worker in self.workers.values():
+        for worker in (*self.workers.values(), *self.retiring):
             await worker.close()
 
     @property
     def counters(self) -> Counters:
         """Events on all networks."""
-        return sum((worker.desk.counters for worker in self.workers.values()), Counters())
+        return sum(self._counters.values(), Counters())
 
     def wake(self) -> None:
         """There is a new debt: look now."""
@@ -216,6 +293,7 @@ class RefundEngine:
             network: {
                 "address": worker.desk.address,
                 "holds_lease": worker.desk.lease.held,
+                "retiring": [each.desk.address for each in self.retiring if each.desk.network == network],
                 **asdict(worker.desk.condition),
             }
             for network, worker in self.workers.items()

@@ -1,0 +1,159 @@
+"""`ws402 vault`: prepare a Vault for a gateway."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+import hvac
+import requests
+
+from ws402.errors import ConfigurationError
+from ws402.keys.secrets import API_KEYS, DATABASE, KEYS, RPC
+from ws402.keys.vault.bootstrap import GENERATE, Bootstrap, Order
+
+
+@click.group("vault")
+def command() -> None:
+    """Prepare a Vault for a gateway."""
+
+
+@command.command()
+@click.option("--network", "networks", multiple=True, help="A network whose key is in KV; may be repeated.")
+@click.option(
+    "--key",
+    "keys",
+    multiple=True,
+    metavar="NETWORK=FILE",
+    help="Write this network's key, unless there is one: from a file, from standard input (-), or 'generate'.",
+)
+@click.option("--transit-key", "transit_keys", multiple=True, help="An ed25519 key that signs in Vault.")
+@click.option("--api-keys", "api_keys", metavar="FILE", help="File of lines servers=… and operators=…, or 'generate'.")
+@click.option("--database-url", "database_url", metavar="FILE", help="File of the database URL.")
+@click.option("--rpc", "rpc", multiple=True, metavar="NETWORK=FILE", help="File of a network's RPC endpoints.")
+@click.option("--without", multiple=True, type=click.Choice([API_KEYS, DATABASE, RPC]), help="Not read by the gateway.")
+@click.option("--auth", type=click.Choice(["kubernetes", "approle"]), default="kubernetes", show_default=True)
+@click.option("--auth-mount", help="Where the login is mounted; its kind by default.")
+@click.option("--role", default="ws402-gateway", show_default=True)
+@click.option("--policy", default="ws402-gateway", show_default=True)
+@click.option("--service-account", default="ws402-gateway", show_default=True, help="The gateway's ServiceAccount.")
+@click.option("--service-account-namespace", default="ws402-private", show_default=True)
+@click.option("--audience", default="vault", show_default=True, help="Audience of the projected token.")
+@click.option("--token-ttl", default="15m", show_default=True)
+@click.option("--token-max-ttl", default="24h", show_default=True)
+@click.option("--kubernetes-host", help="Address of the API server, as Vault reaches it.")
+@click.option("--kubernetes-ca", metavar="FILE", help="Its certificates; those of Vault's own pod by default.")
+@click.option("--reviewer-token", metavar="FILE", help="Token for reviews; that of Vault's own pod by default.")
+@click.option("--kv-mount", default="secret", show_default=True)
+@click.option("--path", default="ws402", show_default=True)
+@click.option("--transit-mount", default="transit", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+def bootstrap(dry_run: bool, **given: Any) -> None:
+    """Make mounts, policy, role and keys for a gateway; what exists stays.
+
+    Vault and the operator's token are named by VAULT_ADDR, VAULT_TOKEN (or VAULT_TOKEN_FILE), VAULT_CACERT and
+    VAULT_NAMESPACE. Secrets are read from files or standard input, never from options, and never shown.
+    """
+    order = Order(
+        networks=tuple(dict.fromkeys([*given["networks"], *(_pair(each)[0] for each in given["keys"])])),
+        transit_keys=given["transit_keys"],
+        shared=tuple(each for each in (API_KEYS, DATABASE, RPC) if each not in given["without"]),
+        secrets=_secrets(given),
+        auth=given["auth"],
+        auth_mount=given["auth_mount"] or given["auth"],
+        kubernetes=_kubernetes(given),
+        **{name: given[name] for name in _SAME},
+    )
+    client = _client()
+    Bootstrap(client, click.echo, dry_run=dry_run).run(order)
+
+
+_SAME = (
+    "role",
+    "policy",
+    "service_account",
+    "service_account_namespace",
+    "audience",
+    "token_ttl",
+    "token_max_ttl",
+    "kv_mount",
+    "path",
+    "transit_mount",
+)
+
+
+def _client() -> hvac.Client:
+    address, token_file = os.environ.get("VAULT_ADDR"), os.environ.get("VAULT_TOKEN_FILE")
+    token = _content(token_file) if token_file else os.environ.get("VAULT_TOKEN", "")
+    if not address or not token:
+        raise ConfigurationError(
+            "VAULT_ADDR and VAULT_TOKEN are not set.", remedy="Set them to the Vault and to an operator's token."
+        )
+    session = requests.Session()
+    session.trust_env = False
+    session.verify = os.environ.get("VAULT_CACERT") or True
+    return hvac.Client(
+        url=address,
+        token=token,
+        verify=session.verify,
+        timeout=10,
+        session=session,
+        namespace=os.environ.get("VAULT_NAMESPACE") or None,
+    )
+
+
+def _secrets(given: dict[str, Any]) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    for each in given["keys"]:
+        network, file = _pair(each)
+        found[f"{KEYS}{network}"] = {"private_key": _content(file)}
+    if given["api_keys"] == GENERATE:
+        found[API_KEYS] = {"servers": GENERATE, "operators": GENERATE}
+    elif given["api_keys"]:
+        lines = [line.partition("=") for line in _content(given["api_keys"]).splitlines() if line.strip()]
+        found[API_KEYS] = {name.strip(): value.strip() for name, _, value in lines}
+        if unknown := sorted(set(found[API_KEYS]) - {"servers", "operators"}):
+            raise ConfigurationError(f"--api-keys has {len(unknown)} lines that begin neither servers= nor operators=.")
+    if given["database_url"]:
+        found[DATABASE] = {"url": _content(given["database_url"])}
+    if given["rpc"]:
+        found[RPC] = {network: _content(file) for network, file in map(_pair, given["rpc"])}
+    return found
+
+
+def _kubernetes(given: dict[str, Any]) -> dict[str, str]:
+    if not given["kubernetes_host"]:
+        return {}
+    config = {"kubernetes_host": given["kubernetes_host"]}
+    if given["kubernetes_ca"]:
+        config["kubernetes_ca_cert"] = _content(given["kubernetes_ca"])
+    if given["reviewer_token"]:
+        config["token_reviewer_jwt"] = _content(given["reviewer_token"])
+    return config
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, file = text.partition("=")
+    if not name or not equals or not file:
+        raise ConfigurationError("An option NETWORK=FILE lacks one of both.", remedy="Write, say, --key base=key.txt")
+    return name, file
+
+
+def _content(file: str) -> str:
+    """A file's content, or standard input's. Raises ConfigurationError, which names the file only."""
+    if file == GENERATE:
+        return GENERATE
+    try:
+        text = sys.stdin.read() if file == "-" else Path(file).read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        # What looks like a key on the command line is not repeated.
+        raise ConfigurationError(
+            f"A file of secrets cannot be read: {getattr(error, 'strerror', None) or 'it is no text'}.",
+            remedy="Give a file's path, or - for standard input; never the secret itself.",
+        ) from None
+    if not text.strip():
+        raise ConfigurationError("A file of secrets is empty.")
+    return text.strip()

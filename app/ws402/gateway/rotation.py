@@ -1,0 +1,102 @@
+"""Takes new secrets into a running gateway: API keys at once, signing keys so that nothing is lost or signed twice."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Mapping
+
+from ws402.chains.base import Chain
+from ws402.gateway.auth.keys import Authenticator
+from ws402.gateway.refunds import RefundEngine
+from ws402.gateway.service import PaymentService
+from ws402.keys.base import Signer
+from ws402.keys.keyring import Keyring
+from ws402.keys.secrets import Snapshot
+
+log = logging.getLogger(__name__)
+
+
+class Rotation:
+    """Between the keeper of the secrets and what uses them."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        signers: dict[str, Signer],
+        paid: frozenset[str],
+        service: PaymentService,
+        engine: RefundEngine,
+        authenticator: Authenticator,
+    ) -> None:
+        """`signers`: those in use, by network. `paid`: networks whose invoices are paid to the key's own account."""
+        self._keyring = keyring
+        self._signers = signers
+        self._paid = paid
+        self._service = service
+        self._engine = engine
+        self._authenticator = authenticator
+        self._versions: dict[tuple[str, str], int] = {}
+        """By network and address: the version of the key."""
+        self.restart_needed: set[str] = set()
+        """Secrets that changed and are read at the start only."""
+
+    async def start(self) -> None:
+        """Count all accounts of the keys, see through what earlier keys signed, and look for new secrets."""
+        snapshot = self._keyring.keeper.snapshot
+        for network, line in snapshot.keys.items():
+            chain = self._chains[network]
+            for key in line:
+                signer = self._keyring.signer(network, key)
+                self._versions[network, chain.address_of(signer)] = key.version
+                if key is not line[0]:
+                    await self._retire(network, signer)
+        self._engine.on_retired = self._retired
+        self._service.checks.append(self._keyring.keeper.check)
+        self._keyring.keeper.start(self.apply)
+
+    async def apply(self, held: Snapshot, found: Snapshot) -> None:
+        """Use a new snapshot. All of it is checked first: raises ConfigurationError, and nothing has changed then.
+
+        Raises UnavailableError when ledger or chain do not answer; the next look tries again.
+        """
+        fresh = {
+            network: self._keyring.signer(network, line[0])
+            for network, line in found.keys.items()
+            if line[:1] != held.keys.get(network, ())[:1]
+        }
+        keys = self._keyring.api_keys(found)
+        self._authenticator.replace_configured(keys["gateway_api_key"], keys["gateway_admin_key"])
+        for network, signer in fresh.items():
+            await self._rotate(network, signer, found.keys[network][0].version)
+        for name, old, new in (("database", held.database_url, found.database_url), ("rpc", held.rpc, found.rpc)):
+            if old != new:
+                self.restart_needed.add(name)
+                log.warning("the secret %s has changed: it counts from the gateway's next start on", name)
+
+    @property
+    def _chains(self) -> Mapping[str, Chain]:
+        return self._service.chains
+
+    async def _rotate(self, network: str, signer: Signer, version: int) -> None:
+        chain = self._chains[network]
+        address = chain.address_of(signer)
+        await self._service.watcher.adopt(chain, address, paid=network in self._paid)
+        # Other gateways of this ledger learn of the key now, too: only then is it named to payers.
+        if self._service.database.dialect != "sqlite":
+            await asyncio.sleep(self._keyring.keeper.poll_seconds * 1.2)
+        self._versions[network, address] = version
+        self._engine.rotate(network, signer)
+        self._signers[network] = signer
+        if network in self._paid:
+            chain.recipient = address
+
+    async def _retire(self, network: str, signer: Signer) -> None:
+        chain = self._chains[network]
+        await self._service.watcher.adopt(chain, chain.address_of(signer), paid=network in self._paid)
+        self._engine.retire(network, signer)
+
+    def _retired(self, network: str, signer: Signer) -> None:
+        version = self._versions.pop((network, self._chains[network].address_of(signer)), None)
+        if version is not None:
+            self._keyring.keeper.forget(network, version)
