@@ -22,7 +22,7 @@ from typing import Final
 from tests.fixtures.processes import COMMAND, Process, free_port
 from tests.fixtures.stack import Rpc, answers
 
-PORTS: Final = ("8545", "4029", "4030")
+PORTS: Final = ("8545", "8899", "4029", "4030")
 _BLOCK: Final = re.compile(
     r"(?:<!-- (?P<how>[a-z]+(?:: [\w-]+)?) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL
 )
@@ -109,4 +109,5 @@ def answers_at(shown: str, url: str) -> bool:
     """Whether the program of a usual port is ready there."""
     if shown == "8545":
         return Rpc(url).alive
-    return answers(f"{url}/health/ready" if shown == "4029" else f"{url}/gateway-health")
+    paths = {"8899": "/health", "4029": "/health/ready", "4030": "/gateway-health"}
+    return answers(url + paths[shown])

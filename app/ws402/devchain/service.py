@@ -155,13 +155,15 @@ class DevChain(abc.ABC, Generic[R]):
                 raise ended
 
     def _application(self, rpc: R) -> Callable[[Any, Any, Any], Awaitable[None]]:
-        """JSON-RPC over HTTP POST, open to every web page: the chain is worth nothing."""
+        """JSON-RPC over HTTP POST, open to every web page: the chain is worth nothing. GET /health says ok."""
 
         async def application(scope: Any, receive: Any, send: Any) -> None:
             if scope["type"] == "websocket":
                 await self._converse(rpc, receive, send)
             elif scope["method"] == "OPTIONS":
                 await _reply(send, 204, b"")
+            elif scope["method"] == "GET" and scope["path"] == "/health":
+                await _reply(send, 200, b"ok", b"text/plain")
             elif scope["method"] != "POST":
                 await _reply(send, 405, b"POST JSON-RPC requests here.\n", b"text/plain")
             elif (body := await _read(receive)) is None:

@@ -7,6 +7,7 @@ import contextlib
 import random
 from typing import Any, Final
 
+import httpx
 import pytest
 from solders.compute_budget import set_compute_unit_price
 from solders.hash import Hash
@@ -262,6 +263,7 @@ def test_no_parameters_break_it(solana_devchain: SolanaDevChain, devchain_solana
         with contextlib.suppress(RpcError):
             solana_devchain.rpc(chance.choice(METHODS), *params)
     assert devchain_solana.rpc("getHealth") == "ok"
+    assert httpx.get(f"{devchain_solana.url}/health").text == "ok"
     assert devchain_solana.ask("sendTransaction", "!!!", {"encoding": "base64"})["error"] == {
         "code": -32602,
         "message": "invalid base64 encoding: InvalidByte(0, 33)",
