@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import functools
 import json
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -27,13 +29,13 @@ class Refused(Exception):  # noqa: N818 - what it is
 
 
 @functools.cache
-def _template(values: str, example: str | None, kube: str, namespace: str, release: str) -> str:
+def _template(values: str, example: str | None, kube: str, namespace: str, release: str, chart: Path = CHART) -> str:
     helm = shutil.which("helm")
     if helm is None:
         pytest.skip("no helm on PATH: the chart was not tested")
     files = ["--values", str(CHART / "examples" / example / "values.yaml")] if example else []
     done = subprocess.run(
-        [helm, "template", release, str(CHART), "--namespace", namespace, "--kube-version", kube, *files, "-f", "-"],
+        [helm, "template", release, str(chart), "--namespace", namespace, "--kube-version", kube, *files, "-f", "-"],
         check=False,
         input=values,
         capture_output=True,
@@ -61,7 +63,14 @@ def text(
 
 def render(values: Mapping[str, Any] | None = None, **how: Any) -> list[Document]:
     """All documents, test hooks included; by default those of a trial with the dev chain."""
-    return [each for each in yaml.safe_load_all(text(values, **how)) if each]
+    return _parse(text(values, **how))
+
+
+@functools.cache
+def _parse(written: str) -> list[Document]:
+    """Shared by all tests: they look, and change nothing."""
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    return [each for each in yaml.load_all(written, loader) if each]
 
 
 def refusal(values: Mapping[str, Any], **how: Any) -> str:
@@ -91,3 +100,24 @@ def pods(documents: Iterable[Document]) -> list[tuple[str, Document]]:
             metadata = {**pod["metadata"], "namespace": each["metadata"]["namespace"]}
             found.append((f"{each['kind']}/{each['metadata']['name']}", {"metadata": metadata, "spec": pod["spec"]}))
     return found
+
+
+def notes(values: Mapping[str, Any] | None = None, example: str | None = None) -> str:
+    """What `helm install` says at its end; `helm template` does not, so a copy of the chart has it in a document."""
+    chart = _with_notes()
+    written = _template(json.dumps({} if example else values or DEV), example, VERSIONS[-1], "ws402", "ws402", chart)
+    return str(one(_parse(written), "ConfigMap", "notes")["data"]["notes"])
+
+
+@functools.cache
+def _with_notes() -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="ws402-notes-"))
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    chart = folder / "ws402"
+    shutil.copytree(CHART, chart)
+    source = (chart / "templates" / "NOTES.txt").read_text()
+    (chart / "templates" / "_notes.tpl").write_text('{{ define "notes" }}' + source + "{{ end }}")
+    (chart / "templates" / "notes.yaml").write_text(
+        '{kind: ConfigMap, metadata: {name: notes}, data: {notes: {{ include "notes" . | toJson }}}}'
+    )
+    return chart

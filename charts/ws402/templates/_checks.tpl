@@ -16,9 +16,26 @@
 {{- if and .Values.devchain.enabled $networks -}}
 {{- fail "devchain.enabled gives a chain of its own, whose keys everybody knows; it does not go together with networks. Take one of them away." -}}
 {{- end -}}
-{{- range list "base_network" "base_rpc" "evm_networks" "solana_networks" "solana_network" "solana_rpc" -}}
-{{- if hasKey $.Values.gateway.settings . -}}
+{{- if and (eq $source "existingSecret") $networks -}}
+{{- fail "With secrets.source 'existingSecret' the networks are in that Secret, together with their keys: base_rpc and merchant_private_key (gateway.settings.base_network says which), solana_rpc and solana_private_key, or evm_networks and solana_networks in JSON. Leave networks empty." -}}
+{{- end -}}
+{{- $short := list "base_network" "merchant_wallet" "solana_network" "solana_wallet" -}}
+{{- range concat $short (list "base_rpc" "solana_rpc" "evm_networks" "solana_networks") -}}
+{{- if and (hasKey $.Values.gateway.settings .) (or $.Values.devchain.enabled (ne $source "existingSecret") (not (has . $short))) -}}
 {{- fail (printf "gateway.settings.%s: write it as an entry of networks.evm or networks.solana." .) -}}
+{{- end -}}
+{{- end -}}
+{{- range $component := list "server" "gateway" -}}
+{{- range $name, $_ := (index $.Values $component).settings -}}
+{{- if has $name (list "merchant_private_key" "solana_private_key" "gateway_api_key" "gateway_admin_key" "database_url" "status_key" "sentry_dsn") -}}
+{{- fail (printf "%s.settings.%s is a secret, and values are not kept secret. Put it into Vault or a Secret (secrets.*, server.existingSecret)." $component $name) -}}
+{{- end -}}
+{{- if has $name (list "host" "port" "gateway_host" "gateway_port" "metrics_host" "metrics_port" "provider" "resources" "resources_file" "gateway_url" "vault" "aws" "kubernetes_identity") -}}
+{{- fail (printf "%s.settings.%s is set by the chart; it has values of its own for that." $component $name) -}}
+{{- end -}}
+{{- if regexMatch "^gateway_(ca|token|client|tls)_" $name -}}
+{{- fail (printf "%s.settings.%s is set by the chart; use tls and identity." $component $name) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and (eq $source "dev") (not .Values.devchain.enabled) -}}
@@ -68,8 +85,8 @@
 {{- if and (ne .Values.tls.mode "generated") (ne .Values.tls.mode "none") (not .Values.tls.caBundle) (not .Values.tls.caConfigMap) -}}
 {{- fail (printf "tls.mode '%s': the servers must know who signs the gateway's certificate. Set tls.caBundle, or tls.caConfigMap in the namespace %s." .Values.tls.mode .Release.Namespace) -}}
 {{- end -}}
-{{- if and (eq .Values.identity.mode "apiKeys") (not .Values.identity.existingSecret) -}}
-{{- fail (printf "identity.mode is 'apiKeys': set identity.existingSecret to a Secret in the namespace %s whose key gateway_api_key holds one of the gateway's API keys." .Release.Namespace) -}}
+{{- if and (eq .Values.identity.mode "apiKeys") (not .Values.server.existingSecret) -}}
+{{- fail (printf "identity.mode is 'apiKeys': set server.existingSecret to a Secret in the namespace %s whose key gateway_api_key holds one of the gateway's API keys." .Release.Namespace) -}}
 {{- end -}}
 {{- if and (eq .Values.server.autoscaling.mode "keda") (not .Values.server.autoscaling.keda.serverAddress) -}}
 {{- fail "server.autoscaling.mode is 'keda': set server.autoscaling.keda.serverAddress to your Prometheus, such as http://prometheus.monitoring.svc:9090." -}}

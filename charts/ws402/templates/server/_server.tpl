@@ -38,8 +38,6 @@ metrics_port = 9464
 {{- define "ws402.caller.mounts" -}}
 {{- if eq .Values.identity.mode "token" }}
 - {name: gateway-token, mountPath: /var/run/ws402/gateway, readOnly: true}
-{{- else }}
-- {name: secrets, mountPath: /etc/ws402/secrets, readOnly: true}
 {{- end }}
 {{- if ne .Values.tls.mode "none" }}
 - {name: gateway-ca, mountPath: /etc/ws402/gateway-ca, readOnly: true}
@@ -57,9 +55,6 @@ metrics_port = 9464
     defaultMode: 0440
     sources:
       - serviceAccountToken: {path: token, audience: ws402-gateway, expirationSeconds: 3600}
-{{- else }}
-- name: secrets
-  secret: {secretName: {{ .Values.identity.existingSecret }}, items: [{key: gateway_api_key, path: gateway_api_key}], defaultMode: 0440}
 {{- end }}
 {{- if ne .Values.tls.mode "none" }}
 - name: gateway-ca

@@ -1,0 +1,136 @@
+"""Values that cannot be right are refused, each with one message that says what to do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+import yaml
+from tests.charts.chart import CHART, DEV, refusal, render
+
+EVM = {"network": "base", "chain_id": 8453}
+VAULT = {"vault": {"address": "https://vault.vault.svc:8200"}}
+PEER = [{"namespace": "elsewhere", "ports": [443]}]
+PRODUCTION: dict[str, Any] = {
+    "networks": {"evm": [EVM]},
+    "secrets": VAULT,
+    "gateway": {"egress": {"vault": PEER, "rpc": PEER}},
+}
+
+
+def _merge(base: Any, change: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(change, dict):
+        return change
+    return {**base, **{name: _merge(base.get(name), value) for name, value in change.items()}}
+
+
+def test_the_base_of_these_tests_is_right() -> None:
+    assert render(PRODUCTION)
+
+
+def test_without_a_chain_the_way_to_a_trial_is_told() -> None:
+    told = refusal({})
+    assert "--set devchain.enabled=true" in told
+    assert "secrets.vault" in told
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "says"),
+    [
+        (DEV, {"networks": {"evm": [EVM]}}, "keys everybody knows"),
+        (DEV, {"gateway": {"namespace": {"name": "ws402"}}}, "Set gateway.namespace.name"),
+        (DEV, {"gateway": {"replicas": 2}}, "gateway.database.kind=postgresql"),
+        (DEV, {"gateway": {"database": {"kind": "postgresql"}, "egress": {"database": PEER}}}, "no database URL"),
+        (DEV, {"server": {"terminationGracePeriodSeconds": 44}}, "at least 45"),
+        (DEV, {"gateway": {"terminationGracePeriodSeconds": 39}}, "at least 40"),
+        (DEV, {"server": {"httpRoute": {"enabled": True, "parentRefs": [{"name": "a"}]}}}, "set server.clients"),
+        (DEV, {"identity": {"mode": "apiKeys"}}, "set server.existingSecret"),
+        (DEV, {"server": {"autoscaling": {"mode": "keda"}}}, "keda.serverAddress"),
+        (DEV, {"server": {"autoscaling": {"minReplicas": 20}}}, "maxReplicas is below"),
+        (DEV, {"server": {"settings": {"status_key": "x" * 40}}}, "values are not kept secret"),
+        (DEV, {"gateway": {"settings": {"gateway_admin_key": "x" * 40}}}, "values are not kept secret"),
+        (DEV, {"gateway": {"settings": {"gateway_host": "0.0.0.0"}}}, "set by the chart"),
+        (DEV, {"server": {"settings": {"gateway_token_file": "/tmp/x"}}}, "use tls and identity"),
+        (DEV, {"gateway": {"settings": {"base_network": "base"}}}, "networks.evm"),
+        (DEV, {"resources": [{"id": "a", "kind": "ticker", "price_per_second": 2**53}]}, "Write it in quotes"),
+        (DEV, {"tls": {"mode": "existingSecret", "existingSecret": "a"}}, "tls.caBundle"),
+        (PRODUCTION, {"secrets": {"vault": {"address": ""}}}, "secrets.vault.address is not set"),
+        (PRODUCTION, {"secrets": {"source": "dev"}}, "needs devchain.enabled=true"),
+        (DEV, {"secrets": {"source": "existingSecret"}}, "set secrets.existingSecret"),
+        (PRODUCTION, {"secrets": {"source": "existingSecret", "existingSecret": "a"}}, "Leave networks empty"),
+        (PRODUCTION, {"gateway": {"egress": {"vault": []}}}, "set gateway.egress.vault"),
+        (PRODUCTION, {"gateway": {"egress": {"rpc": []}}}, "set gateway.egress.rpc"),
+        (PRODUCTION, {"secrets": {"source": "aws"}}, "set gateway.egress.extra"),
+        (PRODUCTION, {"gateway": {"database": {"kind": "postgresql"}}}, "set gateway.egress.database"),
+    ],
+)
+def test_what_does_not_go_together_is_refused_with_a_remedy(base: Any, change: Any, says: str) -> None:
+    assert says in refusal(_merge(base, change))
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"servers": {}}, "additional properties 'servers' not allowed"),
+        ({"server": {"foo": 1}}, "additional properties 'foo' not allowed"),
+        ({"server": {"service": {"type": "NodePort"}}}, "/server/service/type"),
+        ({"server": {"service": {"port": 0}}}, "/server/service/port"),
+        ({"server": {"image": {"tag": "latest"}}}, "/server/image/tag"),
+        ({"server": {"image": {"digest": "abc"}}}, "/server/image/digest"),
+        ({"server": {"ingress": {"enabled": True, "host": "a.example"}}}, "/server/ingress/tlsSecret"),
+        ({"server": {"httpRoute": {"enabled": True}}}, "/server/httpRoute/parentRefs"),
+        ({"server": {"autoscaling": {"minReplicas": 1}}}, "/server/autoscaling/minReplicas"),
+        ({"server": {"autoscaling": {"mode": "both"}}}, "/server/autoscaling/mode"),
+        ({"server": {"autoscaling": {"cpuUtilization": None}}}, "/server/autoscaling"),
+        ({"server": {"clients": [{"namespace": "a", "cidr": "10.0.0.0/8"}]}}, "/server/clients/0"),
+        ({"server": {"egress": {"extra": [{"namespace": "a"}]}}}, "missing property 'ports'"),
+        ({"server": {"pod": {"resources": {"memory": "1Gi"}}}}, "/server/pod/resources"),
+        ({"resources": []}, "/resources"),
+        ({"resources": [{"id": "a b", "kind": "ticker", "price_per_second": 1}]}, "/resources/0/id"),
+        ({"resources": [{"id": "a", "kind": "ticker", "price_per_second": 0}]}, "/resources/0/price_per_second"),
+        ({"resources": [{"id": "a", "kind": "ticker", "price_per_second": 1.5}]}, "/resources/0/price_per_second"),
+        ({"resources": [{"id": "a", "kind": "http", "price_per_second": 1}]}, "missing property 'target'"),
+        ({"networks": {"evm": [{**EVM, "merchant_private_key": "0x1"}]}}, "'merchant_private_key' not allowed"),
+        ({"networks": {"solana": [{"network": "base"}]}}, "/networks/solana/0/network"),
+        ({"secrets": {"vault": {"address": "http://vault:8200"}}}, "/secrets/vault/address"),
+        ({"secrets": {"vault": {"caBundle": "-----BEGIN CERTIFICATE-----\nPRIVATE KEY"}}}, "/secrets/vault/caBundle"),
+        ({"secrets": {"key": "0x1"}}, "additional properties 'key' not allowed"),
+        ({"identity": {"alsoAllow": ["*/*"]}}, "/identity/alsoAllow/0"),
+        ({"tls": {"mode": "off"}}, "/tls/mode"),
+        ({"tls": {"mode": "none", "mutual": True}}, "/tls/mutual"),
+        ({"tls": {"mode": "certManager"}}, "/tls/certManager/issuerRef"),
+        ({"networkPolicy": {"dns": []}}, "/networkPolicy/dns"),
+        ({"gateway": {"database": {"size": "much"}}}, "/gateway/database/size"),
+        ({"ops": {"subjects": [{"kind": "Robot", "name": "a"}]}}, "/ops/subjects/0/kind"),
+    ],
+)
+def test_the_schema_names_the_value_that_is_wrong(change: Any, says: str) -> None:
+    assert says in refusal(_merge(DEV, change))
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        {"service": {"type": "LoadBalancer"}},
+        {"ingress": {"enabled": True}},
+        {"httpRoute": {"enabled": True}},
+        {"hostNetwork": True},
+        {"clients": [{"cidr": "0.0.0.0/0"}]},
+        {"pod": {"hostPort": 4029}},
+    ],
+)
+def test_a38_no_value_exposes_the_gateway(attempt: dict[str, Any]) -> None:
+    assert "not allowed" in refusal(_merge(DEV, {"gateway": attempt}))
+
+
+def test_no_value_stands_in_the_templates_that_the_defaults_do_not_have() -> None:
+    """A template that reads a value nobody documents would be a hidden switch."""
+    values = yaml.safe_load((CHART / "values.yaml").read_text())
+    for path in [*CHART.rglob("templates/**/*.yaml"), *CHART.rglob("templates/**/*.tpl")]:
+        for found in re.findall(r"\.Values((?:\.[A-Za-z]+)+)", path.read_text()):
+            at: Any = values
+            for name in found.strip(".").split("."):
+                assert isinstance(at, dict), f"{path.name}: {found}"
+                assert name in at, f"{path.name}: {found}"
+                at = at[name]
