@@ -1,7 +1,7 @@
 """What policy scanners ask of pods, roles and Services, for every example.
 
-Rules of Pod Security `restricted`, kube-score, checkov (CKV_K8S_*), Polaris and Kubescape that concern a chart, save those
-that exceptions.yaml names with a reason.
+Rules of Pod Security `restricted`, kube-score, checkov (CKV_K8S_*), Polaris and Kubescape that concern a chart, save
+those that exceptions.yaml names with a reason.
 """
 
 from __future__ import annotations
