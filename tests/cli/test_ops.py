@@ -12,6 +12,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
+from tests.fixtures.certificates import Authority
 from tests.fixtures.evm import ETHER, Evm
 
 from ws402.cli import cli
@@ -21,7 +22,7 @@ from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import refunds
 from ws402.gateway.runtime import Gateway, build
 from ws402.protocol import GenerateRequest, Proof, RefundRequest, VerifyRequest
-from ws402.settings import GatewaySettings
+from ws402.settings import GatewaySettings, load
 
 ADMIN_KEY, SERVER_KEY = "a" * 40, "s" * 40
 
@@ -46,10 +47,37 @@ async def gateway(shared_devchain: EvmDevChain, tmp_path: Path) -> AsyncIterator
     evm.close()
 
 
-async def ops(gateway: Gateway, *arguments: str, key: str = ADMIN_KEY) -> Result:
+async def ops(gateway: Gateway, *arguments: str, key: str = ADMIN_KEY, **more: str) -> Result:
     """Run the command in a thread, for the gateway answers in this one."""
-    environment = {"GATEWAY_ADMIN_KEY": key, "GATEWAY_URL": gateway.url}
+    environment = {"GATEWAY_ADMIN_KEY": key, "GATEWAY_URL": gateway.url, **more}
     return await asyncio.to_thread(CliRunner().invoke, cli, ["ops", *arguments], env=environment)
+
+
+async def test_an_operator_reaches_a_gateway_with_mutual_tls(shared_devchain: EvmDevChain, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    server, mine = authority.issue("gateway"), authority.issue("operator")
+    settings = load(
+        GatewaySettings,
+        gateway_port=0,
+        gateway_admin_key=ADMIN_KEY,
+        database_url=f"sqlite:///{tmp_path / 'ledger.db'}",
+        base_rpc=shared_devchain.rpc_url,
+        merchant_private_key="0x" + "5" * 64,
+        gateway_tls_cert_file=server.cert,
+        gateway_tls_key_file=server.key,
+        gateway_tls_client_ca_file=authority.file,
+    )
+    gateway = build(settings)
+    await gateway.start()
+    link = {"GATEWAY_CA_FILE": str(authority.file)}
+    pair = {"GATEWAY_CLIENT_CERT_FILE": str(mine.cert), "GATEWAY_CLIENT_KEY_FILE": str(mine.key)}
+    audit = await ops(gateway, "audit", **link, **pair)
+    bare = await ops(gateway, "audit", **link)
+    half = await ops(gateway, "audit", **link, GATEWAY_CLIENT_CERT_FILE=str(mine.cert))
+    await gateway.close()
+    assert audit.exit_code == 0, audit.exception
+    assert "client certificate is needed" in str(bare.exception)
+    assert "go together" in str(half.exception)
 
 
 async def state_of(gateway: Gateway, refund_id: str) -> str:

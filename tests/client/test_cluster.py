@@ -126,7 +126,7 @@ async def test_a37_a_paid_session_over_rotation_a_rolling_restart_and_new_prices
         audit = await asyncio.create_subprocess_exec(
             COMMAND,
             *("ops", "--url", stack.gateway_url, "audit"),
-            env=os.environ | {"GATEWAY_ADMIN_KEY": stack.admin_key, "SSL_CERT_FILE": str(stack.authority.file)},
+            env=os.environ | {"GATEWAY_ADMIN_KEY": stack.admin_key, "GATEWAY_CA_FILE": str(stack.authority.file)},
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )

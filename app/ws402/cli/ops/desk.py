@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import os
+import ssl
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import click
 import httpx
 
+from ws402 import tls
 from ws402.errors import ConfigurationError, UnavailableError, WS402Error
 from ws402.settings import MIN_API_KEY_LENGTH
 
@@ -27,6 +30,7 @@ class Desk:
             )
         self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"}
+        self._tls = _tls() if self._url.startswith("https:") else True
 
     def get(self, path: str, **query: Any) -> Any:
         """Ask. Raises WS402Error with the gateway's own words."""
@@ -39,7 +43,7 @@ class Desk:
     def _call(self, method: str, path: str, **content: Any) -> Any:
         try:
             answer = httpx.request(
-                method, f"{self._url}/api/admin/{path}", headers=self._headers, timeout=60, **content
+                method, f"{self._url}/api/admin/{path}", headers=self._headers, timeout=60, verify=self._tls, **content
             )
             told = answer.json()
         except (httpx.HTTPError, ValueError) as error:
@@ -86,3 +90,16 @@ def _cell(column: str, value: Any) -> str:
     if column.lower().endswith("at") and isinstance(value, int):
         return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
     return str(value)
+
+
+def _tls() -> ssl.SSLContext:
+    """As a server's link to its gateway, by the same variables. Raises ConfigurationError."""
+    ca, cert, key = (
+        Path(value) if (value := os.environ.get(name)) else None
+        for name in ("GATEWAY_CA_FILE", "GATEWAY_CLIENT_CERT_FILE", "GATEWAY_CLIENT_KEY_FILE")
+    )
+    if (cert is None) != (key is None):
+        raise ConfigurationError(
+            "GATEWAY_CLIENT_CERT_FILE and GATEWAY_CLIENT_KEY_FILE go together.", remedy="Set both, or none."
+        )
+    return tls.calling(ca, cert, key).value
