@@ -7,8 +7,9 @@ other builds of the memo and token programs is left out: their own log lines, th
 from __future__ import annotations
 
 import base64
-import re
-from collections.abc import Callable, Iterator
+import json
+import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
@@ -22,7 +23,9 @@ from solders.system_program import CreateAccountParams, create_account
 from solders.transaction import VersionedTransaction
 from spl.token import instructions as spl
 from spl.token import models
+from tests.devchain.solana.comparison import differences, form
 from tests.fixtures.solana import CONFIRMED, SOL, Solana, pay
+from websockets.sync.client import connect
 
 from ws402.devchain.solana import SolanaDevChain
 
@@ -30,7 +33,6 @@ TOKEN: Final = Pubkey.from_string("TokenkegQfeZyiNwAJbNbGKPFXCWuBvf9Ss623VQ5DA")
 TOKEN_2022: Final = Pubkey.from_string("TokenzQdBNbLqP5VEhdkAS6EPFLC1PHnBqCXEpPxuEb")
 MEMO: Final = Pubkey.from_string("MemoSq4gqABAXKb96qnH8TysNcWxMyWCqXgDLGmfcHr")
 TABLES: Final = Pubkey.from_string("AddressLookupTab1e1111111111111111111111111")
-PROGRAMS: Final = {str(TOKEN), str(TOKEN_2022), str(MEMO), str(TABLES), "ATokenGPvbdGVxr1b2hvZbsiqW5xWH25efTNsLJA8knL"}
 V0: Final = CONFIRMED | {"maxSupportedTransactionVersion": 0}
 Answers = dict[str, Any]
 
@@ -245,11 +247,12 @@ def tokens(chain: Solana, cast: Cast, answers: Answers) -> None:
         found["result"].sort(key=lambda each: each["pubkey"])
         answers[f"{name} holders"] = found
     closing = models.CloseAccountParams(program_id=TOKEN, account=source, dest=payer.pubkey(), owner=payer.pubkey())
-    answers["close of a full account"] = chain.ask(
-        "sendTransaction", encoded(chain.sign([spl.close_account(closing)], payer)), {"encoding": "base64"}
-    )
+    closing_it = encoded(chain.sign([spl.close_account(closing)], payer))
+    settings = {"encoding": "base64"} | at_confirmed()
+    answers["close of a full account"] = chain.ask("sendTransaction", closing_it, settings)
+    encoded_64 = CONFIRMED | {"encoding": "base64"}
     for which in ({"mint": str(payer.pubkey())}, {"mint": str(cast.nobody.pubkey())}, {"programId": str(MEMO)}):
-        answers[f"owned, {which}"] = chain.ask("getTokenAccountsByOwner", str(payer.pubkey()), which)
+        answers[f"owned, {which}"] = chain.ask("getTokenAccountsByOwner", str(payer.pubkey()), which, encoded_64)
     answers["balance of a wallet"] = chain.ask("getTokenAccountBalance", str(payer.pubkey()), CONFIRMED)
     answers["balance of nothing"] = chain.ask("getTokenAccountBalance", str(cast.nobody.pubkey()), CONFIRMED)
 
@@ -264,7 +267,9 @@ def lookups(chain: Solana, cast: Cast, answers: Answers) -> None:
     data = b"".join([(2).to_bytes(4, "little"), (2).to_bytes(8, "little"), *map(bytes, addresses)])
     extended = chain.send([create, Instruction(TABLES, data, [*owned, *paying])], payer)
     # A table can be used from the slot after the one that extended it.
-    chain.wait(extended, "finalized")
+    slot = chain.wait(extended)["slot"]
+    while chain.rpc("getSlot", CONFIRMED) <= slot:
+        time.sleep(0.02)
     known = AddressLookupTableAccount(table, addresses)
     paid = chain.sign([pay(payer, cast.payee.pubkey(), 11, cast.reference)], payer, tables=[known])
     signature = chain.submit(paid)
@@ -340,79 +345,39 @@ def cluster(chain: Solana, cast: Cast, answers: Answers) -> None:
     answers["no version"].pop("jsonrpc", None)
 
 
-BASE58: Final = re.compile(r"[1-9A-HJ-NP-Za-km-z]{32,88}")
-NUMBERS: Final = {
-    "slot", "blockTime", "blockHeight", "parentSlot", "lastValidBlockHeight", "confirmations", "contextSlot", "id",
-    "absoluteSlot", "slotIndex", "transactionCount",
-}  # fmt: skip
-TEXTS: Final = {"signature", "blockhash", "previousBlockhash", "recentBlockhash", "identity"}
-UNITS: Final = {"computeUnitsConsumed", "costUnits", "unitsConsumed", "loadedAccountsDataSize"}
+def subscriptions(chain: Solana, cast: Cast, answers: Answers) -> None:
+    payer, payee = cast.payer, cast.payee.pubkey()
+    paid = chain.sign([pay(payer, payee, 13)], payer)
+    wrong: dict[str, list[Any]] = {
+        "nonsense": [],
+        "getSlot": [],
+        "signatureSubscribe": ["x"],
+        "accountSubscribe": [str(payee), {"encoding": "nonsense"}],
+        "logsSubscribe": [{"mentions": []}],
+        "slotUnsubscribe": [99],
+    }
+    with connect(chain.ws_url) as socket:
 
+        def ask(method: str, params: list[Any]) -> Any:
+            socket.send(json.dumps({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
+            return json.loads(socket.recv(10))
 
-def form(answer: Any) -> Any:
-    """An answer without what differs from chain to chain."""
-    return _form(answer, foreign=_names(answer) & (PROGRAMS - {str(TABLES)}) != set())
-
-
-def _names(value: Any) -> set[str]:
-    if isinstance(value, dict):
-        return {name for each in value.values() for name in _names(each)}
-    if isinstance(value, list):
-        return {name for each in value for name in _names(each)}
-    return set(re.findall(r"[1-9A-HJ-NP-Za-km-z]{32,44}", value)) if isinstance(value, str) else set()
-
-
-def _form(value: Any, *, foreign: bool, key: str = "") -> Any:
-    if key in NUMBERS and isinstance(value, int):
-        return "<number>"
-    if key in UNITS and foreign:
-        return type(value).__name__
-    if key in TEXTS and isinstance(value, str):
-        return "<base58>" if BASE58.fullmatch(value) else value
-    if key == "signatures":
-        return ["<base58>" for each in value if BASE58.fullmatch(each)]
-    if key in {"logMessages", "logs"} and value is not None:
-        own = re.compile(r"Program (log:|data:|\w+ consumed|return:)")
-        return [line for line in value if not own.match(line)] if foreign else value
-    if isinstance(value, dict):
-        shaped = {name: _form(each, foreign=foreign, key=name) for name, each in value.items()}
-        return _without_programs(shaped, value)
-    if isinstance(value, list):
-        if key == "transaction":
-            return ["<transaction>", value[1]]
-        return [_form(each, foreign=foreign) for each in value]
-    return value
-
-
-def _without_programs(shaped: dict[str, Any], value: dict[str, Any]) -> dict[str, Any]:
-    """Balances without those of programs, whose builds differ in size."""
-    if "transaction" in value and isinstance(value["transaction"], dict):
-        keys = value["transaction"]["message"]["accountKeys"]
-        keys = [each if isinstance(each, str) else each["pubkey"] for each in keys]
-        for name in ("preBalances", "postBalances"):
-            balances = value["meta"][name]
-            shaped["meta"][name] = [
-                each for index, each in enumerate(balances) if index >= len(keys) or keys[index] not in PROGRAMS
-            ]
-    elif "transaction" in value:
-        shaped["meta"].pop("preBalances")
-        shaped["meta"].pop("postBalances")
-    return shaped
-
-
-def differences(mine: Any, other: Any, path: str = "") -> Iterator[str]:
-    """Where two answers differ."""
-    if isinstance(mine, dict) and isinstance(other, dict):
-        for key in sorted(mine.keys() | other.keys()):
-            if key not in mine or key not in other:
-                yield f"{path}.{key} only {'here' if key in mine else 'on the validator'}: {(mine | other)[key]}"
-            else:
-                yield from differences(mine[key], other[key], f"{path}.{key}")
-    elif isinstance(mine, list) and isinstance(other, list) and len(mine) == len(other):
-        for index, (each, its) in enumerate(zip(mine, other, strict=True)):
-            yield from differences(each, its, f"{path}[{index}]")
-    elif mine != other or type(mine) is not type(other):
-        yield f"{path}\n    here:      {mine!r}\n    validator: {other!r}"
+        for method, params in wrong.items():
+            answers[f"{method}, wrong"] = ask(method, params)
+        for method in ("signatureSubscribe", "accountSubscribe", "logsSubscribe"):
+            answers[f"{method}, nothing"] = ask(method, [])
+        ask("signatureSubscribe", [str(paid.signatures[0]), CONFIRMED])
+        ask("accountSubscribe", [str(payee), CONFIRMED])
+        ask("accountSubscribe", [str(payee), CONFIRMED | {"encoding": "jsonParsed"}])
+        logs = ask("logsSubscribe", [{"mentions": [str(payee)]}, CONFIRMED])["result"]
+        chain.submit(paid)
+        told = [json.loads(socket.recv(10)) for _ in range(4)]
+        answers["told"] = sorted(told, key=lambda each: each["params"]["subscription"])
+        answers["unsubscribed"] = ask("logsUnsubscribe", [logs])
+    with connect(chain.ws_url) as socket:
+        ask("slotSubscribe", [])
+        slot = json.loads(socket.recv(10))["params"]["result"]
+        answers["slot"] = [slot["slot"] - slot["parent"], slot["slot"] - slot["root"] > 30, sorted(slot)]
 
 
 @pytest.mark.solana
@@ -423,6 +388,7 @@ def differences(mine: Any, other: Any, path: str = "") -> Iterator[str]:
         pytest.param([fund, tokens], id="tokens"),
         pytest.param([fund, lookups], id="lookups"),
         pytest.param([cluster], id="cluster"),
+        pytest.param([fund, subscriptions], id="subscriptions"),
     ],
 )
 def test_it_answers_as_a_validator_does(

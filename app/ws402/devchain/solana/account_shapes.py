@@ -20,6 +20,7 @@ MAX_BASE58 = 128
 def account_body(account: Account, settings: dict[str, Any], decimals: Callable[[Pubkey], int]) -> dict[str, Any]:
     """An account in the `encoding` of a call's settings, cut to its `dataSlice`. Raises RpcError."""
     encoding = parameters.word(settings, "encoding") or "binary"
+    check_encoding(encoding)
     parsed = parse_account(account, decimals) if encoding == "jsonParsed" else None
     return {
         "lamports": account.lamports,
@@ -30,6 +31,15 @@ def account_body(account: Account, settings: dict[str, Any], decimals: Callable[
         "rentEpoch": RENT_EPOCH,
         "space": len(account.data),
     }
+
+
+def check_encoding(encoding: str) -> None:
+    """Refuse what we cannot write."""
+    if encoding not in {"binary", "base58", "base64", "jsonParsed"}:
+        raise invalid(
+            f"Invalid params: unknown variant `{encoding}`, expected one of `binary`, `base58`, `base64`, "
+            "`jsonParsed`, `base64+zstd`."
+        )
 
 
 def _cut(data: bytes, piece: Any) -> bytes:
@@ -49,9 +59,4 @@ def _encode(data: bytes, encoding: str) -> Any:
             )
         text = base58.encode(data)
         return text if encoding == "binary" else [text, "base58"]
-    if encoding in {"base64", "jsonParsed"}:
-        return [base64.b64encode(data).decode(), "base64"]
-    raise invalid(
-        f"Invalid params: unknown variant `{encoding}`, expected one of `binary`, `base58`, `base64`, `jsonParsed`, "
-        "`base64+zstd`."
-    )
+    return [base64.b64encode(data).decode(), "base64"]

@@ -20,7 +20,7 @@ class Connection:
         self._receive = receive
         self._send = send
         self._watches: dict[int, Watch] = {}
-        self._last = 0
+        self._made = 0
         self._changed = asyncio.Event()
 
     async def serve(self) -> None:
@@ -68,6 +68,7 @@ class Connection:
             return refusal(None, self._rpc.malformed())
         identifier = request.get("id")
         try:
+            self._rpc.check_version(request)
             result = self._call(request["method"], request.get("params") or [])
         except RpcError as error:
             return refusal(identifier, error)
@@ -76,8 +77,8 @@ class Connection:
     def _call(self, method: str, params: Any) -> Any:
         name, _, ending = method.partition("Subscribe")
         if method.endswith("Unsubscribe"):
-            number = params[0] if isinstance(params, list) and params else None
-            if not isinstance(number, int) or self._watches.pop(number, None) is None:
+            given = params[0] if isinstance(params, list) and params else None
+            if not isinstance(given, int) or self._watches.pop(given, None) is None:
                 raise invalid("Invalid subscription id.")
             return True
         if ending or name not in WATCHES or not method.endswith("Subscribe"):
@@ -85,8 +86,9 @@ class Connection:
         if not isinstance(params, list):
             raise invalid("Invalid params: expected a sequence.")
         watch = WATCHES[name](name, self._rpc.engine, params)
-        self._last += 1
-        self._watches[self._last] = watch
+        number = self._made
+        self._made += 1
+        self._watches[number] = watch
         # What is true already is told at once, after the answer to this request.
         self._changed.set()
-        return self._last
+        return number

@@ -6,12 +6,18 @@ import abc
 from collections.abc import Iterator
 from typing import Any, ClassVar, Final
 
-from ws402.devchain.jsonrpc import invalid
+from solders.pubkey import Pubkey
+
+from ws402.devchain.jsonrpc import RpcError, invalid
 from ws402.devchain.solana import parameters
-from ws402.devchain.solana.account_shapes import account_body
-from ws402.devchain.solana.engine import FINALIZED, Engine
-from ws402.devchain.solana.rpc.base import in_context
+from ws402.devchain.solana.account_shapes import account_body, check_encoding
+from ws402.devchain.solana.engine import FINALIZED, Block, Engine
 from ws402.devchain.solana.tokens import read_mint
+
+
+def in_context(block: Block, value: Any) -> dict[str, Any]:
+    """News with the block that it is true for; unlike answers they name no version."""
+    return {"context": {"slot": block.slot}, "value": value}
 
 
 class Watch(abc.ABC):
@@ -37,13 +43,23 @@ class Watch(abc.ABC):
         """What happened since it was last asked."""
 
 
+def _pubkey(value: object) -> Pubkey:
+    try:
+        return parameters.pubkey(value)
+    except RpcError:
+        raise invalid("Invalid Request: Invalid pubkey provided") from None
+
+
 class SignatureWatch(Watch):
     """Tells once, when a transaction has reached a commitment."""
 
     least = 1
 
     def _start(self, params: list[Any]) -> None:
-        self._signature = parameters.signature(params[0])
+        try:
+            self._signature = parameters.signature(params[0])
+        except RpcError:
+            raise invalid("Invalid Request: Invalid signature provided") from None
         settings = parameters.config(params[1] if len(params) > 1 else None)
         self._level = parameters.level(settings)
         self._tell_received = settings.get("enableReceivedNotification") is True
@@ -99,8 +115,9 @@ class AccountWatch(Watch):
     least = 1
 
     def _start(self, params: list[Any]) -> None:
-        self._address = parameters.pubkey(params[0])
+        self._address = _pubkey(params[0])
         self._settings = parameters.config(params[1] if len(params) > 1 else None)
+        check_encoding(parameters.word(self._settings, "encoding") or "binary")
         self._level = parameters.level(self._settings)
         self._known = self._engine.account(self._address, self._engine.bank(self._level))
 
@@ -128,11 +145,15 @@ class LogsWatch(Watch):
     def _start(self, params: list[Any]) -> None:
         which = params[0]
         self._mentioned = None
-        if which not in ("all", "allWithVotes"):
+        if isinstance(which, str) and which not in {"all", "allWithVotes"}:
+            raise invalid(
+                f"Invalid params: unknown variant `{which}`, expected one of `all`, `allWithVotes`, `mentions`."
+            )
+        if not isinstance(which, str):
             mentions = parameters.texts(parameters.config(which).get("mentions"), 256)
             if len(mentions) != 1:
                 raise invalid("Invalid Request: Only 1 address supported")
-            self._mentioned = parameters.pubkey(mentions[0])
+            self._mentioned = _pubkey(mentions[0])
         self._level = parameters.level(parameters.config(params[1] if len(params) > 1 else None))
         self._told = self._place()
 
