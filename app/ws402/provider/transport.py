@@ -131,7 +131,7 @@ class Transport:
             self._breaker.failed()
             raise UnavailableError(
                 f"The payment gateway cannot be reached: {error}.",
-                remedy="Check that GATEWAY_URL is right and that the gateway runs.",
+                remedy="Check GATEWAY_URL (http or https), that the gateway runs, and the certificates of both.",
                 code="gateway_unavailable",
             ) from error
         except BaseException:

@@ -234,6 +234,15 @@ async def test_keys_that_were_never_read_are_503_until_they_are(
         assert await gateway.status(cluster.token()) == 200
 
 
+async def test_a38_a_flood_of_tokens_before_the_keys_are_known_asks_the_cluster_once(cluster: Cluster) -> None:
+    cluster.away = True
+    async with serving(cluster) as gateway:
+        asked = cluster.asked
+        for number in range(10):
+            assert await gateway.status(cluster.token(jti=str(number))) == 503
+        assert cluster.asked == asked + 1
+
+
 async def test_a_token_ends_when_it_says_although_it_was_good(gateway: Gateway, cluster: Cluster) -> None:
     token = cluster.token(exp=int(time.time()) - 28)  # good for two seconds yet, by the leeway
     assert await gateway.status(token) == 200

@@ -75,8 +75,10 @@ class ClusterKeys:
         return self._reading is not None or time.monotonic() >= self._asked_at + ASKED_SECONDS
 
     async def ask(self) -> None:
-        """Read the keys because one is missing; all who miss one share the same answer."""
+        """Read the keys because one is missing, unless that was done just now; all who miss one share one reading."""
         if self._reading is None:
+            if not self.may_ask:
+                return
             self._asked_at = time.monotonic()
             self._reading = asyncio.create_task(self._read(), name="cluster keys asked for")
             self._reading.add_done_callback(self._asked)
