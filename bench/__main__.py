@@ -1,4 +1,4 @@
-"""`python -m bench [server|gateway …]`: run one bench, or all. Options of a bench: `python -m bench server --help`."""
+"""`python -m bench [server|gateway|observability …]`: one bench, or all; `--help` after a name tells its options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 
-BENCHES = ("server", "gateway")
+BENCHES = ("server", "gateway", "observability")
 
 
 def main() -> None:

@@ -9,12 +9,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import random
+import secrets
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
+
+TRACED = float(os.environ.get("BENCH_TRACED", "0"))
+"""The share of a batch's operations that come with a sampled trace, as from servers that sample."""
 
 GENERATE = {"amount": 3 * 10**14, "resourceId": "film", "estimatedDuration": 300}
 
@@ -34,7 +41,11 @@ def bodies(kind: str, count: int, batch: int, proofs: str | None) -> Iterator[tu
         part = requests[start : start + batch]
         if kind == "verify":
             part = [request | {"serverId": "bench"} for request in part]
-        yield "/api/ops", msgspec.json.encode({"ops": [{"op": kind, "body": each} for each in part]})
+        ops: list[dict[str, Any]] = [{"op": kind, "body": each} for each in part]
+        for op in ops:
+            if random.random() < TRACED:
+                op["traceparent"] = f"00-{secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+        yield "/api/ops", msgspec.json.encode({"ops": ops})
 
 
 async def worker(host: str, port: int, key: str, work: Iterator[tuple[str, bytes]]) -> int:

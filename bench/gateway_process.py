@@ -1,15 +1,18 @@
 """The measured process of `bench.gateway`: a whole gateway over HTTP, or the baseline. Commands come on stdin.
 
 `seed N FILE` writes N proofs whose transfers stand in the ledger as the watcher records them, so that verification is
-measured without a chain that would have to mine them.
+measured without a chain that would have to mine them. `mode off|metrics|traced` turns metrics and traces on and off;
+`scrape` and `seal` read the metrics and bring the audit log up to date, and tell the time.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
+import os
 import secrets
 import sys
+import time
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -17,11 +20,17 @@ from typing import Any
 import msgspec
 import uvloop
 from litestar import Litestar, post
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
+from opentelemetry.sdk.trace.sampling import ParentBased, TraceIdRatioBased
 from pydantic import SecretStr
 
 from ws402.chains.base import Transfer
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.runtime import Gateway, build
+from ws402.observability import tracing
+from ws402.observability.exporter import Exporter
+from ws402.observability.instruments import Counter, Series
+from ws402.observability.sql import instrument
 from ws402.protocol import GenerateRequest, Proof
 from ws402.serving import HttpServer
 from ws402.settings import EvmNetworkSettings, GatewaySettings
@@ -87,6 +96,7 @@ async def serve(kind: str, database_url: str, rpc: str, key: str) -> None:
     gateway: Gateway | None = None
     if kind == "gateway":
         gateway = build(settings(database_url, rpc, key))
+        instrument(gateway.database.engine.sync_engine)  # so that what is left of traces that are off is measured too
         await gateway.start()
         url = gateway.url
     else:
@@ -96,12 +106,37 @@ async def serve(kind: str, database_url: str, rpc: str, key: str) -> None:
     say({"url": url})
     while line := await asyncio.to_thread(sys.stdin.readline):
         command, *arguments = line.split()
-        assert command == "seed"
         assert gateway is not None
-        await seed(gateway, int(arguments[0]), arguments[1])
-        say({"seeded": int(arguments[0])})
+        began = time.process_time()
+        match command:
+            case "seed":
+                await seed(gateway, int(arguments[0]), arguments[1])
+                say({"seeded": int(arguments[0])})
+            case "mode":
+                set_mode(arguments[0])
+                say({"mode": arguments[0]})
+            case "scrape":
+                content, _ = await Exporter(HttpServer("127.0.0.1", 0), "gateway").render("")
+                say({"bytes": len(content), "seconds": time.process_time() - began})
+            case "seal":
+                count = await gateway.audit_log.seal()
+                say({"entries": count, "seconds": time.process_time() - began})
     if gateway is not None:
         await gateway.close()
+
+
+OBSERVE, INC = Series.observe, Counter.inc
+
+
+def set_mode(mode: str) -> None:
+    """`off`: nothing is counted, which no setting offers: it shows what counting costs."""
+    nothing: Any = lambda *_, **__: None  # noqa: E731
+    Series.observe = OBSERVE if mode != "off" else nothing  # type: ignore[method-assign]
+    Counter.inc = INC if mode != "off" else nothing  # type: ignore[method-assign]
+    tracing.shut_down()
+    if mode == "traced":
+        sampler = ParentBased(TraceIdRatioBased(0.01))
+        tracing.configure("gateway", exporter=OTLPSpanExporter(os.environ["BENCH_OTLP"]), sampler=sampler)
 
 
 def say(answer: dict[str, Any]) -> None:

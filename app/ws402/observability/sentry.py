@@ -27,7 +27,6 @@ def configure(settings: ObservedSettings, component: str) -> None:
             release=f"ws402@{__version__}",
             before_send=_scrub,
             before_breadcrumb=_scrub,
-            send_default_pii=False,
             include_local_variables=False,  # they hold keys, proofs and tokens
             max_request_body_size="never",
             auto_enabling_integrations=False,
@@ -39,4 +38,8 @@ def configure(settings: ObservedSettings, component: str) -> None:
 
 
 def _scrub(event: Any, hint: Any) -> Any:  # noqa: ARG001 - Sentry's signature
+    logged = event.get("logentry")
+    if logged is not None:
+        # A parameter alone does not say what it is; in its sentence it does.
+        event["logentry"] = {"message": logged.get("formatted") or logged.get("message")}
     return redact.redact_all(event)
