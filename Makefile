@@ -43,7 +43,7 @@ test-solana: $(STAMP) ## tests on a Solana validator (SOLANA_RPC_URL)
 test-vault: $(STAMP) ## keys and secrets from Vault (VAULT_ADDR, VAULT_TOKEN) and AWS (AWS_ENDPOINT_URL)
 	$(BIN)/pytest -m "(vault or aws) and not slow and not cluster"
 
-test-observability: $(STAMP) ## metrics, rules and traces (PROMETHEUS_URL, OTEL_EXPORTER_OTLP_ENDPOINT)
+test-observability: $(STAMP) ## metrics, rules and traces (PROMETHEUS_URL, OTLP_HTTP_URL)
 	$(BIN)/pytest -m "(prometheus or otlp) and not slow and not cluster"
 
 test-cluster: $(STAMP) ## the chart, installed on a cluster (KUBECONFIG)

@@ -14,6 +14,7 @@ from typing import Final
 
 from ws402.errors import ConfigurationError, UnavailableError
 from ws402.keys.secrets import Counters, SecretsUnavailableError, Snapshot, Source, as_configuration
+from ws402.observability import redact
 
 log = logging.getLogger(__name__)
 
@@ -72,6 +73,7 @@ class Keeper:
             else:
                 break
         self._fresh()
+        _hide(self.snapshot)
         return self.snapshot
 
     def start(self, on_change: OnChange) -> None:
@@ -152,6 +154,7 @@ class Keeper:
             except UnavailableError as error:
                 told = f"New secrets ({', '.join(changed)}) wait: {error.message}"
                 raise SecretsUnavailableError(told, "busy", remedy=error.remedy) from None
+        _hide(found)
         self.snapshot = self._without_forgotten(found)
         self.counters.changes += 1
         log.info("new secrets: %s", ", ".join(f"{name} version {found.versions[name]}" for name in changed))
@@ -185,3 +188,10 @@ class Keeper:
             log.info("the source of secrets answers again")
         self.error = None
         self._fresh_at = time.monotonic()
+
+
+def _hide(snapshot: Snapshot) -> None:
+    """No log, trace or error report shows these from now on."""
+    redact.register(*snapshot.servers, *snapshot.operators, snapshot.database_url)
+    redact.register(*(url for urls in snapshot.rpc.values() for url in urls))
+    redact.register(*(version.private_key for versions in snapshot.keys.values() for version in versions))
