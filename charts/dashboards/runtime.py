@@ -63,7 +63,7 @@ DASHBOARD = Dashboard(
                 ),
                 graph(
                     "Spans",
-                    "Handed to the OTLP exporter.",
+                    "That the OTLP endpoint took.",
                     ("sum by (instance) (rate(ws402_spans_exported_total[$r]))", "{{instance}}"),
                     unit="ops",
                 ),

@@ -71,6 +71,7 @@ class Exporter:
         for component in self._components:
             metrics.BUILD_INFO.set(1, component, __version__)
         metrics.DRAINING.set(0)
+        metrics.SPANS_EXPORTED.ready()
         self._lag.start()
         await self._listener.start(self._app)
 

@@ -52,7 +52,7 @@ LOOP_LAG = _histogram(
     "How much later than planned the event loop woke, sampled twice a second: the process is saturated when it grows.",
 )
 LOG_RECORDS = _counter(PROCESS, "ws402_log_records", "Log records at warning and above.", "level")
-TRACES = _counter(PROCESS, "ws402_spans_exported", "Spans handed to the OTLP exporter.")
+SPANS_EXPORTED = _counter(PROCESS, "ws402_spans_exported", "Spans that the OTLP endpoint took.")
 
 # --- WS402 server: sessions ------------------------------------------------------------------------------------------
 

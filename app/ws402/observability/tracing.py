@@ -19,14 +19,15 @@ from typing import Any, Final
 from opentelemetry import trace as api
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter, SpanExportResult
 from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.sdk.trace.sampling import ALWAYS_OFF, ParentBased, Sampler, TraceIdRatioBased
 from opentelemetry.trace import Link, SpanContext, SpanKind, Status, StatusCode, TraceFlags
 
 from ws402 import __version__
 from ws402.errors import ConfigurationError
+from ws402.observability import metrics
 
 Attributes = Mapping[str, str | int | float | bool]
 
@@ -47,6 +48,25 @@ class _Ids(RandomIdGenerator):
         """A new trace's id."""
         drawn, self.drawn = self.drawn, None
         return super().generate_trace_id() if drawn is None else drawn
+
+
+class _Counted(SpanExporter):
+    """Counts what another exporter takes."""
+
+    def __init__(self, exporter: SpanExporter) -> None:
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        result = self._exporter.export(spans)
+        if result is SpanExportResult.SUCCESS:
+            metrics.SPANS_EXPORTED.inc(by=len(spans))
+        return result
+
+    def shutdown(self) -> None:
+        self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        return self._exporter.force_flush(timeout_millis)
 
 
 class _State:
@@ -214,7 +234,7 @@ def configure(component: str, *, exporter: SpanExporter | None = None, sampler: 
     if "service.name" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "") and "OTEL_SERVICE_NAME" not in os.environ:
         resource = resource.merge(Resource({"service.name": f"ws402-{component}"}))
     provider = TracerProvider(sampler=sampler, resource=resource, id_generator=_state.ids)
-    provider.add_span_processor(BatchSpanProcessor(exporter))
+    provider.add_span_processor(BatchSpanProcessor(_Counted(exporter)))
     _state.provider = provider
     _state.tracer = provider.get_tracer("ws402", __version__)
     _state.bound, _state.follows = _rule(provider.sampler)
