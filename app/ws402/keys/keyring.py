@@ -11,11 +11,12 @@ from ws402.errors import ConfigurationError
 from ws402.keys.base import Signer
 from ws402.keys.keeper import Keeper
 from ws402.keys.local import LocalEd25519Signer, LocalSigner
-from ws402.keys.secrets import Counters, KeyVersion, Snapshot, Source, Wanted
+from ws402.keys.secrets import KeyVersion, Snapshot, Source, Wanted
 from ws402.keys.vault.source import VaultSource
 from ws402.keys.vault.transit import TransitDesk, TransitSigner
 from ws402.settings import (
     EVM_CHAIN_IDS,
+    AwsSettings,
     EvmNetworkSettings,
     GatewaySettings,
     NetworkSettings,
@@ -92,16 +93,25 @@ class Keyring:
 
 def open_keyring(settings: GatewaySettings) -> Keyring | None:
     """Read the secrets of the source that is set, if one is; blocks. Raises ConfigurationError."""
-    source: Source
-    wanted = wanted_by(settings)
-    if settings.vault is not None:
-        source, table = VaultSource(settings.vault, wanted, Counters()), settings.vault
-    else:
+    table = settings.vault or settings.aws
+    if table is None:
         return None
+    wanted = wanted_by(settings)
+    source: Source = _aws(table, wanted) if isinstance(table, AwsSettings) else VaultSource(table, wanted)
     keeper = Keeper(source, poll_seconds=table.poll_seconds, max_stale_seconds=table.max_stale_seconds)
     keyring = Keyring(settings, keeper, wanted)
     keeper.open()
     return keyring
+
+
+def _aws(table: AwsSettings, wanted: Wanted) -> Source:
+    try:
+        from ws402.keys.aws import AwsSource  # noqa: PLC0415 - its library is an extra
+    except ModuleNotFoundError:
+        raise ConfigurationError(
+            "AWS Secrets Manager needs AWS's library.", remedy="Install it with: pip install 'ws402[aws]'"
+        ) from None
+    return AwsSource(table, wanted)
 
 
 def networks_of(settings: GatewaySettings) -> list[NetworkSettings]:

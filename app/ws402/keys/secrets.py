@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Final, Literal, Protocol
 
 from pydantic import SecretStr
 
@@ -34,6 +34,9 @@ Reason = Literal[
     "busy",
 ]
 """Why secrets cannot be had, for metrics: few, and never a secret's name."""
+
+PER_SECRET: Final[tuple[Reason, ...]] = ("denied", "missing", "deleted", "malformed")
+"""Troubles with one secret, that say nothing about the others."""
 
 
 class SecretsUnavailableError(UnavailableError):

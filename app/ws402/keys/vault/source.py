@@ -6,10 +6,11 @@ import base64
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any
 
 from ws402.keys.secrets import (
     KEYS,
+    PER_SECRET,
     PREVIOUS_KEYS,
     Counters,
     KeyVersion,
@@ -22,10 +23,6 @@ from ws402.keys.secrets import (
 )
 from ws402.keys.vault.client import VaultClient
 from ws402.settings import VaultSettings
-
-PER_SECRET: Final = ("denied", "missing", "deleted", "malformed")
-"""Troubles with one secret, that say nothing about the others."""
-
 
 Step = Callable[[Snapshot, str, int], Snapshot]
 
