@@ -3,6 +3,7 @@
 - `<!-- run -->`: sh or python, in order, in one folder; must end with status 0.
 - `<!-- run: background -->`: sh that goes on; the next block runs once it answers.
 - `<!-- config -->`: toml that must be valid settings.
+- `<!-- vault -->`: sh that needs a Vault, named by VAULT_ADDR, VAULT_TOKEN and VAULT_CACERT.
 - `<!-- ci -->`: commands that only CI runs; their make targets must exist.
 
 Documents show the usual ports; the run gives each a free one.

@@ -1,16 +1,18 @@
 """What the documents show works as shown."""
 
+import os
 import re
 from pathlib import Path
 
 import pytest
 from tests.docs.shown import Block, Session, blocks
+from tests.fixtures.vault import VaultCorner
 
 from ws402.settings import GatewaySettings, ServerSettings, load
 
 ROOT = Path(__file__).parents[2]
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-HOWS = {"run", "run: background", "config", "ci"}
+HOWS = {"run", "run: background", "config", "ci", "vault"}
 
 
 def shown(how: str) -> list[tuple[str, Block]]:
@@ -43,6 +45,24 @@ def test_settings_are_valid(name: str, block: Block, tmp_path: Path, monkeypatch
     monkeypatch.setenv("WS402_CONFIG", str(file))
     gateway, server = load(GatewaySettings), load(ServerSettings)
     assert gateway.model_fields_set | server.model_fields_set
+
+
+@pytest.mark.vault
+def test_commands_for_vault_run_in_order(vault: VaultCorner, tmp_path: Path) -> None:
+    wanted = [block for path in DOCUMENTS for block in blocks(path) if block.how == "vault"]
+    try:
+        with Session(tmp_path) as session:
+            session.environment |= {name: os.environ[name] for name in ("VAULT_ADDR", "VAULT_TOKEN", "VAULT_CACERT")}
+            output = "".join(session.run(block) for block in wanted)
+        assert "write version 2 of secret/ws402/keys/base-sepolia, account 0x" in output
+        policy = vault.root.read("sys/policies/acl/ws402-gateway")
+        assert isinstance(policy, dict)
+        assert "secret/data/ws402/rpc" in policy["data"]["policy"]
+    finally:
+        vault.root.sys.disable_auth_method("kubernetes")
+        vault.root.sys.delete_policy("ws402-gateway")
+        for name in ("keys/base-sepolia", "api-keys", "rpc"):
+            vault.root.secrets.kv.v2.delete_metadata_and_all_versions(f"ws402/{name}")
 
 
 def test_make_targets_that_are_shown_exist() -> None:

@@ -17,7 +17,7 @@ COMMANDS: Final = {
     "server": "Run a WS402 server.",
     "pay": "Pay for a resource and stream it, with a live meter.",
     "demo": "Pay, stream and get a refund on an embedded chain.",
-    "vault": "Prepare a Vault for a gateway.",
+    "vault": "Prepare a Vault for a gateway, and rotate its keys.",
     "devchain": "Serve an embedded chain over JSON-RPC.",
     "ops": "Look at and mend a running gateway's money.",
 }

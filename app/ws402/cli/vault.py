@@ -1,4 +1,4 @@
-"""`ws402 vault`: prepare a Vault for a gateway."""
+"""`ws402 vault`: prepare a Vault for a gateway, and rotate its keys."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from ws402.keys.vault.bootstrap import GENERATE, Bootstrap, Order
 
 @click.group("vault")
 def command() -> None:
-    """Prepare a Vault for a gateway."""
+    """Prepare a Vault for a gateway, and rotate its keys."""
 
 
 @command.command()
@@ -69,6 +69,25 @@ def bootstrap(dry_run: bool, **given: Any) -> None:
     )
     client = _client()
     Bootstrap(client, click.echo, dry_run=dry_run).run(order)
+
+
+@command.command()
+@click.argument("network")
+@click.option(
+    "--key", default=GENERATE, show_default=True, metavar="FILE", help="A file, standard input (-), or generate."
+)
+@click.option("--kv-mount", default="secret", show_default=True)
+@click.option("--path", default="ws402", show_default=True)
+@click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
+def rotate(network: str, key: str, kv_mount: str, path: str, dry_run: bool) -> None:
+    """Give a network another key: new refunds are signed by it, the one before sees through what it signed.
+
+    Vault is named as for `bootstrap`. A running gateway takes the key within `poll_seconds`. Refunds wait while the new
+    key's account is empty, and nothing else does.
+    """
+    Bootstrap(_client(), click.echo, dry_run=dry_run).rotate(
+        Order(kv_mount=kv_mount, path=path), network, _content(key)
+    )
 
 
 _SAME = (

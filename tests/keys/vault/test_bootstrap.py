@@ -43,6 +43,24 @@ def test_once_more_keeps_what_is_there(vault: VaultCorner) -> None:
 
 
 @pytest.mark.vault
+def test_a_key_is_rotated_and_its_account_told(vault: VaultCorner) -> None:
+    vault.bootstrap("--key", "base=generate", "--key", "solana-devnet=generate")
+    for network in ("base", "solana-devnet"):
+        before = key_of(vault, network)
+        output = CliRunner().invoke(cli, ["vault", "rotate", network, "--path", vault.path]).output
+        assert f"write version 2 of secret/{vault.path}/keys/{network}, account " in output
+        assert key_of(vault, network) not in {before, *output.split()}
+    given = CliRunner().invoke(cli, ["vault", "rotate", "base", "--path", vault.path, "--key", "-"], input=KEY)
+    assert key_of(vault, "base") == KEY
+    assert KEY not in given.output
+    again = CliRunner().invoke(cli, ["vault", "rotate", "base", "--path", vault.path, "--dry-run"])
+    assert "would write version 4" in again.output
+    assert key_of(vault, "base") == KEY
+    missing = CliRunner().invoke(cli, ["vault", "rotate", "other", "--path", vault.path])
+    assert isinstance(missing.exception, ConfigurationError)
+
+
+@pytest.mark.vault
 def test_a_dry_run_tells_and_does_nothing(vault: VaultCorner) -> None:
     output = vault.bootstrap("--key", "base=generate", "--transit-key", f"{vault.path}-key", "--dry-run")
     assert "would make the policy" in output

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Final, Literal
 
@@ -86,7 +87,7 @@ class Bootstrap:
 
     def run(self, order: Order) -> None:
         """Mounts, policy, login, keys, secrets; each step is told."""
-        try:
+        with _explained():
             self._mount("secrets engine", order.kv_mount, {"type": "kv", "options": {"version": "2"}}, "sys/mounts")
             if order.transit_keys:
                 self._mount("secrets engine", order.transit_mount, {"type": "transit"}, "sys/mounts")
@@ -99,19 +100,19 @@ class Bootstrap:
                 self._transit_key(order.transit_mount, key)
             for name, data in order.secrets.items():
                 self._secret(order, name, data)
-        except Forbidden as error:
-            raise ConfigurationError(
-                f"Vault denies it: {error.method} {error.url}.", remedy="Use the token of an operator who may do this."
-            ) from None
-        except VaultDown:
-            raise UnavailableError("Vault is sealed.", remedy="Unseal it first.") from None
-        except VaultError as error:
-            told = ", ".join(str(each) for each in error.errors or [type(error).__name__])
-            raise ConfigurationError(f"Vault refuses: {told}.") from None
-        except requests.RequestException as error:
-            raise UnavailableError(
-                f"Vault cannot be reached: {type(error).__name__}.", remedy="Check VAULT_ADDR and VAULT_CACERT."
-            ) from None
+
+    def rotate(self, order: Order, network: str, key: str) -> None:
+        """Write a new version of a network's key: gateways take it at their next look."""
+        path, data = f"{order.path}/{KEYS}{network}", {"private_key": secrets.token_hex(32) if key == GENERATE else key}
+        with _explained():
+            account = _account(f"{KEYS}{network}", data)
+            held = self._client.secrets.kv.v2.read_secret_metadata(path, mount_point=order.kv_mount)
+            version = int(held["data"]["current_version"])
+            # Only after the version that was looked at, whoever else rotates at the same time.
+            body = {"data": data, "options": {"cas": version}}
+            shown = "" if key == GENERATE and self._dry_run else f", account {account}: see that it holds a float"
+            told = f"write version {version + 1} of {order.kv_mount}/{path}{shown}"
+            self._do(told, f"{order.kv_mount}/data/{path}", body)
 
     # --- steps -------------------------------------------------------------------------------------------------------
 
@@ -185,12 +186,12 @@ class Bootstrap:
 def _account(name: str, data: Mapping[str, str]) -> str:
     """The account of a key that is to be written. Raises ConfigurationError when it is none."""
     network, key = name.removeprefix(KEYS), data["private_key"]
-    from ws402.chains.evm import address_of  # noqa: PLC0415 - only where a key is written
-    from ws402.keys.local import LocalSigner  # noqa: PLC0415 - likewise
+    from ws402.chains import evm, solana  # noqa: PLC0415 - only where a key is written
+    from ws402.keys.local import LocalEd25519Signer, LocalSigner  # noqa: PLC0415 - likewise
 
     if network.startswith("solana"):
-        return "as its wallet shows it"
-    return address_of(LocalSigner.from_hex(key))
+        return solana.address_of(LocalEd25519Signer.from_text(key))
+    return evm.address_of(LocalSigner.from_hex(key))
 
 
 def _bound(order: Order) -> str:
@@ -203,3 +204,25 @@ def _bound(order: Order) -> str:
 
 def _indent(text: str) -> str:
     return "\n".join(f"    {line}" for line in text.rstrip().splitlines())
+
+
+@contextmanager
+def _explained() -> Iterator[None]:
+    """Vault's refusals in words. Raises ConfigurationError, UnavailableError."""
+    try:
+        yield
+    except Forbidden as error:
+        raise ConfigurationError(
+            f"Vault denies it: {error.method} {error.url}.", remedy="Use the token of an operator who may do this."
+        ) from None
+    except InvalidPath:
+        raise ConfigurationError("Vault has no such secret.", remedy="Make it first: ws402 vault bootstrap") from None
+    except VaultDown:
+        raise UnavailableError("Vault is sealed.", remedy="Unseal it first.") from None
+    except VaultError as error:
+        told = ", ".join(str(each) for each in error.errors or [type(error).__name__])
+        raise ConfigurationError(f"Vault refuses: {told}.") from None
+    except requests.RequestException as error:
+        raise UnavailableError(
+            f"Vault cannot be reached: {type(error).__name__}.", remedy="Check VAULT_ADDR and VAULT_CACERT."
+        ) from None
