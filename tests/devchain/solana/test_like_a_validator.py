@@ -69,6 +69,9 @@ def payments(chain: Solana, cast: Cast, answers: Answers) -> None:
     )
     first = chain.submit(paid)
     landed(chain, answers, "payment", first, "json", "jsonParsed", "base64", "base58")
+    slot = chain.rpc("getTransaction", first, V0)["slot"]
+    prices = chain.rpc("getRecentPrioritizationFees", [str(payer.pubkey())])
+    answers["prices paid"] = [each for each in prices if each["slot"] == slot]
     answers["version unsaid"] = chain.ask("getTransaction", first, CONFIRMED)
     answers["too early"] = chain.ask("getTransaction", first, {"commitment": "processed"})
     answers["not finalized"] = chain.ask("getSignaturesForAddress", str(reference), {"commitment": "processed"})
@@ -79,7 +82,8 @@ def payments(chain: Solana, cast: Cast, answers: Answers) -> None:
     answers["preflight"] = chain.ask("sendTransaction", encoded(failing), {"encoding": "base64"} | at_confirmed())
     failed = chain.submit(failing, skipPreflight=True)
     landed(chain, answers, "failed", failed)
-    answers["statuses"] = chain.ask("getSignatureStatuses", [first, failed, str(cast.nobody.sign_message(b""))])
+    signatures = [first, failed, str(cast.nobody.sign_message(b""))]
+    answers["statuses"] = chain.ask("getSignatureStatuses", signatures, {"searchTransactionHistory": True})
     answers["by reference"] = chain.ask("getSignaturesForAddress", str(reference), CONFIRMED)
     for name, options in {
         "limit": {"limit": 1},
@@ -97,9 +101,6 @@ def payments(chain: Solana, cast: Cast, answers: Answers) -> None:
     answers["accounts"] = chain.ask("getMultipleAccounts", accounts, CONFIRMED)
     refusals(chain, cast, answers, paid)
     simulations(chain, cast, answers)
-    slot = chain.rpc("getTransaction", first, V0)["slot"]
-    prices = chain.rpc("getRecentPrioritizationFees", [str(payer.pubkey())])
-    answers["prices paid"] = [each for each in prices if each["slot"] == slot]
     block = chain.rpc("getBlock", slot, V0 | {"transactionDetails": "full", "rewards": False})
     # The validator may hold other transactions in it.
     block["transactions"] = [each for each in block["transactions"] if first in each["transaction"]["signatures"]]
