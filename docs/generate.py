@@ -1,5 +1,5 @@
 """Writes what would go stale by hand: docs/configuration.md from the settings, docs/metrics.md from the metrics,
-tests/THREATS.md from the tests.
+tests/THREATS.md from the tests, charts/ws402/README.md and its schema's descriptions from the chart's values.
 
 `python docs/generate.py` writes the files; `python docs/generate.py --check` only tells whether they are up to date.
 """
@@ -18,6 +18,7 @@ from types import NoneType, UnionType
 from typing import Annotated, Any, Final, Literal
 
 import annotated_types
+import chart
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -296,6 +297,8 @@ FILES: Final[dict[Path, Callable[[], str]]] = {
     ROOT / "docs" / "configuration.md": configuration,
     ROOT / "docs" / "metrics.md": metric_tables,
     ROOT / "tests" / "THREATS.md": threats,
+    chart.CHART / "README.md": chart.readme,
+    chart.CHART / "values.schema.json": chart.schema,
 }
 
 

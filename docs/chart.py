@@ -1,0 +1,162 @@
+"""Makes charts/ws402/README.md, and the descriptions in values.schema.json, from the comments of values.yaml.
+
+`# -- text` above a value describes it; above a mapping, the whole mapping in one row. `# ## Title` begins a section.
+"""
+
+# ruff: noqa: INP001 - a script, not a package
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+CHART: Final = Path(__file__).parent.parent / "charts" / "ws402"
+
+HEAD: Final = """\
+# The Helm chart of WS402
+
+<!-- Written by docs/generate.py from values.yaml; change it there. -->
+
+Servers in the release's namespace, the gateway with ledger and keys in a namespace of its own,
+`<release namespace>-private`. Helm 3.14 or newer, or 4; Kubernetes 1.29 or newer with a network plugin that enforces
+NetworkPolicy.
+
+## A trial
+
+No account, no keys, no Vault: an embedded chain, whose keys everybody knows.
+
+```sh
+helm install ws402 charts/ws402 -n ws402 --create-namespace --set devchain.enabled=true
+helm test ws402 -n ws402
+```
+
+Images are `ws402-server`, `ws402-gateway` and `ws402-devchain` (`make images`); `server.image`, `gateway.image` and
+`devchain.image` say where yours are. Without the dev chain and without a chain of your own, the chart refuses to
+install.
+
+## In production
+
+1. Put the secrets into Vault (`ws402 vault`), AWS Secrets Manager, or one Secret in the private namespace.
+2. Write values: `networks`, `secrets`, `resources`, and who may talk to whom: `server.clients`, `server.egress`,
+   `gateway.egress`. Everything that is not named is denied.
+3. `helm install ws402 charts/ws402 -n ws402 --create-namespace -f values.yaml`, then `helm test`.
+
+Tables that go into the programs' settings (`resources`, `networks`, `settings`) have the settings' own names, see
+[docs/configuration.md](../../docs/configuration.md). Amounts above 2^53 are written in quotes.
+
+| example | shows |
+|---|---|
+"""
+
+TAIL: Final = """
+## What stays, and what changes by itself
+
+- The private namespace and the SQLite volume outlive `helm uninstall`; the same release, installed again, finds them.
+- `resources` change without a restart. Other settings roll the pods, with a drain each.
+- `tls.mode=generated` makes certificates once and keeps them by looking them up in the cluster. Tools that only render
+  (GitOps) would make new ones each time: use `certManager` or `existingSecret` there,
+  and set `gateway.egress.apiServer`.
+- A gateway brings its ledger's schema up to date when it starts, in one transaction behind a lock of the database;
+  replicas may start together, so there is no migration Job.
+- An HPA that counts sessions needs the custom-metrics API: `metrics.adapter.enabled` ships the rule for
+  prometheus-adapter.
+"""
+
+
+@dataclass(frozen=True)
+class Value:
+    """One described value."""
+
+    section: str
+    path: tuple[str, ...]
+    about: str
+    default: Any
+
+
+def values() -> list[Value]:
+    """All described values, in order. Raises ValueError when one is not described."""
+    source = (CHART / "values.yaml").read_text()
+    defaults = yaml.safe_load(source)
+    found = list(_described(source.splitlines(), defaults))
+    covered = [each.path for each in found]
+    for path in _leaves(defaults):
+        if not any(path[: len(each)] == each for each in covered):
+            msg = f"values.yaml: {'.'.join(path)} has no comment"
+            raise ValueError(msg)
+    return found
+
+
+def _described(lines: list[str], defaults: Any) -> Iterator[Value]:
+    section, about = "", list[str]()
+    at: list[tuple[int, str]] = []
+    for line in lines:
+        text = line.strip()
+        if text.startswith("# ## "):
+            section = text.removeprefix("# ## ")
+        elif text.startswith("# -- "):
+            about = [text.removeprefix("# -- ")]
+        elif text.startswith("# ") and about:
+            about.append(text.removeprefix("# "))
+        elif key := re.match(r"( *)([A-Za-z]+):", line):
+            indent = len(key[1])
+            at = [*(each for each in at if each[0] < indent), (indent, key[2])]
+            if about:
+                path = tuple(name for _, name in at)
+                default = defaults
+                for name in path:
+                    default = default[name]
+                yield Value(section, path, " ".join(about), default)
+            about = []
+
+
+def _leaves(value: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    if isinstance(value, dict) and value:
+        for name, each in value.items():
+            yield from _leaves(each, (*path, name))
+    else:
+        yield path
+
+
+def readme() -> str:
+    """charts/ws402/README.md."""
+    parts = [HEAD]
+    for example in sorted(CHART.glob("examples/*/values.yaml")):
+        about = " ".join(
+            line.removeprefix("# ").strip()
+            for line in example.read_text().split("\n\n")[0].splitlines()
+            if line[:2] == "# "
+        )
+        name = example.parent.name
+        parts.append(f"| [{name}](examples/{name}/values.yaml) | {about} |\n")
+    parts.append("\n## Values\n")
+    section = None
+    for each in values():
+        if each.section != section:
+            section = each.section
+            parts.append(f"\n### {section or 'General'}\n\n| value | default | meaning |\n|---|---|---|\n")
+        about = each.about.replace("|", "\\|")
+        parts.append(f"| `{'.'.join(each.path)}` | {_shown(each.default)} | {about} |\n")
+    parts.append(TAIL)
+    return "".join(parts)
+
+
+def _shown(default: Any) -> str:
+    text = json.dumps(default)
+    return f"`{text}`" if len(text) <= 60 else "see values.yaml"
+
+
+def schema() -> str:
+    """values.schema.json with the descriptions of values.yaml; its rules are written by hand."""
+    made = json.loads((CHART / "values.schema.json").read_text())
+    for each in values():
+        at = made
+        for name in each.path:
+            at = at["properties"][name]
+        at["description"] = each.about
+    return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
