@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import ssl
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -238,3 +240,36 @@ def test_protocols_before_tls_1_2_are_not_spoken(authority: Authority) -> None:
     pair = authority.issue("gateway")
     for context in (tls.serving(pair.cert, pair.key, None), tls.calling(authority.file, None, None).value):
         assert context.minimum_version is ssl.TLSVersion.TLSv1_2
+
+
+async def test_a39_a_client_that_sends_no_request_or_a_letter_at_a_time_is_dropped(
+    authority: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ws402.serving.HEAD_SECONDS", 0.5)
+    async with serving(authority.issue("gateway")) as url:
+        trust = ssl.create_default_context(cafile=str(authority.file))
+        good = provider(url, authority.file)
+        assert await asks(good)
+
+        async def dropped(*, drip: bool, first: bytes = b"") -> float:
+            reader, writer = await asyncio.open_connection("localhost", int(url.rsplit(":", 1)[1]), ssl=trust)
+            writer.write(first)
+            if first:
+                await reader.readuntil(b"}")
+            began = time.monotonic()
+            with contextlib.suppress(ConnectionError):
+                async with asyncio.timeout(5):
+                    for letter in "GET /api/health HTTP/1.1\r\nHost: x\r\nX: " + "x" * 100 if drip else "":
+                        writer.write(letter.encode())
+                        await asyncio.sleep(0.05)
+                        if reader.at_eof():
+                            break
+                    await reader.read()
+            writer.close()
+            return time.monotonic() - began
+
+        whole = b"GET /api/health HTTP/1.1\r\nHost: x\r\n\r\n"
+        waits = await asyncio.gather(dropped(drip=False), dropped(drip=True), dropped(drip=True, first=whole))
+        assert all(0.3 < each < 4 for each in waits), waits
+        assert await asks(good)  # a kept connection between two calls is not overdue
+        await good.close()

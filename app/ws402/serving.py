@@ -20,6 +20,8 @@ BACKLOG: Final = 2048
 KEEP_ALIVE_SECONDS: Final = 75
 """Longer than our own provider keeps an idle connection, so that it never writes into a closing one."""
 GRACE_SECONDS: Final = 30
+HEAD_SECONDS: Final = 30.0
+"""How long a client may take for the head of a request."""
 
 
 class _Server(uvicorn.Server):
@@ -29,20 +31,33 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _Certified(HttpToolsProtocol):
-    """A connection whose calls go to another application unless its client has shown a certificate.
+class _Connection(HttpToolsProtocol):
+    """A connection whose client must send its request's head in time: uvicorn would wait for ever.
 
-    That was checked in the handshake; clients without any get that far because probes have none.
+    Without a client certificate its calls go to `strangers`, if there is such an application. A certificate was checked
+    in the handshake; clients without any get that far because probes have none.
     """
 
     def __init__(self, strangers: Any, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
         super().__init__(config, server_state, app_state, _loop)
         self._strangers = strangers
+        self.awaited_since: float | None = None
+        """When the head began to be waited for, by the loop's clock; None while none is."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        if not transport.get_extra_info("peercert"):
+        self.awaited_since = self.loop.time()
+        if self._strangers is not None and not transport.get_extra_info("peercert"):
             self.app = self._strangers
+
+    def on_message_begin(self) -> None:
+        super().on_message_begin()
+        if self.awaited_since is None:
+            self.awaited_since = self.loop.time()
+
+    def on_headers_complete(self) -> None:
+        self.awaited_since = None
+        super().on_headers_complete()
 
 
 class HttpServer:
@@ -58,6 +73,7 @@ class HttpServer:
         self.port: int = self._socket.getsockname()[1]
         self._server: _Server | None = None
         self._task: asyncio.Task[None] | None = None
+        self._sweeper: asyncio.TimerHandle | None = None
 
     @property
     def url(self) -> str:
@@ -71,7 +87,7 @@ class HttpServer:
         config = uvicorn.Config(
             app,
             interface="asgi3",
-            http=cast("Any", partial(_Certified, strangers)) if strangers is not None else "httptools",
+            http=cast("Any", partial(_Connection, strangers)),
             ws="none",
             lifespan="on",
             log_config=None,
@@ -91,9 +107,23 @@ class HttpServer:
                 self._task.result()
                 raise ConfigurationError(f"The server on port {self.port} ended while it started.")
             await asyncio.sleep(0.005)
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Drop connections whose head is overdue; one timer for all of them."""
+        assert self._server is not None  # noqa: S101 - it was started
+        loop = asyncio.get_running_loop()
+        overdue = loop.time() - HEAD_SECONDS
+        for connection in list(self._server.server_state.connections):
+            since = connection.awaited_since if isinstance(connection, _Connection) else None
+            if since is not None and since < overdue:
+                cast("_Connection", connection).transport.abort()
+        self._sweeper = loop.call_later(HEAD_SECONDS / 5, self._sweep)
 
     async def close(self) -> None:
         """Take no new connections, answer what was asked, and end."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
         if self._server is not None and self._task is not None:
             self._server.should_exit = True
             await self._task

@@ -98,7 +98,7 @@ class GatewaySettings(ObservedSettings):
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     """Larger requests are refused."""
     rate_limit_per_second: int = Field(default=2000, ge=1)
-    """Requests a second for each API key, with a burst of twice that."""
+    """Requests a second for each API key or account, with a burst of twice that; counted by each gateway for itself."""
 
     @field_validator("gateway_api_key", "gateway_admin_key", "base_rpc", "solana_rpc", mode="before")
     @classmethod
