@@ -17,6 +17,10 @@ from tests.client.scripted import PRICE, Peer, ScriptedServer
 from tests.fixtures.evm import Evm
 from tests.fixtures.processes import COMMAND, clean_environment
 
+NODE = ("--solana-rpc", "http://127.0.0.1:9")
+LEAKED = "5a5a5a" + "A" * 82
+"""Looks like a key pair in base58."""
+
 Pay = Callable[..., Awaitable[Process]]
 
 
@@ -160,6 +164,11 @@ async def test_what_a_server_sends_cannot_steer_the_terminal(scripted: ScriptedS
         (["--max", "0.01", "--trust", "--key-file", "/nowhere/key"], {}, 2, "cannot be read: No such file"),
         (["--max", "0.01", "--trust", "--key-file", "0x" + "5a" * 32], {}, 2, "was given a key, not a path"),
         (["--max", "0.01", "--trust", "--store", "/proc/store.db"], {}, 2, "cannot be used"),
+        (["--max", "0.01", "--trust", "--network", "solana"], {}, 2, "WS402_SOLANA_RPC_URL"),
+        (["--max", "0.01", "--trust", "--network", "solana", *NODE], {}, 2, "WS402_SOLANA_PRIVATE_KEY"),
+        (["--max", "0.01", "--trust", "--network", "solana", *NODE, "--solana-key-file", LEAKED], {}, 2, "not a path"),
+        (["--max", "0.01", "--trust", "--network", "solana", *NODE], {"WS402_SOLANA_PRIVATE_KEY": "0x12"}, 2, "base58"),
+        (["--max", "0.01", "--trust", *NODE], {"WS402_PRIVATE_KEY": ""}, 2, "WS402_PRIVATE_KEY"),
         (["--max", "0.01", "--trust", "--resource", "other"], {}, 2, "names the resource 'ticker'"),
     ],
 )

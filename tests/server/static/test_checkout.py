@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from selenium import webdriver
+from tests.fixtures.solana import Solana
 from tests.fixtures.stack import MakeStack, Stack
+from tests.fixtures.stack_solana import LAMPORTS, SolanaStack
 from tests.server.static.browser import Page
+
+from ws402.devchain.solana import SolanaDevChain
 
 pytestmark = pytest.mark.browser
 
@@ -63,3 +68,36 @@ def test_a_plain_payment_by_the_code_is_taken_by_its_hash(page: Page, paid_stack
     page.until(lambda: page.text("refund-state") == "Refunded", 40)
     transaction = paid_stack.rpc("eth_getTransactionByHash", page.text("refund-tx"))
     assert transaction["to"].lower() == account.lower()
+
+
+@pytest.fixture
+def solana_stack(embedded_solana: SolanaDevChain, tmp_path: Path) -> Iterator[SolanaStack]:
+    solana = Solana(embedded_solana.rpc_url, name="embedded")
+    stack = SolanaStack(tmp_path, solana)
+    stack.start(servers=0)
+    stack.add_server(DEV_SOLANA_RPC_URL=solana.url)
+    yield stack
+    stack.stop()
+    solana.close()
+
+
+def test_pay_on_solana_leave_early_and_see_the_refund_on_the_chain(
+    chromium: webdriver.Chrome, solana_stack: SolanaStack
+) -> None:
+    page = Page(chromium, solana_stack.server_url + "/")
+    try:
+        page.begin()
+        page.until(lambda: '"type":"tick"' in page.text("messages"))
+        page.click("end")
+        page.shows("done")
+        assert page.text("done-paid") == "0.006 SOL"
+        page.until(lambda: page.text("refund-state") == "Refunded", 60)
+        signature = page.text("refund-tx")
+        refund = page.text("done-refund").removesuffix(" SOL")
+    finally:
+        page.close()
+    found = solana_stack.solana.transaction(signature)
+    balances = zip(found["meta"]["preBalances"], found["meta"]["postBalances"], strict=True)
+    lamports = max(after - before for before, after in balances)
+    assert 0 < lamports < 300 * LAMPORTS
+    assert f"{lamports / 10**9:.6f}" == f"{float(refund):.6f}"
