@@ -1,8 +1,9 @@
 """What metrics and traces cost, as ratios of CPU time in the same run and the same processes.
 
 *Verify*: one gateway process, whose counting is turned off, on, and on with 1 % of operations traced, in turn; each
-round is one mode, with one scrape at its end. *Update*: `usage_update`s of a server's sessions over a real socket, with
-and without the one line that counts them. Other programs disturb all modes alike; the median of the rounds is told.
+round is all modes, one after the other. *Update*: `usage_update`s of a server's sessions over a real socket, with
+and without the one line that counts them. Other programs disturb all modes alike; told is the median of
+the rounds, and of their ratios.
 """
 
 from __future__ import annotations
@@ -70,12 +71,12 @@ def measure_verify(rounds: int, count: int) -> dict[str, Any]:
                         gateway.tell("seal")
                         gateway.tell(f"mode {mode}")
                         os.environ["BENCH_TRACED"] = "0.01" if mode == "traced" else "0"
-                        before = gateway.cpu()
+                        before = gateway.tell("cpu")["seconds"]
                         drive(base, key, "verify", count, 64 if batch == 1 else 4, batch, proofs)
-                        if mode != "off":
-                            scrapes.append(gateway.tell("scrape")["seconds"])
+                        spent = gateway.tell("cpu")["seconds"] - before
                         if turn:  # the first round warms up
-                            figures[kind][mode].append((gateway.cpu() - before) / count * 1e6)
+                            figures[kind][mode].append(spent / count * 1e6)
+                scrapes.append(gateway.tell("scrape")["seconds"])
             gateway.tell("mode metrics")
             gateway.tell(f"seed {count} {proofs}")
             sealed = gateway.tell("seal")
@@ -84,9 +85,15 @@ def measure_verify(rounds: int, count: int) -> dict[str, Any]:
     medians = {kind: {mode: statistics.median(runs) for mode, runs in modes.items()} for kind, modes in figures.items()}
     return {
         "cpu_us": medians,
+        "ratio": {kind: {mode: _ratio(runs[mode], runs["off"]) for mode in MODES} for kind, runs in figures.items()},
         "scrape_ms": statistics.median(scrapes) * 1e3,
         "audit_log_us_per_entry": sealed["seconds"] / sealed["entries"] * 1e6,
     }
+
+
+def _ratio(some: list[float], others: list[float]) -> float:
+    """The median of the rounds' ratios: what disturbs a round disturbs both."""
+    return statistics.median(one / other for one, other in zip(some, others, strict=True))
 
 
 def measure_update(rounds: int, sessions: int) -> dict[str, float]:
@@ -138,8 +145,8 @@ async def _drain(end: socket.socket) -> None:
 
 def main(arguments: list[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench observability", description=__doc__)
-    parser.add_argument("--count", type=int, default=3200, help="verifications in a round, a multiple of 3200")
-    parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--count", type=int, default=1600, help="verifications in a round, a multiple of 1600")
+    parser.add_argument("--rounds", type=int, default=7)
     chosen = parser.parse_args(arguments)
     update = measure_update(200, 2000)
     told = measure_verify(chosen.rounds, chosen.count)
@@ -148,7 +155,8 @@ def main(arguments: list[str]) -> None:
     )
     for kind, modes in told["cpu_us"].items():
         off, metrics, traced = (modes[mode] for mode in MODES)
-        print(f"| {kind} | {off:.1f} | {metrics:.1f} | {metrics / off:.3f} | {traced:.1f} | {traced / off:.3f} |")
+        counted, sampled = told["ratio"][kind]["metrics"], told["ratio"][kind]["traced"]
+        print(f"| {kind} | {off:.1f} | {metrics:.1f} | {counted:.3f} | {traced:.1f} | {sampled:.3f} |")
     ratio = update["counted"] / update["bare"]
     print(f"| update | {update['bare']:.2f} | {update['counted']:.2f} | {ratio:.3f} | – | – |")
     print(f"\na scrape: {told['scrape_ms']:.1f} ms; the audit log: {told['audit_log_us_per_entry']:.1f} µs an entry")
