@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.charts.chart import Document, one, render
+from tests.charts.chart import DEV, EXAMPLES, Document, one, render
 
 from ws402.settings import GatewaySettings, ServerSettings, load
+from ws402.settings.resources import read_resources
 
 
 @pytest.fixture
@@ -51,3 +52,108 @@ def test_a_server_loads_what_a_trial_gives_it(mounted: Any) -> None:
     assert settings.gateway_url == "https://ws402-gateway.ws402-private.svc:4029"
     assert settings.gateway_token_file == Path("/var/run/ws402/gateway/token")
     assert settings.resources_file == Path("/etc/ws402/resources/resources.toml")
+
+
+VAULT = {
+    "address": "https://vault.vault.svc:8200",
+    "caConfigMap": "vault-ca",
+    "kv_mount": "kv",
+    "max_stale_seconds": 600,
+}
+PEER = [{"namespace": "vault", "ports": [8200]}]
+
+
+def test_keys_and_endpoints_come_from_vault(mounted: Any) -> None:
+    mounted(render(example="single-region"), "ws402-gateway", "gateway.toml")
+    settings = load(GatewaySettings)
+    assert settings.vault is not None
+    assert settings.vault.address.startswith("https://vault.vault.svc:8200")
+    assert settings.vault.auth == "kubernetes"
+    assert settings.vault.token_file == Path("/var/run/ws402/vault/token")
+    assert settings.vault.ca_file == Path("/etc/ws402/vault-ca/ca.crt")
+    (network,) = settings.networks()
+    assert (network.network, network.rpc, network.merchant_private_key) == ("base", [], None)
+    assert network.large_above == {"ETH": 10**18}, "amounts in quotes are exact"
+    assert network.tokens[0].decimals == 6
+
+
+def test_a_dev_chain_may_have_its_key_in_vault(mounted: Any) -> None:
+    values = {
+        "devchain": {"enabled": True},
+        "secrets": {"source": "vault", "vault": VAULT},
+        "gateway": {"egress": {"vault": PEER}},
+    }
+    documents = render(values)
+    mounted(documents, "ws402-gateway", "gateway.toml")
+    settings = load(GatewaySettings)
+    assert settings.vault is not None
+    assert (settings.vault.kv_mount, settings.vault.max_stale_seconds) == ("kv", 600)
+    assert [each.network for each in settings.networks()] == ["base-sepolia"]
+    assert not [each for each in documents if each["metadata"]["name"] == "ws402-gateway-dev"]
+
+
+def test_aws_and_solana_and_everything_else_pass_through(mounted: Any) -> None:
+    values = {
+        "networks": {"solana": [{"network": "solana-devnet", "require_memo": True, "hourly_limit": {"SOL": 10**9}}]},
+        "secrets": {"source": "aws", "aws": {"region": "eu-central-1", "poll_seconds": 30.5}},
+        "gateway": {
+            "egress": {"extra": PEER, "rpc": PEER},
+            "settings": {"bindings": ["tag"], "verify_wait_seconds": 12.5},
+        },
+        "metrics": {"enabled": False},
+        "tls": {"mode": "none"},
+        "identity": {"alsoAllow": ["acme:shop/till"], "issuer": "https://issuer.example"},
+    }
+    mounted(render(values), "ws402-gateway", "gateway.toml")
+    settings = load(GatewaySettings)
+    assert settings.aws is not None
+    assert (settings.aws.region, settings.aws.poll_seconds) == ("eu-central-1", 30.5)
+    assert settings.solana_networks[0].hourly_limit == {"SOL": 10**9}
+    assert (settings.bindings, settings.verify_wait_seconds) == (["tag"], 12.5)
+    assert (settings.metrics_port, settings.gateway_tls_cert_file) == (None, None)
+    assert settings.kubernetes_identity is not None
+    assert settings.kubernetes_identity.allow == ["ws402/ws402-server", "acme:shop/till"]
+    assert settings.kubernetes_identity.issuer == "https://issuer.example"
+
+
+def test_a_ledger_on_postgresql_comes_from_the_secret(mounted: Any) -> None:
+    documents = render(example="postgresql")
+    mounted(documents, "ws402-gateway", "gateway.toml")
+    assert "database_url" not in load(GatewaySettings).model_fields_set
+    pod = one(documents, "Deployment", "ws402-gateway")["spec"]["template"]["spec"]
+    (volume,) = [each for each in pod["volumes"] if each["name"] == "secrets"]
+    assert volume["secret"]["secretName"] == "ws402-gateway"
+    assert {"name": "WS402_SECRETS_DIR", "value": "/etc/ws402/secrets"} in pod["containers"][0]["env"]
+
+
+def test_servers_with_api_keys_read_them_from_a_file(mounted: Any) -> None:
+    values = {
+        **DEV,
+        "identity": {"mode": "apiKeys"},
+        "server": {"existingSecret": "shop", "settings": {"public_url": "https://x"}},
+    }
+    documents = render(values)
+    mounted(documents, "ws402-server", "server.toml")
+    settings = load(ServerSettings)
+    assert (settings.gateway_token_file, settings.public_url) == (None, "https://x")
+    container = one(documents, "Deployment", "ws402-server")["spec"]["template"]["spec"]["containers"][0]
+    assert {"name": "WS402_SECRETS_DIR", "value": "/etc/ws402/secrets"} in container["env"]
+    assert "kubernetes_identity" not in one(documents, "ConfigMap", "ws402-gateway")["data"]["gateway.toml"]
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_resources_are_what_a_server_reads(example: str, tmp_path: Path) -> None:
+    path = tmp_path / "resources.toml"
+    path.write_text(one(render(example=example), "ConfigMap", "ws402-server-resources")["data"]["resources.toml"])
+    assert read_resources(path)
+
+
+def test_a_large_price_stays_exact(tmp_path: Path) -> None:
+    price = 2**63 + 1
+    resource = {"id": "a", "kind": "http", "target": "http://a.b", "price_per_second": str(price), "name": 'A "b" \\ ü'}
+    path = tmp_path / "resources.toml"
+    path.write_text(
+        one(render({**DEV, "resources": [resource]}), "ConfigMap", "ws402-server-resources")["data"]["resources.toml"]
+    )
+    (read,) = read_resources(path)
+    assert (read.price_per_second, read.name) == (price, 'A "b" \\ ü')
