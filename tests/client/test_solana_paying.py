@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+import sqlite3
 import subprocess
 import sys
 from dataclasses import replace
@@ -20,12 +21,14 @@ from ws402.client import (
     Inclusion,
     NodeUnavailableError,
     Offer,
+    PaymentRejectedError,
     PaymentState,
     SignedPayment,
     SolanaWallet,
     Store,
     connect,
 )
+from ws402.errors import ConflictError
 
 LIMITS: dict[str, Any] = {"resource": "ticker", "duration": 60, "max_amount": SOL, "trust_first_use": True}
 AMOUNT = 60 * PRICE // 10**6
@@ -109,6 +112,34 @@ async def test_what_a_crash_left_unsent_too_long_is_forgotten_and_paid_anew(
         assert session.payments[0].tx != left.tx
     assert await payments(solana, account) == 1
     await asyncio.gather(offline.close(), wallet.close())
+
+
+async def test_what_a_node_may_have_forgotten_is_not_paid_anew(
+    solana: Solana, shop: ScriptedServer, account: Keypair, tmp_path: Path
+) -> None:
+    """That no node knows a payment proves nothing when it is old."""
+
+    class Offline(Late):
+        async def send(self, payment: SignedPayment) -> None:
+            raise NodeUnavailableError("The node is away.")
+
+    path = tmp_path / "payments.db"
+    wallet = Offline(solana.url, key_file(account))
+    with Store(path) as store, sqlite3.connect(path) as file:
+        with pytest.raises(NodeUnavailableError):
+            async with connect(shop.url, wallet=wallet, store=store, payment_id="p", **LIMITS):
+                pytest.fail("it connected")
+        file.execute("UPDATE payments SET created_at = created_at - 3600001, expires_at = expires_at + 3600000")
+        file.commit()
+        with pytest.raises(PaymentRejectedError, match="in no block in time"):
+            async with connect(shop.url, wallet=wallet, store=store, payment_id="p", **LIMITS):
+                pytest.fail("it connected")
+        with pytest.raises(ConflictError, match="was used"):
+            async with connect(shop.url, wallet=wallet, store=store, payment_id="p", **LIMITS):
+                pytest.fail("it connected")
+    file.close()
+    assert (await payments(solana, account), shop.schemas) == (0, 1)
+    await wallet.close()
 
 
 async def test_what_may_still_land_is_sent_again_and_never_signed_anew(

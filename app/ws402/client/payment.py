@@ -41,6 +41,10 @@ def proof_message(payment: Payment) -> PaymentProofMessage:
     )
 
 
+REMEMBERED_MS: Final = 3_600_000
+"""A node that does not know a transaction of this age may have forgotten it."""
+
+
 class Payer:
     """Pays offers of one server from one wallet. `block_seconds`: how long a payment may take to get into a block."""
 
@@ -107,11 +111,15 @@ class Payer:
     async def _send_again(self, payment: Payment) -> None:
         signed = _signed(payment)
         inclusion = await self.wallet.inclusion(signed, 0)
-        if inclusion in (Inclusion.PENDING, Inclusion.EXPIRED) and payment.expires_at <= time.time() * 1000:
+        now = time.time() * 1000
+        over = payment.expires_at <= now or (
+            inclusion is Inclusion.EXPIRED and now - payment.created_at > REMEMBERED_MS
+        )
+        if inclusion in (Inclusion.PENDING, Inclusion.EXPIRED) and over:
             # It may still wait at some node, or be too old for a node to remember: never pay anew under this id.
             self.store.update(payment, PaymentState.DONE)
             raise PaymentRejectedError(
-                f"The payment {payment.tx} was not in a block when its invoice expired.",
+                f"The payment {payment.tx} was seen in no block in time.",
                 remedy="Should it get into one, the gateway refunds it. Use another payment id.",
                 proof=proof_of(payment),
                 code=RejectCode.INVOICE_EXPIRED,

@@ -245,17 +245,16 @@ class SolanaWallet:
 
     async def _unit_price(self, offer: SolanaOffer, units: int) -> int:
         """Micro-lamports a unit: what half of the recent transactions with this payee paid. Raises WalletError."""
-        recent = await self._call("getRecentPrioritizationFees", [offer.recipient])
-        prices = sorted(int(each["prioritizationFee"]) for each in recent)
-        price = prices[len(prices) // 2] if prices else 0
-        most = max((self._max_fee - SIGNATURE_LAMPORTS) * 10**6 // units, 0)
         if self._max_fee < SIGNATURE_LAMPORTS:
             raise WalletError(
                 f"A payment costs at least {SIGNATURE_LAMPORTS} lamports, above {self._max_fee}.",
                 remedy="Raise the fee cap.",
                 code="fee_too_high",
             )
-        return min(price, most)
+        recent = await self._call("getRecentPrioritizationFees", [offer.recipient])
+        prices = sorted(int(each["prioritizationFee"]) for each in recent)
+        price = prices[len(prices) // 2] if prices else 0
+        return min(price, (self._max_fee - SIGNATURE_LAMPORTS) * 10**6 // units)
 
     async def _check_balance(self, offer: SolanaOffer, fee: int) -> None:
         if offer.token is not None and (held := await self.balance(offer.token)) < offer.amount:
@@ -287,16 +286,22 @@ class SolanaWallet:
         await self._rpc("sendTransaction", payment.raw, options)
 
     async def _status(self, tx: str) -> dict[str, Any] | None:
-        answer = await self._call("getSignatureStatuses", [tx], {"searchTransactionHistory": True})
-        status: dict[str, Any] | None = answer["value"][0]
+        status: dict[str, Any] | None = (await self._statuses(tx))["value"][0]
         return status
+
+    async def _statuses(self, tx: str) -> Any:
+        return await self._call("getSignatureStatuses", [tx], {"searchTransactionHistory": True})
 
     async def _expired(self, payment: SignedPayment) -> bool:
         """Whether it can never be in a block: the final chain is past its last height, and it is still unknown."""
         if payment.valid_until is None:
             return False
-        height = int(await self._call("getBlockHeight", {"commitment": "finalized"}))
-        return height > payment.valid_until and await self._status(payment.tx) is None
+        final = await self._call("getEpochInfo", {"commitment": "finalized"})
+        if int(final["blockHeight"]) <= payment.valid_until:
+            return False
+        answer = await self._statuses(payment.tx)
+        # Behind one address there may be many nodes: the one that does not know it must have come as far.
+        return answer["value"][0] is None and int(answer["context"]["slot"]) >= int(final["absoluteSlot"])
 
     async def _account(self, address: str) -> tuple[str, bytes] | None:
         """Owner and data of an account, if there is one."""
