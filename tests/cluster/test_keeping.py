@@ -1,0 +1,95 @@
+"""`helm uninstall` takes programs away, not money: namespace and ledger stay, and the next installation finds them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+
+import pytest
+from tests.cluster.kube import apply, get, kubectl, until
+from tests.cluster.release import TAG, Release
+
+from ws402.devchain.evm.accounts import derive
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
+
+CHAIN = "ws402-chain"
+"""A namespace with a chain of its own, which outlives the release as a real one does."""
+ADMIN = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.fixture
+def kept(cluster: None) -> Iterator[Release]:
+    release = Release("ws402-kept", "ws402-kept", rpc=f"http://chain.{CHAIN}.svc:8545", admin_secret="given")
+    kubectl("create", "namespace", CHAIN)
+    labels = {"app": "chain"}
+    container = {
+        "name": "chain", "image": f"ws402-devchain:{TAG}", "imagePullPolicy": "IfNotPresent",
+        "args": ["devchain", "evm", "--host", "0.0.0.0"], "ports": [{"containerPort": 8545}],
+        "readinessProbe": {"tcpSocket": {"port": 8545}, "periodSeconds": 1},
+    }  # fmt: skip
+    meta = {"name": "chain", "namespace": CHAIN}
+    apply(
+        {"apiVersion": "v1", "kind": "Pod", "metadata": {**meta, "labels": labels}, "spec": {"containers": [container], "enableServiceLinks": False}},
+        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"selector": labels, "ports": [{"port": 8545}]}},
+        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": release.private, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
+        {
+            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "given", "namespace": release.private},
+            "stringData": {"gateway_admin_key": ADMIN, "merchant_private_key": derive(2)[1].key},
+        },
+    )  # fmt: skip
+    kubectl("-n", CHAIN, "wait", "--for=condition=Ready", "pod/chain", "--timeout=90s")
+    yield release
+    release.uninstall()
+    kubectl("delete", "namespace", CHAIN, release.namespace, release.private, "--ignore-not-found", "--wait=false")
+
+
+def install(release: Release) -> None:
+    """As a platform team would: its own namespace and Secret, its own chain."""
+    network = {"network": "base-sepolia", "chain_id": 84532, "rpc": [release.rpc], "final_after": 2}
+    chain = [{"namespace": CHAIN, "ports": [8545]}]
+    release.upgrade(
+        "--set=gateway.namespace.create=false",
+        "--set=secrets.source=existingSecret",
+        "--set=secrets.existingSecret=given",
+        f"--set-json=networks.evm={json.dumps([network])}",
+        f"--set-json=gateway.egress.rpc={json.dumps(chain)}",
+        "--set=server.autoscaling.mode=none",
+        "--set=server.replicas=1",
+        f"--set-json=server.clients={json.dumps([{'namespace': CHAIN}])}",
+    )
+
+
+def pay(release: Release) -> None:
+    """One session of three seconds, from the chain's own namespace."""
+    kubectl(
+        "-n", CHAIN, "exec", "chain", "--", "env", f"WS402_PRIVATE_KEY={derive(3)[2].key}", "ws402", "pay",
+        f"{release.url}/#ticker", "--rpc", "http://127.0.0.1:8545", "--max", "1", "--duration", "60", "--leave-after", "2",
+        "--trust", "--insecure", timeout=120,
+    )  # fmt: skip
+
+
+def sessions(release: Release) -> list[str]:
+    return sorted(each["id"] for each in json.loads(release.ops("--json", "sessions").stdout)["sessions"])
+
+
+def test_uninstall_keeps_ledger_and_namespace_and_a_new_installation_goes_on_with_them(kept: Release) -> None:
+    install(kept)
+    pay(kept)
+    kept.settled()
+    kept.balanced()
+    before = sessions(kept)
+    assert len(before) == 1
+    volume = get("-n", kept.private, "pvc")[0]["spec"]["volumeName"]
+
+    kept.uninstall()
+    until("the pods are gone", lambda: not kept.pods("gateway") and not kept.pods("server"), 60)
+    assert get("namespace", kept.private)["status"]["phase"] == "Active"
+    assert [each["spec"]["volumeName"] for each in get("-n", kept.private, "pvc")] == [volume]
+
+    install(kept)
+    assert sessions(kept) == before
+    pay(kept)
+    assert len(sessions(kept)) == 2
+    kept.settled()
+    kept.balanced()
