@@ -81,8 +81,8 @@ class Release:
     def upgrade(self, *arguments: str) -> None:
         """Install, or change what is given and keep the rest."""
         helm(
-            "upgrade", "--install", self.name, CHART, "-n", self.namespace, "--create-namespace", "--reset-then-reuse-values",
-            "--wait", "--timeout=240s", *IMAGES, *arguments,
+            "upgrade", "--install", self.name, CHART, "-n", self.namespace, "--create-namespace",
+            "--reset-then-reuse-values", "--wait", "--timeout=240s", *IMAGES, *arguments,
         )  # fmt: skip
 
     def uninstall(self) -> None:

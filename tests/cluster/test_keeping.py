@@ -28,16 +28,19 @@ def kept(cluster: None) -> Iterator[Release]:
         "args": ["devchain", "evm", "--host", "0.0.0.0"], "ports": [{"containerPort": 8545}],
         "readinessProbe": {"tcpSocket": {"port": 8545}, "periodSeconds": 1},
     }  # fmt: skip
-    meta = {"name": "chain", "namespace": CHAIN}
-    apply(
-        {"apiVersion": "v1", "kind": "Pod", "metadata": {**meta, "labels": labels}, "spec": {"containers": [container], "enableServiceLinks": False}},
-        {"apiVersion": "v1", "kind": "Service", "metadata": meta, "spec": {"selector": labels, "ports": [{"port": 8545}]}},
-        {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": release.private, "labels": {"pod-security.kubernetes.io/enforce": "restricted"}}},
-        {
-            "apiVersion": "v1", "kind": "Secret", "metadata": {"name": "given", "namespace": release.private},
-            "stringData": {"gateway_admin_key": ADMIN, "merchant_private_key": derive(2)[1].key},
-        },
-    )  # fmt: skip
+    chain = {"name": "chain", "namespace": CHAIN}
+    restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
+    documents = [
+        ("Pod", {**chain, "labels": labels}, {"spec": {"containers": [container], "enableServiceLinks": False}}),
+        ("Service", chain, {"spec": {"selector": labels, "ports": [{"port": 8545}]}}),
+        ("Namespace", {"name": release.private, "labels": restricted}, {}),
+        (
+            "Secret",
+            {"name": "given", "namespace": release.private},
+            {"stringData": {"gateway_admin_key": ADMIN, "merchant_private_key": derive(2)[1].key}},
+        ),
+    ]
+    apply(*({"apiVersion": "v1", "kind": kind, "metadata": meta, **rest} for kind, meta, rest in documents))
     kubectl("-n", CHAIN, "wait", "--for=condition=Ready", "pod/chain", "--timeout=90s")
     yield release
     release.uninstall()
@@ -62,11 +65,22 @@ def install(release: Release) -> None:
 
 def pay(release: Release) -> None:
     """One session of three seconds, from the chain's own namespace."""
+    key = f"WS402_PRIVATE_KEY={derive(3)[2].key}"
+    options = [
+        "--max",
+        "1",
+        "--duration",
+        "60",
+        "--leave-after",
+        "2",
+        "--trust",
+        "--insecure",
+        "--rpc",
+        "http://127.0.0.1:8545",
+    ]
     kubectl(
-        "-n", CHAIN, "exec", "chain", "--", "env", f"WS402_PRIVATE_KEY={derive(3)[2].key}", "ws402", "pay",
-        f"{release.url}/#ticker", "--rpc", "http://127.0.0.1:8545", "--max", "1", "--duration", "60", "--leave-after", "2",
-        "--trust", "--insecure", timeout=120,
-    )  # fmt: skip
+        "-n", CHAIN, "exec", "chain", "--", "env", key, "ws402", "pay", f"{release.url}/#ticker", *options, timeout=120
+    )
 
 
 def sessions(release: Release) -> list[str]:

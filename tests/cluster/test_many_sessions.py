@@ -1,6 +1,6 @@
-"""200 paid sessions live through everything that operators and clusters do to their pods; the books agree after each.
+"""200 paid sessions live through what operators and clusters do to their pods; the books agree after each.
 
-One load for all: the tests of this file follow each other. Values that make an autoscaler act within a test are set first.
+One load for all: the tests of this file follow each other, after values that make an autoscaler act within a test.
 """
 
 from __future__ import annotations
@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 from tests.cluster.kube import get, helm, kubectl, run, until
@@ -20,6 +19,7 @@ SESSIONS = 200
 QUICK = [
     # 200 sessions use some 30 m of CPU: by this request, far above what the autoscaler is to keep
     "--set=server.pod.resources.requests.cpu=10m",
+    "--set=server.autoscaling.mode=hpa",
     "--set=server.autoscaling.maxReplicas=3",
     "--set=server.autoscaling.behavior.scaleDown.stabilizationWindowSeconds=5",
     '--set-json=server.autoscaling.behavior.scaleDown.policies=[{"type": "Pods", "value": 4, "periodSeconds": 5}]',
@@ -56,7 +56,7 @@ def all_go_on(release: Release, loads: list[Load]) -> None:
         lambda: all(load.figures()["messages"] > old for load, old in zip(loads, before, strict=True)),
         30,
     )
-    until("the gateway counts them all as live", lambda: _counted(release) == SESSIONS, 100, every=2)
+    until("the gateway counts them all as live", lambda: _counted(release) >= SESSIONS, 100, every=2)
     release.balanced()
 
 
@@ -123,10 +123,10 @@ def test_a_node_drain_honours_the_disruption_budget(release: Release, loads: lis
 
 
 def evict(namespace: str, name: str) -> bool:
-    eviction = f'{{"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {{"name": "{name}", "namespace": "{namespace}"}}}}'
+    eviction = {"apiVersion": "policy/v1", "kind": "Eviction", "metadata": {"name": name, "namespace": namespace}}
     said = run(
         "kubectl", "create", "--raw", f"/api/v1/namespaces/{namespace}/pods/{name}/eviction", "-f", "-",
-        stdin=eviction, check=False,
+        stdin=json.dumps(eviction), check=False,
     )  # fmt: skip
     if "Cannot evict pod" in said or "TooManyRequests" in said:
         return False
@@ -135,7 +135,9 @@ def evict(namespace: str, name: str) -> bool:
 
 
 def test_helm_upgrade_and_rollback_under_live_sessions(release: Release, loads: list[Load]) -> None:
-    revision = int(get_revision(release))
+    revision = json.loads(helm("history", release.name, "-n", release.namespace, "--max=1", "-o", "json"))[0][
+        "revision"
+    ]
     release.upgrade("--set=server.settings.ping_seconds=20", "--set=gateway.settings.vanish_seconds=45")
     all_go_on(release, loads)
     helm("rollback", release.name, str(revision), "-n", release.namespace, "--wait", "--timeout=240s")
@@ -144,20 +146,11 @@ def test_helm_upgrade_and_rollback_under_live_sessions(release: Release, loads: 
     all_go_on(release, loads)
 
 
-def get_revision(release: Release) -> Any:
-    return (
-        helm("history", release.name, "-n", release.namespace, "--max=1", "-o", "json")
-        .split('"revision":')[1]
-        .split(",")[0]
-    )
-
-
 def test_prices_change_without_a_restart_and_live_sessions_keep_theirs(release: Release, loads: list[Load]) -> None:
     before = _names(release)
-    release.upgrade(
-        '--set-json=resources=[{"id": "ticker", "name": "Ticker", "kind": "ticker", "price_per_second": 20000000000000}]'
-    )
-    look = "import urllib.request; print(urllib.request.urlopen('http://127.0.0.1:4030/ws402/schema/ticker').read().decode())"
+    release.upgrade('--set-json=resources=[{"id": "ticker", "kind": "ticker", "price_per_second": 20000000000000}]')
+    offer = "http://127.0.0.1:4030/ws402/schema/ticker"
+    look = f"import urllib.request; print(urllib.request.urlopen('{offer}').read().decode())"
     for name in before:
         until(
             "the new price", lambda name=name: "20000000000000" in kubectl(  # type: ignore[misc]

@@ -277,7 +277,7 @@ class _Opener:
         )
         session = Session(channel, self._target, payment, self._payer, prove_seconds=options.prove_seconds)
         try:
-            _check_started(started, payment, price, resumed=resumed)
+            _check_started(started, payment, price, asked, resumed=resumed)
             if self._payer is not None and resumed:
                 await self._prove_open_top_ups(session, self._payer)
         except BaseException:
@@ -333,14 +333,19 @@ class _Opener:
             self._options.on_event(event)
 
 
-def _check_started(started: SessionStarted, payment: Payment, price: int, *, resumed: bool) -> None:
-    """The session must be the one that was paid for. Raises OverchargedError."""
+def _check_started(started: SessionStarted, payment: Payment, price: int, asked: float, *, resumed: bool) -> None:
+    """The session must be the one that was paid for. Raises OverchargedError.
+
+    A proof that is shown again, for a server left in between, goes on with the session that it had opened: some of it
+    is over then, but never more than the time since the proof was first shown (`asked`, ms).
+    """
     if parse_amount(started.price_per_second) != price:
         raise OverchargedError(
             f"The session costs {started.price_per_second} a second; {price} was offered.",
             remedy="It was ended at once; the rest is refunded.",
         )
-    if not resumed and not started.resumed and parse_amount(started.balance, zero=True) < payment.amount:
+    used = payment.amount - parse_amount(started.balance, zero=True)
+    if not resumed and not started.resumed and used * 1000 > max(time.time() * 1000 - asked, 0) * price:
         raise OverchargedError(
             f"The server credits {started.balance} of the {payment.amount} that were paid.",
             remedy="The session was ended at once; the rest is refunded.",
