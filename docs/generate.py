@@ -131,7 +131,6 @@ NOT_OFFERED: Final = {
     5: "no authorisation is served before it is paid on chain",
     7: "no `upto` authorisations are offered yet",
     8: "nobody settles in a payer's place yet (no EIP-3009, no Permit2)",
-    **dict.fromkeys(range(25, 32), "Solana is not built yet"),
     32: "EIP-3009 is not offered yet",
     34: "no facilitator is used",
     41: "no vouchers are offered yet",

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import copy
+import json
 import pickle
 import traceback
+from pathlib import Path
 
 import pytest
 from eth_account import Account
 from eth_keys.datatypes import PublicKey, Signature
 from eth_utils.crypto import keccak
 from pydantic import SecretStr
+from solders.keypair import Keypair
+from solders.pubkey import Pubkey
+from solders.signature import Signature as SolanaSignature
 
 from ws402.chains.evm.address import address_of
 from ws402.errors import ConfigurationError
-from ws402.keys.local import LocalSigner
+from ws402.keys.local import LocalEd25519Signer, LocalSigner
 
 SECRET = "4c0883a69102937d6231471b5dbb6204fe5129617082792ae468d01a3f362318"
 HALF_ORDER = 0x7FFFFFFFFFFFFFFFFFFFFFFFFFFFFFFF5D576E7357A4501DDFE92F46681B20A0
@@ -65,3 +70,57 @@ def test_a46_the_key_shows_nowhere() -> None:
     for leak in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="holds a key"):
             leak(signer)
+
+
+SEED = bytes(range(32))
+
+
+def spellings(folder: Path) -> dict[str, str]:
+    """One ed25519 key in every form that people have it in."""
+    key = Keypair.from_seed(SEED)
+    file = folder / "id.json"
+    file.write_text(json.dumps(list(bytes(key))) + "\n")
+    return {
+        "array": json.dumps(list(bytes(key))),
+        "file": str(file),
+        "base58": str(key),
+        "seed in base58": str(Pubkey.from_bytes(SEED)),
+        "seed in hex": SEED.hex(),
+        "seed in hex, 0x": "0x" + SEED.hex(),
+    }
+
+
+async def test_an_ed25519_key_is_read_in_every_form_that_people_have(tmp_path: Path) -> None:
+    public = Keypair.from_seed(SEED).pubkey()
+    for form, text in spellings(tmp_path).items():
+        signer = LocalEd25519Signer.from_text(SecretStr(text))
+        assert (signer.algorithm, signer.public_key) == ("ed25519", bytes(public)), form
+        assert SolanaSignature.from_bytes(await signer.sign(b"a message")).verify(public, b"a message")
+
+
+@pytest.mark.parametrize("form", ["array", "base58", "seed in hex", "file"])
+def test_a46_an_ed25519_key_that_is_wrong_is_not_quoted(tmp_path: Path, form: str) -> None:
+    text = spellings(tmp_path)[form]
+    broken = {
+        "array": text[:-1] + ", 7]",
+        "base58": text[:-6],
+        "seed in hex": text[:-2],
+        "file": text + ".missing",
+    }[form]
+    with pytest.raises(ConfigurationError) as caught:
+        LocalEd25519Signer.from_text(broken)
+    shown = "".join(traceback.format_exception(caught.value))
+    assert broken not in shown
+    assert caught.value.remedy
+
+
+def test_a46_an_ed25519_signer_does_not_show_its_key() -> None:
+    signer = LocalEd25519Signer(SEED)
+    for shown in (repr(signer), str(signer)):
+        assert SEED.hex() not in shown
+        assert str(Keypair.from_seed(SEED)) not in shown
+    for take in (pickle.dumps, copy.deepcopy):
+        with pytest.raises(TypeError):
+            take(signer)
+    with pytest.raises(ConfigurationError):
+        LocalEd25519Signer(bytes(64))

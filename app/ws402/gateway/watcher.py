@@ -25,6 +25,8 @@ from ws402.gateway.transfers import record
 
 log = logging.getLogger(__name__)
 
+CLOSING_SECONDS: Final = 1.0
+
 OPENING_DEPTH: Final = 64
 """A new ledger begins at most this many blocks below the head."""
 
@@ -59,6 +61,7 @@ class Watcher:
         """Networks whose watch this process began."""
         self._looking: dict[str, asyncio.Lock] = {network: asyncio.Lock() for network in chains}
         self._tasks: list[asyncio.Task[None]] = []
+        self._closing = False
 
     async def start(self) -> None:
         """Note where the watch begins (once in a ledger's life), catch up, and go on in the background."""
@@ -69,7 +72,12 @@ class Watcher:
             self._tasks.append(asyncio.create_task(self._follow(chain), name=f"watch {chain.network}"))
 
     async def close(self) -> None:
-        """Stop watching."""
+        """Stop watching. A look that is under way may end, so that no write is torn off in the middle."""
+        self._closing = True
+        for poke in self._poke.values():
+            poke.set()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CLOSING_SECONDS)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -122,6 +130,8 @@ class Watcher:
             except TimeoutError:
                 pass
             poke.clear()
+            if self._closing:
+                return
             try:
                 await self.step(chain)
                 delay = chain.poll_seconds
@@ -239,6 +249,8 @@ class Watcher:
                 log.warning("%s was reorganised above block %d", chain.network, ancestor)
             if not await self._apply(chain, cursor, ancestor, found):
                 continue  # another gateway was faster
+            if not found or found[-1].block >= head.block:
+                break  # what came meanwhile is for the next look: a fast chain would keep this one for ever
             head = await chain.head()
         before = self.heads.get(chain.network, head.block)
         if head.block > before:

@@ -65,6 +65,7 @@ class Fees:
     def raise_floor(self, price: int) -> None:
         """No block took a transaction at this price: bid twice as much for a while."""
         self._floor = max(2 * price, FIRST_FLOOR), time.monotonic() + FLOOR_SECONDS
+        self._quote = None
 
 
 async def _ask(endpoint: Endpoint, sender: str) -> Quote:

@@ -103,14 +103,28 @@ class Reader:
         found: dict[int, str | None] = dict.fromkeys(slots, NO_HASH)
         answers = await endpoint.call([("getBlock", [slot, BLOCK]) for slot in wanted])
         for slot, answer in zip(wanted, answers, strict=True):
-            found[slot] = _hash(endpoint, answer)
-            before = slot
-            while found[slot] == NO_HASH and before > max(0, slot - MOST_SKIPPED):
-                before -= 1
-                (earlier,) = await endpoint.call([("getBlock", [before, BLOCK])])
-                known = _hash(endpoint, earlier)
-                found[slot] = known and f"skipped:{known}"
+            if not isinstance(answer, ReplyError):
+                found[slot] = str(answer["blockhash"])
+            elif answer.number in NO_BLOCK | SKIPPED:
+                found[slot] = await self._skipped(endpoint, slot)
+            else:
+                raise EndpointError(f"{endpoint.name}: {answer.message}")
         return found
+
+    async def _skipped(self, endpoint: Endpoint, slot: int) -> str | None:
+        """By what a slot without a block is known; None when it only is not there yet. A node calls a slot that was
+        skipped lately `not available`, like one of the future.
+        """
+        answers = await endpoint.call(
+            [("getBlocks", [max(0, slot - MOST_SKIPPED), slot, CONFIRMED]), ("getSlot", [CONFIRMED])]
+        )
+        listed, newest = _checked(endpoint, answers)
+        if slot in listed or newest <= slot:
+            return None
+        if not listed:
+            return NO_HASH
+        (before,) = _checked(endpoint, await endpoint.call([("getBlock", [listed[-1], BLOCK])]))
+        return f"skipped:{before['blockhash']}"
 
     async def _signatures(self, endpoint: Endpoint, first: int, last: int) -> list[str]:
         """Of transactions that name one of our accounts and did not fail, from slot `first` to `last`, oldest first."""
@@ -244,15 +258,6 @@ class Reader:
         if len(found) != len(addresses):
             raise EndpointError(f"{endpoint.name}: not all accounts were answered")
         return found
-
-
-def _hash(endpoint: Endpoint, block: Any) -> str | None:
-    """A block's hash; `NO_HASH` for a slot without one, None for one that the endpoint does not have."""
-    if not isinstance(block, ReplyError):
-        return str(block["blockhash"])
-    if block.number not in NO_BLOCK | SKIPPED:
-        raise EndpointError(f"{endpoint.name}: {block.message}")
-    return None if block.number in NO_BLOCK else NO_HASH
 
 
 def numbers(answers: Sequence[Any]) -> list[int]:
