@@ -112,18 +112,17 @@ class Parts:
     """All of them; `gateway_settings` is what the gateway was given, for the audit."""
 
     def __init__(self, folder: Path, *, port: int, gateway_port: int, rpc_port: int, solana_port: int) -> None:
-        ports = Ports()
         self.folder = folder
         self._api_key = secrets.token_hex(32)
-        self.evm = EvmDemoChain(ports.pick(rpc_port))
-        self.solana = SolanaDemoChain(ports.pick_pair(solana_port))
+        self._wanted = port, gateway_port
+        self._free = Ports()
+        self.evm = EvmDemoChain(self._free.pick(rpc_port))
+        self.solana = SolanaDemoChain(self._free.pick_pair(solana_port))
         self.chains: tuple[DemoChain, ...] = (self.evm, self.solana)
-        self._gateway_port = ports.pick(gateway_port)
-        self.gateway_url = f"http://127.0.0.1:{self._gateway_port}"
+        self.gateway_url = ""
         self.gateway: Program | None = None
         self.servers: list[Program] = []
         self.server_urls: list[str] = []
-        self._ports = [ports.pick(port + at if port else 0) for at in range(3)]
         self.gateway_settings: dict[str, Any] = {}
 
     def find(self, resource: str) -> tuple[DemoChain, Goods]:
@@ -136,10 +135,12 @@ class Parts:
 
     async def start_gateway(self) -> None:
         """One gateway on a ledger in a file, paid in the coins and in the demo tokens of both chains."""
+        port = self._free.pick(self._wanted[1])  # now: until it is used, somebody else may take it
+        self.gateway_url = f"http://127.0.0.1:{port}"
         self.gateway_settings = {
             "database_url": f"sqlite:///{self.folder / 'ledger.db'}",
             "gateway_api_key": self._api_key,
-            "gateway_port": self._gateway_port,
+            "gateway_port": port,
         }
         for name, entry in (chain.settings() for chain in self.chains):
             self.gateway_settings[name] = [entry]
@@ -164,7 +165,8 @@ class Parts:
             for chain in self.chains
             for each in chain.goods
         ]
-        for port in self._ports:
+        wanted = self._wanted[0]
+        for port in [self._free.pick(wanted + at if wanted else 0) for at in range(3)]:
             url = f"http://127.0.0.1:{port}"
             environment = {
                 "PORT": str(port),
