@@ -152,9 +152,9 @@ class Release:
 
         until("all sessions settled and refunds delivered", ask, seconds, every=2)
 
-    def load(self, count: int, first_account: int, seconds: int = 900) -> Load:
-        """Start that many paid sessions from one pod of the cluster, with the chart's own label of test pods."""
-        load = Load(self, count, first_account, seconds)
+    def load(self, count: int, first_account: int, seconds: int = 900, namespace: str | None = None) -> Load:
+        """Start that many paid sessions from one pod, of another namespace or else as one of the chart's test pods."""
+        load = Load(self, count, first_account, seconds, namespace or self.namespace)
         load.start()
         self.loads.append(load)
         return load
@@ -171,15 +171,17 @@ def unfinished(status: dict[str, Any]) -> bool:
 class Load:
     """A pod that holds paid sessions (see load.py)."""
 
-    def __init__(self, release: Release, count: int, first_account: int, seconds: int) -> None:
+    def __init__(self, release: Release, count: int, first_account: int, seconds: int, namespace: str) -> None:
         self.release = release
+        self.namespace = namespace
         self.count = count
         self.name = f"load-{secrets.token_hex(3)}"
         self._arguments = [release.url, release.rpc, str(first_account), str(count), str(seconds)]
 
     def start(self) -> None:
         release = self.release
-        pod = network_pod(self.name, release.namespace, release.labels("test"), f"ws402-devchain:{TAG}")
+        labels = release.labels("test") if self.namespace == release.namespace else {}
+        pod = network_pod(self.name, self.namespace, labels, f"ws402-devchain:{TAG}")
         container = pod["spec"]["containers"][0]
         container["command"] = ["python", "/load/load.py", *self._arguments]
         container["resources"] = {
@@ -191,7 +193,7 @@ class Load:
             "volumes": [{"name": "load", "configMap": {"name": self.name}}, {"name": "tmp", "emptyDir": {}}],
         }
         script = (Path(__file__).parent / "load.py").read_text()
-        metadata = {"name": self.name, "namespace": release.namespace}
+        metadata = {"name": self.name, "namespace": self.namespace}
         apply({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": {"load.py": script}}, pod)
 
     def figures(self) -> dict[str, Any]:
@@ -200,7 +202,7 @@ class Load:
         return dict(json.loads(lines[-1])) if lines else {}
 
     def _log(self, *options: str) -> str:
-        return kubectl("-n", self.release.namespace, "logs", self.name, *options)
+        return kubectl("-n", self.namespace, "logs", self.name, *options)
 
     def opened(self, seconds: float = 120) -> None:
         """Wait until all are open; one that was refused fails the test."""
@@ -219,12 +221,10 @@ class Load:
 
     def leave(self, seconds: float = 90) -> dict[str, Any]:
         """End all sessions; answers the sums."""
-        kubectl("-n", self.release.namespace, "exec", self.name, "--", "python", "-c", "open('/tmp/leave', 'w')")
+        kubectl("-n", self.namespace, "exec", self.name, "--", "python", "-c", "open('/tmp/leave', 'w')")
         return (
             until("all sessions ended", lambda: (now := self.figures()).get("event") == "done" and now, seconds) or {}
         )
 
     def stop(self) -> None:
-        kubectl(
-            "-n", self.release.namespace, "delete", "pod,configmap", self.name, "--ignore-not-found", "--wait=false"
-        )
+        kubectl("-n", self.namespace, "delete", "pod,configmap", self.name, "--ignore-not-found", "--wait=false")

@@ -6,45 +6,22 @@ import json
 from collections.abc import Iterator
 
 import pytest
-from tests.cluster.kube import apply, get, kubectl, until
-from tests.cluster.release import TAG, Release
+from tests.cluster.chain import CHAIN, chain_pod, given_secret
+from tests.cluster.kube import get, kubectl, until
+from tests.cluster.release import Release
 
 from ws402.devchain.evm.accounts import derive
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
-CHAIN = "ws402-chain"
-"""A namespace with a chain of its own, which outlives the release as a real one does."""
-ADMIN = "0123456789abcdef0123456789abcdef"
-
 
 @pytest.fixture
 def kept(cluster: None) -> Iterator[Release]:
     release = Release("ws402-kept", "ws402-kept", rpc=f"http://chain.{CHAIN}.svc:8545", admin_secret="given")
-    kubectl("create", "namespace", CHAIN)
-    labels = {"app": "chain"}
-    container = {
-        "name": "chain", "image": f"ws402-devchain:{TAG}", "imagePullPolicy": "IfNotPresent",
-        "args": ["devchain", "evm", "--host", "0.0.0.0"], "ports": [{"containerPort": 8545}],
-        "readinessProbe": {"tcpSocket": {"port": 8545}, "periodSeconds": 1},
-    }  # fmt: skip
-    chain = {"name": "chain", "namespace": CHAIN}
-    restricted = {"pod-security.kubernetes.io/enforce": "restricted"}
-    documents = [
-        ("Pod", {**chain, "labels": labels}, {"spec": {"containers": [container], "enableServiceLinks": False}}),
-        ("Service", chain, {"spec": {"selector": labels, "ports": [{"port": 8545}]}}),
-        ("Namespace", {"name": release.private, "labels": restricted}, {}),
-        (
-            "Secret",
-            {"name": "given", "namespace": release.private},
-            {"stringData": {"gateway_admin_key": ADMIN, "merchant_private_key": derive(2)[1].key}},
-        ),
-    ]
-    apply(*({"apiVersion": "v1", "kind": kind, "metadata": meta, **rest} for kind, meta, rest in documents))
-    kubectl("-n", CHAIN, "wait", "--for=condition=Ready", "pod/chain", "--timeout=90s")
-    yield release
-    release.uninstall()
-    kubectl("delete", "namespace", CHAIN, release.namespace, release.private, "--ignore-not-found", "--wait=false")
+    with chain_pod(), given_secret(release):
+        yield release
+        release.uninstall()
+        kubectl("delete", "namespace", release.namespace, "--ignore-not-found", "--wait=false")
 
 
 def install(release: Release) -> None:
