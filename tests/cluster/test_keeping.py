@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 @pytest.fixture
 def kept(cluster: None) -> Iterator[Release]:
     release = Release("ws402-kept", "ws402-kept", rpc=f"http://chain.{CHAIN}.svc:8545", admin_secret="given")
-    with chain_pod(), given_secret(release):
+    with chain_pod(), given_secret(release, base_rpc=release.rpc):
         yield release
         release.uninstall()
         kubectl("delete", "namespace", release.namespace, "--ignore-not-found", "--wait=false")
@@ -26,13 +26,11 @@ def kept(cluster: None) -> Iterator[Release]:
 
 def install(release: Release) -> None:
     """As a platform team would: its own namespace and Secret, its own chain."""
-    network = {"network": "base-sepolia", "chain_id": 84532, "rpc": [release.rpc], "final_after": 2}
     chain = [{"namespace": CHAIN, "ports": [8545]}]
     release.upgrade(
         "--set=gateway.namespace.create=false",
         "--set=secrets.source=existingSecret",
         "--set=secrets.existingSecret=given",
-        f"--set-json=networks.evm={json.dumps([network])}",
         f"--set-json=gateway.egress.rpc={json.dumps(chain)}",
         "--set=server.autoscaling.mode=none",
         "--set=server.replicas=1",

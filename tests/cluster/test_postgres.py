@@ -43,8 +43,7 @@ def pair(cluster: None, database: str) -> Iterator[Release]:
     release = Release("ws402-pair", "ws402-pair", rpc=f"http://chain.{CHAIN}.svc:8545", admin_secret="given")
     parts = urlsplit(database)
     address = f"{socket.gethostbyname(str(parts.hostname))}/32"
-    network = {"network": "base-sepolia", "chain_id": 84532, "rpc": [release.rpc], "final_after": 2}
-    with chain_pod(), given_secret(release, database_url=database):
+    with chain_pod(), given_secret(release, base_rpc=release.rpc, database_url=database):
         release.upgrade(
             "--set=gateway.namespace.create=false",
             "--set=gateway.database.kind=postgresql",
@@ -52,7 +51,6 @@ def pair(cluster: None, database: str) -> Iterator[Release]:
             f"--set-json=gateway.egress.database={json.dumps([{'cidr': address, 'ports': [parts.port or 5432]}])}",
             "--set=secrets.source=existingSecret",
             "--set=secrets.existingSecret=given",
-            f"--set-json=networks.evm={json.dumps([network])}",
             f"--set-json=gateway.egress.rpc={json.dumps([{'namespace': CHAIN, 'ports': [8545]}])}",
             "--set=server.autoscaling.mode=none",
             "--set=server.replicas=1",
