@@ -38,6 +38,8 @@ class Rotation:
         self._authenticator = authenticator
         self._versions: dict[tuple[str, str], int] = {}
         """By network and address: the version of the key."""
+        # A gateway that does not reach the source signs with the key that it holds for as long as it is ready.
+        self._linger = 0.0 if service.database.dialect == "sqlite" else keyring.keeper.max_stale_seconds
         self.restart_needed: set[str] = set()
         """Secrets that changed and are read at the start only."""
 
@@ -83,10 +85,10 @@ class Rotation:
         address = chain.address_of(signer)
         await self._service.watcher.adopt(chain, address, paid=network in self._paid)
         # Other gateways of this ledger learn of the key now, too: only then is it named to payers.
-        if self._service.database.dialect != "sqlite":
+        if self._linger:
             await asyncio.sleep(self._keyring.keeper.poll_seconds * 1.2)
         self._versions[network, address] = version
-        self._engine.rotate(network, signer)
+        self._engine.rotate(network, signer, linger=self._linger)
         self._signers[network] = signer
         if network in self._paid:
             chain.recipient = address
@@ -94,7 +96,7 @@ class Rotation:
     async def _retire(self, network: str, signer: Signer) -> None:
         chain = self._chains[network]
         await self._service.watcher.adopt(chain, chain.address_of(signer), paid=network in self._paid)
-        self._engine.retire(network, signer)
+        self._engine.retire(network, signer, linger=self._linger)
 
     def _retired(self, network: str, signer: Signer) -> None:
         version = self._versions.pop((network, self._chains[network].address_of(signer)), None)

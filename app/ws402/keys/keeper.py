@@ -40,7 +40,7 @@ class Keeper:
         self.snapshot = Snapshot()
         self.error: SecretsUnavailableError | None = None
         """Why the last look failed."""
-        self._max_stale = max_stale_seconds
+        self.max_stale_seconds = max_stale_seconds
         self._fresh_at: float | None = None
         self._forgotten: set[tuple[str, int]] = set()
         # One thread: a source is not safe for two, and a slow one holds up no other work.
@@ -103,10 +103,11 @@ class Keeper:
 
     def check(self) -> None:
         """Readiness: raise SecretsUnavailableError once the snapshot is too old to be relied on."""
-        if self.age > self._max_stale:
+        if self.age > self.max_stale_seconds:
             reason = self.error.message if self.error else "No look at its versions has ended."
+            limit = f"more than max_stale_seconds = {self.max_stale_seconds:g}"
             raise SecretsUnavailableError(
-                f"The secrets are {self.age:.0f} s old, more than max_stale_seconds = {self._max_stale:g}: {reason}",
+                f"The secrets are {self.age:.0f} s old, {limit}: {reason}",
                 self.error.reason if self.error else "slow",
             )
 

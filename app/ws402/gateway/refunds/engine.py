@@ -54,6 +54,8 @@ class Worker:
         self.desk = desk
         self.poke = asyncio.Event()
         self.retiring = retiring
+        self.linger_until = 0.0
+        """By the monotonic clock: until then another process may go on signing with a key that is retired here."""
         self._interval = interval
         self._sender = Sender(desk)
         self._reconciler = Reconciler(desk, self._sender)
@@ -79,7 +81,7 @@ class Worker:
 
     async def done(self) -> bool:
         """Whether the key is retired and nothing that it signed is unfinished, here or in another process."""
-        if not self.retiring:
+        if not self.retiring or time.monotonic() < self.linger_until:
             return False
         mine = (deliveries.c.network == self.desk.network) & (deliveries.c.signer == self.desk.address)
         open_ = select(deliveries.c.id).where(mine, deliveries.c.state.in_(("signed", "included", "reverted"))).limit(1)
@@ -215,8 +217,11 @@ class RefundEngine:
         for worker in self.workers.values():
             self._begin(worker)
 
-    def rotate(self, network: str, signer: Signer) -> None:
-        """Sign new refunds of a network with another key from now on; the key before sees through what it signed."""
+    def rotate(self, network: str, signer: Signer, *, linger: float = 0) -> None:
+        """Sign new refunds of a network with another key from now on; the key before sees through what it signed.
+
+        `linger`: for how many seconds other processes may sign with it still; it is kept for at least as long.
+        """
         before = self.workers.get(network)
         address = self._chains[network].address_of(signer)
         if before is not None and before.desk.address == address:
@@ -229,15 +234,16 @@ class RefundEngine:
         worker = again or self._worker(network, signer)
         self.workers[network] = worker
         if before is not None:
-            before.retiring = True
+            before.retiring, before.linger_until = True, time.monotonic() + linger
             self.retiring.append(before)
         if again is None:
             self._begin(worker)
         log.warning("%s: new refunds are signed by %s", network, address)
 
-    def retire(self, network: str, signer: Signer) -> None:
-        """See through what an earlier key of a network signed before this process started."""
+    def retire(self, network: str, signer: Signer, *, linger: float = 0) -> None:
+        """See through what an earlier key signed before this process started. `linger`: as for `rotate`."""
         worker = self._worker(network, signer, retiring=True)
+        worker.linger_until = time.monotonic() + linger
         if all(each.desk.address != worker.desk.address for each in (*self.workers.values(), *self.retiring)):
             self.retiring.append(worker)
             self._begin(worker)
