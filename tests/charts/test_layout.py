@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 
 import pytest
-from tests.charts.chart import DEV, EXAMPLES, VERSIONS, kinds, notes, one, pods, render
+from tests.charts.chart import CHART, DEV, EXAMPLES, VERSIONS, kinds, notes, one, pods, render
 
 WORKLOADS = ("Deployment", "StatefulSet")
 CLUSTER_WIDE = ("Namespace",)
@@ -182,6 +184,16 @@ def test_digests_pull_secrets_and_everybodys_own_wishes_come_through() -> None:
         assert {"name": "films", "mountPath": "/films"} in container["volumeMounts"], name
         assert {"name": "films", "emptyDir": {}} in spec["volumes"], name
     assert all(each["metadata"]["labels"]["cost-center"] == "7" for each in documents)
+
+
+def test_helm_has_no_remark() -> None:
+    helm = shutil.which("helm")
+    if helm is None:
+        pytest.skip("no helm on PATH: the chart was not tested")
+    command = [helm, "lint", "--strict", "--kube-version", VERSIONS[-1], "--set", "devchain.enabled=true", str(CHART)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout
+    assert "WARNING" not in done.stdout
 
 
 def test_another_release_has_other_names() -> None:
