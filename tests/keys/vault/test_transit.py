@@ -12,12 +12,15 @@ import pytest
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from hvac.exceptions import VaultError
+from pydantic import SecretStr
 from tests.fixtures.vault import VaultCorner
 
+from ws402.chains.solana import address_of
+from ws402.gateway.runtime import build
 from ws402.keys.base import SignerUnavailableError
 from ws402.keys.secrets import Counters, SecretsUnavailableError
 from ws402.keys.vault.transit import TransitDesk, TransitSigner
-from ws402.settings import VaultSettings
+from ws402.settings import GatewaySettings, SolanaNetworkSettings, VaultSettings
 
 MESSAGE = b"a transaction's message, much longer than any digest would be, as Solana signs it" * 3
 
@@ -63,6 +66,27 @@ async def test_each_version_signs_by_its_own_key(vault: VaultCorner, desk: Trans
         Ed25519PublicKey.from_public_bytes(signer.public_key).verify(signature, MESSAGE)
         with pytest.raises(InvalidSignature):
             Ed25519PublicKey.from_public_bytes(other.public_key).verify(signature, MESSAGE)
+
+
+@pytest.mark.vault
+async def test_a_gateway_is_paid_at_the_account_of_the_transit_key(vault: VaultCorner, desk: TransitDesk) -> None:
+    (signer,) = signers(vault, desk)
+    settings = GatewaySettings(
+        vault=vault.approle("--transit-key", vault.path),
+        database_url=SecretStr("sqlite:///unused.db"),
+        solana_networks=[
+            SolanaNetworkSettings(
+                network="solana-localnet", rpc=[SecretStr("http://127.0.0.1:9")], signer=f"vault-transit:{vault.path}"
+            )
+        ],
+    )
+    gateway = await asyncio.to_thread(build, settings)
+    assert gateway.chains["solana-localnet"].recipient == address_of(signer)
+    signature = await gateway.signers["solana-localnet"].sign(MESSAGE)
+    Ed25519PublicKey.from_public_bytes(signer.public_key).verify(signature, MESSAGE)
+    assert gateway.keyring is not None
+    await gateway.keyring.close()
+    await gateway.close()
 
 
 @pytest.mark.vault
