@@ -15,8 +15,16 @@ const listing = new Map();
 const DECIMALS = { ETH: 18, SOL: 9, USDC: 6 };
 /** What people type in by hand, by kind of network. */
 const SPELLING = {
-  evm: { tx: ["0x[0-9a-fA-F]{64}", "0x and 64 hexadecimal digits"], from: ["0x[0-9a-fA-F]{40}", "0x and 40 hexadecimal digits"], start: "0x…" },
-  solana: { tx: ["[1-9A-HJ-NP-Za-km-z]{64,88}", "64 to 88 letters and digits"], from: ["[1-9A-HJ-NP-Za-km-z]{32,44}", "32 to 44 letters and digits"], start: "" },
+  evm: {
+    tx: ["0x[0-9a-fA-F]{64}", "0x and 64 hexadecimal digits"],
+    from: ["0x[0-9a-fA-F]{40}", "0x and 40 hexadecimal digits"],
+    start: "0x…",
+  },
+  solana: {
+    tx: ["[1-9A-HJ-NP-Za-km-z]{64,88}", "64 to 88 letters and digits"],
+    from: ["[1-9A-HJ-NP-Za-km-z]{32,44}", "32 to 44 letters and digits"],
+    start: "",
+  },
 };
 let wallets = [];
 let offer = null;
@@ -212,7 +220,10 @@ async function prove(paid) {
   use(session, about(paid.offer), usableFor(paid.offer));
 }
 
-const about = ({ name, symbol, decimals, kind, network, token, tokenProgram }) => ({ name, symbol, decimals, kind, network, token, tokenProgram });
+/** What a session must know of its offer: how to show amounts, and which wallets can pay more of it. */
+const about = ({ name, symbol, decimals, kind, network, token, tokenProgram }) => (
+  { name, symbol, decimals, kind, network, token, tokenProgram }
+);
 const usableFor = (what) => wallets.filter((each) => each.pays(what));
 
 function progress(texts) {
