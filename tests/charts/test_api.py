@@ -5,6 +5,7 @@ kubeconform checks; the package kubernetes-validate has the API's schemas; those
 
 from __future__ import annotations
 
+import json
 import re
 import shutil
 import subprocess
@@ -29,6 +30,8 @@ EVERYTHING = {
     "server": {"autoscaling": {"sessionsPerPod": 100}},
 }
 
+_REFERENCE = re.compile(r'"\$ref": "[^"]*#/\$defs/([^"]+)"')
+
 Check = Callable[[str, str], subprocess.CompletedProcess[str]]
 
 
@@ -40,21 +43,25 @@ def kubeconform(tmp_path_factory: pytest.TempPathFactory) -> Check:
     folders: dict[str, Path] = {}
 
     def schemas(kube: str) -> Path:
-        """The package's schemas with references that are file names, so that nothing is fetched."""
+        """The package's schemas of our kinds, with the definitions that they use and references that are file names."""
         if kube not in folders:
             folders[kube] = tmp_path_factory.mktemp(f"api-{kube}")
             packed = Path(str(files("kubernetes_validate"))) / "kubernetes-json-schema" / f"v{kube}-local-strict"
-            wanted = {each["kind"].lower() for each in render(EVERYTHING)} | {
-                "deployment",
-                "ingress",
-                "_definitions.json",
-            }
+            ours = {each["kind"].lower() for each in render(EVERYTHING)} | {"deployment", "ingress"}
+            used = set[str]()
             for path in packed.glob("*.json"):
-                if path.name.partition("-")[0] in wanted:
+                if path.name.partition("-")[0] in ours:
                     schema = re.sub(r'"\$id": "https://kubernetes\.io[^"]*"', '"$comment": ""', path.read_text())
+                    used |= set(_REFERENCE.findall(schema))
                     (folders[kube] / path.name).write_text(
                         schema.replace('"/api/_definitions.json', '"_definitions.json')
                     )
+            every = json.loads((packed / "_definitions.json").read_text())["$defs"]
+            wanted = list(used)
+            for name in wanted:  # it grows
+                wanted += set(_REFERENCE.findall(json.dumps(every[name]))) - set(wanted)
+            definitions = {"$defs": {name: every[name] for name in wanted}}
+            (folders[kube] / "_definitions.json").write_text(json.dumps(definitions))
         return folders[kube]
 
     def check(documents: str, kube: str) -> subprocess.CompletedProcess[str]:
