@@ -41,7 +41,7 @@ test-solana: $(STAMP) ## tests on a Solana validator (SOLANA_RPC_URL)
 	$(BIN)/pytest -m "solana and not slow"
 
 test-vault: $(STAMP) ## keys and secrets from Vault (VAULT_ADDR, VAULT_TOKEN) and AWS (AWS_ENDPOINT_URL)
-	$(BIN)/pytest -m "(vault or aws) and not slow and not cluster"
+	$(BIN)/pytest -m "(vault or aws) and not prometheus and not slow and not cluster"
 
 test-observability: $(STAMP) ## metrics, rules and traces (PROMETHEUS_URL, OTLP_HTTP_URL)
 	$(BIN)/pytest -m "(prometheus or otlp) and not slow and not cluster"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import secrets
 import shutil
 import signal
 import sqlite3
@@ -18,10 +19,13 @@ import httpx
 import pytest
 import yaml
 from tests.fixtures.evm import ETHER
-from tests.fixtures.processes import Process, free_port
-from tests.fixtures.stack import Stack
+from tests.fixtures.processes import COMMAND, Process, free_port
+from tests.fixtures.stack import Stack, answers
+from tests.fixtures.vault import VaultCorner
 from tests.wire.peers.client import StockClient
 from tests.wire.peers.wallet import Wallet
+
+from ws402.devchain.evm import EvmDevChain
 
 FILES = Path(__file__).parents[2] / "charts" / "ws402" / "files"
 VARIABLES = {"$__rate_interval": "10s", "$namespace": ".*", "$job": ".+", "$instance": ".+"}
@@ -63,6 +67,11 @@ def watched() -> dict[str, str]:
             for selector in re.findall(r"\b(?:ws402|process)[\w:]+(?:\{[^}]*\})?", rule["expr"]):
                 found[f"{rule['alert']}: {selector}"] = selector
     return found
+
+
+def of_vault(query: str) -> bool:
+    """Whether it asks for what only a gateway with Vault tells."""
+    return "ws402_vault" in query or "ws402_secret" in query
 
 
 class Prometheus:
@@ -172,7 +181,7 @@ async def _outage(process: Process | None, seconds: float) -> None:
 
 
 def test_every_panel_has_something_to_show(world: tuple[Stack, Prometheus]) -> None:
-    queries = {name: query for name, query in panels().items() if "vault" not in query and "secret" not in query}
+    queries = {name: query for name, query in panels().items() if not of_vault(query)}
     empty = [f"{name}: {query}" for name, query in queries.items() if not world[1].ask(query)]
     assert not empty, "\n".join(empty)
 
@@ -183,6 +192,61 @@ def test_every_recording_rule_has_a_value(world: tuple[Stack, Prometheus]) -> No
 
 
 def test_every_alert_looks_at_something_that_exists(world: tuple[Stack, Prometheus]) -> None:
-    queries = {name: query for name, query in watched().items() if "vault" not in query and "secret" not in query}
+    queries = {name: query for name, query in watched().items() if not of_vault(query)}
     empty = [name for name, query in queries.items() if ":" not in query.split("{")[0] and not world[1].ask(query)]
+    assert not empty, "\n".join(empty)
+
+
+GATEWAY_WITH_VAULT = """\
+gateway_port = 0
+metrics_port = {port}
+database_url = "sqlite:///{folder}/ledger.db"
+
+[vault]
+address = "{vault.address}"
+ca_file = "{vault.ca_file}"
+path = "{vault.path}"
+auth = "approle"
+auth_mount = "{login.auth_mount}"
+role_id_file = "{login.role_id_file}"
+secret_id_file = "{login.secret_id_file}"
+poll_seconds = 0.5
+
+[[evm_networks]]
+network = "base-sepolia"
+chain_id = 84532
+rpc = ["{rpc}"]
+signer = "vault"
+"""
+
+
+@pytest.mark.vault
+def test_what_is_told_of_vault_is_shown(vault: VaultCorner, shared_devchain: EvmDevChain, tmp_path: Path) -> None:
+    vault.put("keys/base-sepolia", private_key="0x" + secrets.token_hex(32))
+    vault.put("api-keys", servers=secrets.token_hex(32), operators=secrets.token_hex(32))
+    login, port = vault.approle("--network", "base-sepolia"), free_port()
+    text = GATEWAY_WITH_VAULT.format(port=port, folder=tmp_path, vault=vault, login=login, rpc=shared_devchain.rpc_url)
+    config = vault.file("gateway.toml", text)
+    metrics = f"http://127.0.0.1:{port}/metrics"
+    gateway = Process(
+        "gateway",
+        [COMMAND, "gateway"],
+        environment={"WS402_CONFIG": str(config)},
+        folder=tmp_path,
+        ready=lambda: answers(metrics),
+    )
+    prometheus = Prometheus(tmp_path, {"ws402-gateway": port})
+    with ExitStack() as opened:
+        opened.callback(gateway.stop)
+        gateway.start()
+        opened.callback(prometheus.process.stop)
+        prometheus.process.start()
+        queries = {**panels(), **watched()}
+        wanted = {name: query for name, query in queries.items() if of_vault(query)}
+        assert len(wanted) > 8
+        end = time.monotonic() + 30
+        while (
+            empty := [name for name, query in wanted.items() if not prometheus.ask(query)]
+        ) and time.monotonic() < end:
+            time.sleep(0.5)
     assert not empty, "\n".join(empty)
