@@ -38,7 +38,7 @@ test-browser: $(STAMP) ## the checkout page in headless Chromium
 	$(BIN)/pytest -m "browser and not slow"
 
 test-solana: $(STAMP) ## tests on a Solana validator (SOLANA_RPC_URL)
-	$(BIN)/pytest -m "solana and not slow"
+	$(BIN)/pytest -n 2 -m "solana and not slow"
 
 test-vault: $(STAMP) ## keys and secrets from Vault (VAULT_ADDR, VAULT_TOKEN) and AWS (AWS_ENDPOINT_URL)
 	$(BIN)/pytest -m "(vault or aws) and not prometheus and not slow and not cluster"
