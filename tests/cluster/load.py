@@ -21,7 +21,7 @@ from ws402.errors import WS402Error
 from ws402.protocol import Draining, ServerMessage, SessionStarted
 
 LEAVE = Path("/tmp/leave")
-WALLETS = 4
+WALLETS = 3
 AT_ONCE = 16
 CAP = 10**18
 

@@ -138,7 +138,7 @@ def test_helm_upgrade_and_rollback_under_live_sessions(release: Release, loads: 
     revision = json.loads(helm("history", release.name, "-n", release.namespace, "--max=1", "-o", "json"))[0][
         "revision"
     ]
-    release.upgrade("--set=server.settings.ping_seconds=20", "--set=gateway.settings.vanish_seconds=45")
+    release.upgrade("--set=server.settings.ping_seconds=20")
     all_go_on(release, loads)
     helm("rollback", release.name, str(revision), "-n", release.namespace, "--wait", "--timeout=240s")
     settings = get("-n", release.namespace, "configmap", f"{release.name}-server")["data"]["server.toml"]

@@ -90,7 +90,7 @@ def test_a_rolling_restart_of_the_gateways_fails_no_session(pair: Release, load:
     kubectl("-n", pair.private, "rollout", "restart", name)
     kubectl("-n", pair.private, "rollout", "status", name, "--timeout=150s", timeout=160)
     all_go_on(pair, load)
-    more = pair.load(4, 8, namespace=CHAIN)  # and new ones open
+    more = pair.load(4, 6, namespace=CHAIN)  # and new ones open
     more.opened(60)
     assert not more.leave().get("failed")
 

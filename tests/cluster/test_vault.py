@@ -115,7 +115,7 @@ def load(kept_in_vault: Release) -> Iterator[Load]:
 
 def opens_and_refunds(release: Release) -> None:
     """A new session is paid, used and refunded."""
-    load = release.load(2, 8, namespace=CHAIN)
+    load = release.load(2, 6, namespace=CHAIN)
     load.opened(90)
     end = load.leave()
     assert (end["exact"], end.get("failed", 0)) == (2, 0), end
