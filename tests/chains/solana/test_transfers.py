@@ -404,3 +404,21 @@ async def test_a15_a_fork_removes_a_payment_or_moves_it(unsettled_solana: tuple[
     (after,) = (await world.chain.lookup(moved)).transfers
     assert after.block_hash != before.block_hash
     assert (after.tx, after.index, after.amount, after.tags) == (before.tx, before.index, before.amount, before.tags)
+
+
+async def test_a45_a_large_payment_needs_two_endpoints_that_agree(
+    solana_world: SolanaWorld, make_node: MakeNode
+) -> None:
+    world, payer = solana_world, solana_world.payer()
+    small, large = world.pay(payer, "SOL", 1000), world.pay(payer, "SOL", 1001)
+    liar = make_node(world.solana.url)
+    liar.change = lambda method, _, result: (
+        {**result, "blockTime": result["blockTime"] - 600} if method == "getTransaction" and result else result
+    )
+    async with world.over(liar.url, world.solana.url, agree_above={"SOL": 1000}) as chain:
+        assert (await chain.lookup(small)).transfers, "one is believed for a small sum"
+        with pytest.raises(ChainUnavailableError, match="agree"):
+            await chain.lookup(large)
+        liar.change = lambda _, __, result: result
+        (transfer,) = (await chain.lookup(large)).transfers
+        assert transfer.amount == 1001
