@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from typing import Any, Final
 
@@ -10,9 +9,8 @@ from sqlalchemy import Engine, event
 
 from ws402.observability import tracing
 
-_TARGET: Final = re.compile(
-    r"^\s*(\w+)(?:.*?\b(?:FROM|INTO|UPDATE)\s+([\w.]+)|\s+([\w.]+))?", re.IGNORECASE | re.DOTALL
-)
+TEXT: Final = 400
+"""Characters of a statement that a span keeps: batches write long ones, and their beginning tells which it is."""
 
 
 def instrument(engine: Engine) -> None:
@@ -27,15 +25,23 @@ def instrument(engine: Engine) -> None:
     def after(_: Any, __: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
         started = getattr(context, "ws402_started_ns", 0)
         if started:
-            found = _TARGET.match(statement)
-            operation = found[1].upper() if found else "SQL"
-            table = (found[2] or found[3] or "") if found else ""
+            operation, table = _names(statement)
             about: dict[str, str | int] = {
                 "db.system.name": engine.dialect.name,
                 "db.operation.name": operation,
                 "db.collection.name": table,
-                "db.query.text": statement,
+                "db.query.text": statement[:TEXT],
             }
             if many:
                 about["db.operation.batch.size"] = len(parameters)
             tracing.spread(f"{operation} {table}".strip(), tracing.CLIENT, about, started, time.time_ns())
+
+
+def _names(statement: str) -> tuple[str, str]:
+    """The operation and the table that it is about, as far as the statement's words tell."""
+    words = statement.split(None, 3)[:3]
+    operation = words[0].upper() if words else "SQL"
+    if operation in ("SELECT", "DELETE", "INSERT"):
+        _, _, rest = statement.partition("INTO" if operation == "INSERT" else "FROM")
+        words = ["", *rest[:80].split(None, 1)[:1]]
+    return operation, words[1].strip("(,") if len(words) > 1 else ""

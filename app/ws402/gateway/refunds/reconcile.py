@@ -194,7 +194,8 @@ class Reconciler:
             await post(connection, entries)
         for each in outcomes:
             self._count(each)
-        await self._arrived([each.delivery.id for each in outcomes if each.state == "included"], now)
+        arrived = [each for each in outcomes if each.state in ("included", "final") and each.delivery.state == "signed"]
+        await self._arrived([each.delivery.id for each in arrived], now)
 
     async def _arrived(self, ids: list[str], now: int) -> None:
         """Tell metrics and traces of refunds that came into a block. A reorg may make one arrive twice."""
