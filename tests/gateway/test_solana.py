@@ -161,7 +161,7 @@ async def test_a19_payments_of_a_client_that_crashed_are_found_without_being_tol
         await gateway.engine.close()
     proofs = [await gateway.pay(payer, each) for each in (invoice, token)]
     async with solana_world.over() as chain, solana_gateway(solana_world, sqlite_database, chain=chain) as again:
-        found = {each["tx"]: each["asset"] for each in await again.service.unclaimed()}
+        found = {each["tx"]: each["asset"] for each in await again.service.views.unclaimed()}
         # What funded our own account may be among them: on a validator it was not final when the ledger began.
         assert [found.get(each.signature) for each in proofs] == ["SOL", "DUSD"]
         for proof in proofs:

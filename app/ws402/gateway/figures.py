@@ -30,7 +30,7 @@ class GatewayService(PaymentService):
         """Counters since this process started; refunds as the ledger has them."""
         chain = default_chain(self.chains, self.settings.default_network)
         namespace, _, chain_id = chain.caip2.partition(":")
-        refunds = await self.refund_counts()
+        refunds = await self.views.refund_counts()
         volume: dict[str, dict[str, WireAmount]] = {}
         for (network, asset), total in self.payments.volume.items():
             volume.setdefault(network, {})[asset] = wire_amount(total)

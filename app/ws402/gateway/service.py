@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, select
 from sqlalchemy.exc import DBAPIError
 
 from ws402.chains.base import AnchoredChain, Chain, ChainUnavailableError
@@ -24,7 +24,8 @@ from ws402.gateway.ledger.tables import attempts, deliveries, invoices, payments
 from ws402.gateway.payments import Payments
 from ws402.gateway.sessions import Report, Resume, Sessions
 from ws402.gateway.settlement import Settle, Settlement, StockRefund, stock_refund
-from ws402.gateway.transfers import owe_unclaimed, refund_unclaimed, unclaimed
+from ws402.gateway.transfers import owe_unclaimed, refund_unclaimed
+from ws402.gateway.views import Views
 from ws402.gateway.watcher import Watcher
 from ws402.money import wire_amount
 from ws402.observability import tracing
@@ -88,6 +89,7 @@ class PaymentService:
     ) -> None:
         self.settings = settings
         self.database = database
+        self.views = Views(database)
         self.chains = chains
         self.addresses = addresses
         self.watcher = Watcher(database, chains, addresses)
@@ -265,40 +267,7 @@ class PaymentService:
 
     async def pending(self) -> dict[str, Any]:
         """Open invoices and unfinished refunds, newest first, at most 500 of each."""
-        paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
-        open_invoices = (
-            select(*invoices.c["id", "network", "asset", "amount", "resource_id", "created_at", "expires_at"])
-            .where(invoices.c.expires_at > now_ms(), ~paid)
-            .order_by(invoices.c.created_at.desc())
-            .limit(500)
-        )
-        unfinished = (
-            select(*refunds.c["id", "network", "asset", "amount", "recipient", "state", "reason", "created_at"])
-            .where(refunds.c.state.not_in(("final", "void", "resolved")))
-            .order_by(refunds.c.created_at.desc())
-            .limit(500)
-        )
-        async with self.database.begin() as connection:
-            return {
-                "invoices": [_wire(row) for row in await connection.execute(open_invoices)],
-                "refunds": [_wire(row) for row in await connection.execute(unfinished)],
-            }
-
-    async def unclaimed(self) -> list[dict[str, Any]]:
-        """Money that arrived and pays for no session, newest first, at most 500."""
-        async with self.database.begin() as connection:
-            rows = await unclaimed(connection)
-        return [
-            {
-                "network": row.network,
-                "tx": row.tx,
-                "asset": row.asset,
-                "amount": wire_amount(row.amount),
-                "sender": row.sender,
-                "blockTime": row.block_time,
-            }
-            for row in rows
-        ]
+        return await self.views.pending()
 
     async def refund_unclaimed(self, network: str, tx: str, *, dry_run: bool = False) -> list[str]:
         """Owe an unclaimed transaction's money to its senders; the refunds' ids. Raises NotFoundError."""
@@ -317,12 +286,6 @@ class PaymentService:
     async def audit(self) -> list[AuditLine]:
         """Compare the books with themselves and with the chains."""
         return await audit(self.database, self.chains, self.addresses)
-
-    async def refund_counts(self) -> dict[str, int]:
-        """Refunds by state."""
-        query = select(refunds.c.state, func.count().label("total")).group_by(refunds.c.state)
-        async with self.database.begin() as connection:
-            return {row.state: row.total for row in await connection.execute(query)}
 
     # --- upkeep ------------------------------------------------------------------------------------------------------
 
@@ -380,15 +343,6 @@ class PaymentService:
             await connection.execute(delete(traces).where(traces.c.created_at < now - TRACE_KEPT_MS))
             # A late payment may still name its invoice, so it is kept for a day.
             await connection.execute(delete(invoices).where(invoices.c.expires_at < now - 24 * 3600 * 1000, ~paid))
-
-
-def _wire(row: Any) -> dict[str, Any]:
-    return {
-        "".join((part.capitalize() if i else part) for i, part in enumerate(name.split("_"))): (
-            wire_amount(value) if name == "amount" else value
-        )
-        for name, value in row._mapping.items()  # noqa: SLF001 - SQLAlchemy's documented name
-    }
 
 
 def _op_result(result: Any) -> OpResult:

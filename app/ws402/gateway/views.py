@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 from sqlalchemy import Select, func, select
@@ -20,6 +21,7 @@ from ws402.gateway.ledger.tables import (
 )
 from ws402.gateway.ledger.tables import transfers as transfers_table
 from ws402.gateway.ledger.types import amount_sum
+from ws402.gateway.transfers import unclaimed
 from ws402.money import wire_amount
 
 MOST: Final = 500
@@ -136,6 +138,27 @@ class Views:
                 "oldestRefundAt": await connection.scalar(select(func.min(refunds.c.created_at)).where(moving)),
             }
 
+    async def pending(self) -> dict[str, Any]:
+        """Open invoices and unfinished refunds, as stock operators know them; at most 500 of each."""
+        columns = refunds.c["id", "network", "asset", "amount", "recipient", "state", "reason", "created_at"]
+        unfinished = select(*columns).where(refunds.c.state.not_in(("final", "void", "resolved")))
+        query = unfinished.order_by(refunds.c.created_at.desc()).limit(MOST)
+        async with self._database.begin() as connection:
+            owed = [_wire(row) for row in await connection.execute(query)]
+        return {"invoices": await self.invoices(limit=MOST), "refunds": owed}
+
+    async def unclaimed(self) -> list[dict[str, Any]]:
+        """Money that arrived and pays for no session; at most 500 transfers."""
+        async with self._database.begin() as connection:
+            rows = await unclaimed(connection)
+        names = ("network", "tx", "asset", "amount", "sender", "block_time")
+        return [_named(dict(zip(names, (getattr(row, name) for name in names), strict=True))) for row in rows]
+
+    async def refund_counts(self) -> dict[str, int]:
+        """Refunds by state."""
+        async with self._database.begin() as connection:
+            return await self._by_state(connection, refunds.c.state)
+
     async def _by_state(self, connection: Any, column: Any) -> dict[str, int]:
         query = select(column, func.count().label("total")).group_by(column)
         return {row[0]: row.total for row in await connection.execute(query)}
@@ -149,9 +172,13 @@ class Views:
 
 def _wire(row: Any) -> dict[str, Any]:
     """A row in the wire's spelling."""
+    return _named(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
+
+
+def _named(values: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "".join(part.capitalize() if i else part for i, part in enumerate(name.split("_"))): (
             wire_amount(value) if name in AMOUNTS and value is not None else value
         )
-        for name, value in row._mapping.items()  # noqa: SLF001 - SQLAlchemy's documented name
+        for name, value in values.items()
     }

@@ -16,7 +16,7 @@ from ws402.gateway.auth.keys import Scope
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.service import PaymentService
-from ws402.gateway.views import MOST, Views
+from ws402.gateway.views import MOST
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 
@@ -64,7 +64,7 @@ class ViewRoutes:
         self._service = service
         self._audit_log = audit_log
         self._engine = refunds
-        self._views = Views(service.database)
+        self._views = service.views
 
     def handlers(self, front: Front) -> list[ASGIRouteHandler]:
         """All of them."""
@@ -107,7 +107,7 @@ class ViewRoutes:
             "reason": unready,
             "networks": networks,
             "reorgs": watcher.reorgs_by.total(),
-            "unclaimed": len(await self._service.unclaimed()),
+            "unclaimed": len(await self._service.views.unclaimed()),
             **await self._views.counts(),
         }
 
