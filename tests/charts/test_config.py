@@ -17,6 +17,9 @@ from ws402.settings.resources import read_resources
 def mounted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     """Lays a ConfigMap's file, and a Secret's files, where the programs look."""
 
+    for name in ("DATABASE_URL", "VAULT_ADDR", "SOLANA_RPC_URL"):  # of services that the other tests use
+        monkeypatch.delenv(name, raising=False)
+
     def mount(documents: list[Document], config: str, file: str, secret: str | None = None) -> None:
         path = tmp_path / file
         path.write_text(one(documents, "ConfigMap", config)["data"][file])

@@ -163,8 +163,8 @@ async def live(stack: Stack) -> None:
             await _outage(stack.devchain, 6.5)
             assert (await waiting).status_code == 503
             locked.close()
-        await _outage(stack.gateway, 3)
         left = await peer.buy("ticker", 300)
+        await _outage(stack.gateway, 4)  # longer than the server waits for the answer to a checkpoint
         stack.server.kill()
         await left.closed()
         await asyncio.to_thread(stack.server.start)

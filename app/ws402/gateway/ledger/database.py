@@ -8,6 +8,8 @@ its rows in a fixed order or leaves the decision to a UNIQUE constraint.
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
 import sqlite3
 import ssl
 import time
@@ -113,13 +115,12 @@ class Database:
         if self.dialect == "sqlite":
             try:
                 self._path.parent.mkdir(parents=True, exist_ok=True)
-                with self._path.open("ab"):
-                    pass
             except OSError as error:
-                raise ConfigurationError(
-                    f"The ledger {self._path} cannot be written: {error.strerror}.",
-                    remedy="Give the process a folder that it may write to, or set DATABASE_URL.",
-                ) from error
+                raise self._unwritable(error.strerror) from error
+            # Asked, not opened: closing the file would end this process's locks on it (POSIX), so that another process
+            # could take the write-ahead log away from under it (SQLite, "How To Corrupt", §2.2).
+            if not os.access(self._path if self._path.exists() else self._path.parent, os.W_OK):
+                raise self._unwritable(os.strerror(errno.EACCES))
         try:
             async with self._engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
@@ -129,6 +130,12 @@ class Database:
                 f"The database {self.name} refuses: {_first_line(cause)}.",
                 remedy="Check DATABASE_URL, and that the server runs and lets this user in.",
             ) from error
+
+    def _unwritable(self, reason: str | None) -> ConfigurationError:
+        return ConfigurationError(
+            f"The ledger {self._path} cannot be written: {reason}.",
+            remedy="Give the process a folder that it may write to, or set DATABASE_URL.",
+        )
 
     async def create(self) -> None:
         """Make the schema where it is missing; several gateways may do so at once."""
