@@ -50,7 +50,7 @@ test-cluster: $(STAMP) ## the chart, installed on a cluster (KUBECONFIG)
 	$(BIN)/pytest -m cluster
 
 test-slow: $(STAMP) ## crash sweeps and races (each skips loudly without its services)
-	$(BIN)/pytest -m "slow and not cluster"
+	$(BIN)/pytest -n $(WORKERS) --dist loadgroup -m "slow and not cluster"
 
 test-all: $(STAMP) ## every suite
 	$(BIN)/pytest

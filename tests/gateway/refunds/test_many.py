@@ -29,7 +29,13 @@ REFUNDS = 200
 PROCESSES = 4
 ROOT = Path(__file__).parents[3]
 
-pytestmark = [pytest.mark.slow, pytest.mark.anvil, pytest.mark.postgres, pytest.mark.timeout(300)]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.anvil,
+    pytest.mark.postgres,
+    pytest.mark.timeout(300),
+    pytest.mark.xdist_group("anvil"),
+]
 on_postgres = pytest.mark.parametrize("database_url", ["postgresql"], indirect=True)
 
 
