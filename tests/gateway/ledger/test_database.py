@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import pytest
 from sqlalchemy import text
 
 from ws402.errors import ConfigurationError
-from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.database import IDLE_SECONDS, Database, DatabaseUnavailableError
 
 LOOK = """
 import sqlite3, sys
@@ -37,6 +38,25 @@ async def test_a19_whoever_looks_at_a_running_gateways_ledger_takes_nothing_from
     assert look(path) == 1, "what was committed is in a file that is gone"
     await gateway.close()
     assert look(path) == 1
+
+
+@pytest.mark.parametrize("database_url", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+async def test_a23_a_gateway_that_stalls_within_a_transaction_lets_the_others_go_on(database_url: str) -> None:
+    stalled, other = Database(database_url), Database(database_url)
+    await stalled.create()
+    mine = text("INSERT INTO networks (network, first_block, block) VALUES ('base', 1, 1)")
+
+    async def stall() -> None:
+        async with stalled.begin() as connection:
+            await connection.execute(mine)
+            async with asyncio.timeout(IDLE_SECONDS + 10), other.begin() as another:
+                await another.execute(mine)  # waits for the one that stalls, and gets in when that is cut off
+            await connection.execute(text("SELECT 1"))
+
+    with pytest.raises(DatabaseUnavailableError):
+        await stall()
+    await stalled.close()
+    await other.close()
 
 
 async def test_a_ledger_that_cannot_be_written_is_told_with_a_remedy(tmp_path: Path) -> None:

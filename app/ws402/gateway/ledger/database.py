@@ -36,6 +36,10 @@ READ_ONLY: Final = "ws402_read_only"
 """Execution option of connections that will not write."""
 
 
+IDLE_SECONDS: Final = 10
+"""After this long PostgreSQL cuts off a gateway that stalls within a transaction, for its locks stop the others."""
+
+
 class DatabaseUnavailableError(UnavailableError):
     """The database does not answer; nothing was changed."""
 
@@ -75,7 +79,7 @@ class Database:
             )
             event.listen(self._engine.sync_engine, "begin", _begin_immediate)
         elif self.dialect == "postgresql":
-            options: dict[str, Any] = {}
+            options: dict[str, Any] = {"server_settings": {"idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s"}}
             query = dict(parsed.query)
             if sslmode := query.pop("sslmode", None):
                 options["ssl"] = sslmode
@@ -236,8 +240,9 @@ def _ssl_context(root: str, mode: str) -> ssl.SSLContext:
 
 def _is_outage(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None) or ""
-    # Class 08: connection; 57P: shutdown; 53: out of resources; 25006: a standby after a failover (PostgreSQL App. A).
-    return state.startswith(("08", "57P", "53", "25006")) or "database is locked" in str(error.orig)
+    # Class 08: connection; 57P: shutdown; 53: out of resources; 25006: a standby after a failover, 25P03: idle for too
+    # long within a transaction (PostgreSQL, appendix A).
+    return state.startswith(("08", "57P", "53", "25006", "25P03")) or "database is locked" in str(error.orig)
 
 
 def _first_line(error: BaseException | None) -> str:
