@@ -137,7 +137,7 @@ async def test_a18_four_processes_deliver_two_hundred_refunds_once_each(
                     await asyncio.sleep(0.1)
             print(f"{REFUNDS} refunds waited for their block after {time.monotonic() - start:.1f} s")
             anvil_evm.rpc("evm_setIntervalMining", 1)
-            await until_final(w, REFUNDS, 60)
+            await until_final(w, REFUNDS, 200)
         assert await check(w, payers) == 1, "they did not fit into one block"
 
 
