@@ -202,15 +202,7 @@ gateway_port = 0
 metrics_port = {port}
 database_url = "sqlite:///{folder}/ledger.db"
 
-[vault]
-address = "{vault.address}"
-ca_file = "{vault.ca_file}"
-path = "{vault.path}"
-auth = "approle"
-auth_mount = "{login.auth_mount}"
-role_id_file = "{login.role_id_file}"
-secret_id_file = "{login.secret_id_file}"
-poll_seconds = 0.5
+{vault}
 
 [[evm_networks]]
 network = "base-sepolia"
@@ -224,8 +216,8 @@ signer = "vault"
 def test_what_is_told_of_vault_is_shown(vault: VaultCorner, shared_devchain: EvmDevChain, tmp_path: Path) -> None:
     vault.put("keys/base-sepolia", private_key="0x" + secrets.token_hex(32))
     vault.put("api-keys", servers=secrets.token_hex(32), operators=secrets.token_hex(32))
-    login, port = vault.approle("--network", "base-sepolia"), free_port()
-    text = GATEWAY_WITH_VAULT.format(port=port, folder=tmp_path, vault=vault, login=login, rpc=shared_devchain.rpc_url)
+    login, port = vault.approle("--network", "base-sepolia", poll_seconds=0.5), free_port()
+    text = GATEWAY_WITH_VAULT.format(port=port, folder=tmp_path, vault=vault.table(login), rpc=shared_devchain.rpc_url)
     config = vault.file("gateway.toml", text)
     metrics = f"http://127.0.0.1:{port}/metrics"
     gateway = Process(

@@ -18,15 +18,7 @@ TOML = """\
 log_level = "debug"
 gateway_port = {port}
 
-[vault]
-address = "{vault.address}"
-ca_file = "{vault.ca_file}"
-path = "{vault.path}"
-auth = "approle"
-auth_mount = "{login.auth_mount}"
-role_id_file = "{login.role_id_file}"
-secret_id_file = "{login.secret_id_file}"
-poll_seconds = 0.5
+{vault}
 
 [[evm_networks]]
 network = "base-sepolia"
@@ -57,8 +49,8 @@ def test_a46_no_key_is_in_the_environment_the_arguments_the_log_or_a_file_of_the
     vault.put("api-keys", servers=server, operators=operator)
     vault.put("rpc", **{"base-sepolia": f"{evm.url}/?access=r9c-s3cret"})
     vault.put("database", url=f"sqlite:///{tmp_path / 'ledger.db'}")
-    login, port = vault.approle("--network", "base-sepolia"), free_port()
-    config = vault.file("gateway.toml", TOML.format(port=port, vault=vault, login=login))
+    login, port = vault.approle("--network", "base-sepolia", poll_seconds=0.5), free_port()
+    config = vault.file("gateway.toml", TOML.format(port=port, vault=vault.table(login)))
     url = f"http://127.0.0.1:{port}"
     process = Process(
         "gateway",

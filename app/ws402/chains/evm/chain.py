@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -28,8 +28,9 @@ from ws402.chains.evm.reader import Reader
 from ws402.chains.evm.refunds import Refunds
 from ws402.chains.evm.replies import EvmDialect, ReplyError
 from ws402.chains.evm.transfers import Ours, number
+from ws402.chains.rpc.chain import RpcChain, assets_of
 from ws402.chains.rpc.endpoint import Endpoint
-from ws402.chains.rpc.pool import Pool, guarded
+from ws402.chains.rpc.pool import Pool
 from ws402.errors import ConfigurationError
 from ws402.keys.base import Signer
 from ws402.money import Asset
@@ -40,11 +41,12 @@ T = TypeVar("T")
 NATIVE: Final = "ETH"
 
 
-class EvmChain:
+class EvmChain(RpcChain):
     """See `ws402.chains.base.Chain`. `recipient` is where invoices are paid."""
 
     def __init__(self, settings: EvmNetworkSettings, recipient: str) -> None:
         self._settings = settings
+        self._agree_above = settings.agree_above
         self.network = settings.network
         self.caip2 = f"eip155:{settings.chain_id}"
         self.native = NATIVE
@@ -244,46 +246,16 @@ class EvmChain:
         """See `Chain.expired`: a nonce has no end."""
         return False
 
-    # --- Helpers -----------------------------------------------------------------------------------------------------
-
-    def _large(self, asset: str, amount: int) -> bool:
-        limit = self._settings.agree_above.get(asset)
-        return limit is not None and amount > limit
-
-    async def _read(self, work: Callable[[Endpoint], Awaitable[T]]) -> T:
-        return await self._pool.run(guarded(work))
-
-    async def _agreed(self, work: Callable[[Endpoint], Awaitable[T]]) -> T:
-        return await self._pool.agree(guarded(work))
-
-    async def _sure(self, call: Awaitable[T]) -> T:
-        """A call that no honest node refuses."""
-        try:
-            return await call
-        except ReplyError as error:
-            raise ChainUnavailableError(f"{self.network} answered with an error: {error.message}.") from error
-
 
 def _assets(settings: EvmNetworkSettings) -> dict[str, Asset]:
-    assets = {NATIVE: Asset(network=settings.network, symbol=NATIVE, decimals=18)}
-    for token in settings.tokens:
-        if token.symbol in assets:
-            raise ConfigurationError(
-                f"{settings.network} has two assets named {token.symbol}.", remedy="Give each its own symbol."
-            )
-        contract = normalize_address(token.contract)
-        if any(each.contract == contract for each in assets.values()):
-            raise ConfigurationError(f"{settings.network} lists the token {contract} twice.", remedy="Remove one.")
-        assets[token.symbol] = Asset(
-            network=settings.network, symbol=token.symbol, decimals=token.decimals, contract=contract
+    native = Asset(network=settings.network, symbol=NATIVE, decimals=18)
+    tokens = (
+        Asset(
+            network=settings.network,
+            symbol=each.symbol,
+            decimals=each.decimals,
+            contract=normalize_address(each.contract),
         )
-    unknown = sorted({*settings.large_above, *settings.agree_above} - set(assets))
-    if unknown:
-        raise ConfigurationError(
-            f"{settings.network} has limits for unknown assets: {', '.join(unknown)}.", remedy="Check the spelling."
-        )
-    if settings.agree_above and len({each.get_secret_value() for each in settings.rpc}) < 2:
-        raise ConfigurationError(
-            f"{settings.network}: agree_above needs two RPC endpoints.", remedy="Add another provider's, or unset it."
-        )
-    return assets
+        for each in settings.tokens
+    )
+    return assets_of(settings, native, tokens, "token")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from typing import Final, TypeVar
 
 import msgspec
@@ -23,6 +23,7 @@ from ws402.chains.base import (
     TxState,
     TxStatus,
 )
+from ws402.chains.rpc.chain import RpcChain, assets_of
 from ws402.chains.rpc.endpoint import Endpoint
 from ws402.chains.rpc.pool import Pool, guarded
 from ws402.chains.solana import address as addresses
@@ -33,10 +34,9 @@ from ws402.chains.solana.fees import Fees
 from ws402.chains.solana.mints import Mint, read_mint, read_token_account
 from ws402.chains.solana.reader import FINALIZED, Reader, numbers
 from ws402.chains.solana.refunds import Refunds
-from ws402.chains.solana.replies import ReplyError, SolanaDialect
+from ws402.chains.solana.replies import SolanaDialect
 from ws402.chains.solana.statuses import Statuses
 from ws402.chains.solana.transfers import Ours
-from ws402.errors import ConfigurationError
 from ws402.keys.base import Signer
 from ws402.money import Asset
 from ws402.protocol import SolanaPaymentDetails
@@ -50,11 +50,12 @@ CAIP2_LENGTH: Final = 32
 HEIGHT_SECONDS: Final = 0.5
 
 
-class SolanaChain:
+class SolanaChain(RpcChain):
     """See `ws402.chains.base.Chain`. `recipient` is where invoices are paid."""
 
     def __init__(self, settings: SolanaNetworkSettings, recipient: str) -> None:
         self._settings = settings
+        self._agree_above = settings.agree_above
         self.network = settings.network
         self.native = NATIVE
         self.recipient = normalize_address(recipient)
@@ -312,46 +313,16 @@ class SolanaChain:
         self._height = height, time.monotonic() + HEIGHT_SECONDS
         return height
 
-    # --- Helpers -----------------------------------------------------------------------------------------------------
-
-    def _large(self, asset: str, amount: int) -> bool:
-        limit = self._settings.agree_above.get(asset)
-        return limit is not None and amount > limit
-
-    async def _read(self, work: Callable[[Endpoint], Awaitable[T]]) -> T:
-        return await self._pool.run(guarded(work))
-
-    async def _agreed(self, work: Callable[[Endpoint], Awaitable[T]]) -> T:
-        return await self._pool.agree(guarded(work))
-
-    async def _sure(self, call: Awaitable[T]) -> T:
-        """A call that no honest node refuses."""
-        try:
-            return await call
-        except ReplyError as error:
-            raise ChainUnavailableError(f"{self.network} answered with an error: {error.message}.") from error
-
 
 def _assets(settings: SolanaNetworkSettings) -> dict[str, Asset]:
-    assets = {NATIVE: Asset(network=settings.network, symbol=NATIVE, decimals=9)}
-    for token in settings.tokens:
-        if token.symbol in assets:
-            raise ConfigurationError(
-                f"{settings.network} has two assets named {token.symbol}.", remedy="Give each its own symbol."
-            )
-        mint = normalize_address(token.mint)
-        if any(each.contract == mint for each in assets.values()):
-            raise ConfigurationError(f"{settings.network} lists the mint {mint} twice.", remedy="Remove one.")
-        assets[token.symbol] = Asset(
-            network=settings.network, symbol=token.symbol, decimals=token.decimals, contract=mint
+    native = Asset(network=settings.network, symbol=NATIVE, decimals=9)
+    tokens = (
+        Asset(
+            network=settings.network,
+            symbol=each.symbol,
+            decimals=each.decimals,
+            contract=normalize_address(each.mint),
         )
-    unknown = sorted({*settings.large_above, *settings.agree_above} - set(assets))
-    if unknown:
-        raise ConfigurationError(
-            f"{settings.network} has limits for unknown assets: {', '.join(unknown)}.", remedy="Check the spelling."
-        )
-    if settings.agree_above and len({each.get_secret_value() for each in settings.rpc}) < 2:
-        raise ConfigurationError(
-            f"{settings.network}: agree_above needs two RPC endpoints.", remedy="Add another provider's, or unset it."
-        )
-    return assets
+        for each in settings.tokens
+    )
+    return assets_of(settings, native, tokens, "mint")
