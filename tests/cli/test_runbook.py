@@ -61,6 +61,10 @@ async def test_a_stuck_refund_is_found_and_mended_by_the_runbook(shared_devchain
         assert (await ops(gateway, "refunds", "retry", refund_id)).exit_code == 0
         await until(gateway, evm, refund_id, "refunds", "list", "--state", "final")
         assert await state_of(gateway, refund_id) == "final"
+        booked_at = int(evm.receipt(tx)["blockNumber"], 16)
+        async with asyncio.timeout(30):  # the audit reads the chain where the watcher stands
+            while gateway.service.watcher.heads["base-sepolia"] < booked_at:
+                await asyncio.sleep(0.1)
         audit = await ops(gateway, "audit")
         assert audit.exit_code == 0, audit.output
     finally:
