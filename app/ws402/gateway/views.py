@@ -85,7 +85,7 @@ class Views:
 
         Raises NotFoundError.
         """
-        async with self._database.begin() as connection:
+        async with self._database.read() as connection:
             row = (await connection.execute(select(refunds).where(refunds.c.id == refund_id))).first()
             if row is None:
                 raise NotFoundError(
@@ -121,14 +121,14 @@ class Views:
             .group_by(*keys)
             .order_by(*keys)
         )
-        async with self._database.begin() as connection:
+        async with self._database.read() as connection:
             return [_wire(row) for row in await connection.execute(query)]
 
     async def counts(self) -> dict[str, Any]:
         """Sessions and refunds by state, open invoices, and when the oldest unfinished refund was made (ms)."""
         paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
         moving = refunds.c.state.in_(("waiting", "due", "in_flight", "confirmed"))
-        async with self._database.begin() as connection:
+        async with self._database.read() as connection:
             return {
                 "sessions": await self._by_state(connection, sessions.c.state),
                 "refunds": await self._by_state(connection, refunds.c.state),
@@ -143,20 +143,20 @@ class Views:
         columns = refunds.c["id", "network", "asset", "amount", "recipient", "state", "reason", "created_at"]
         unfinished = select(*columns).where(refunds.c.state.not_in(("final", "void", "resolved")))
         query = unfinished.order_by(refunds.c.created_at.desc()).limit(MOST)
-        async with self._database.begin() as connection:
+        async with self._database.read() as connection:
             owed = [_wire(row) for row in await connection.execute(query)]
         return {"invoices": await self.invoices(limit=MOST), "refunds": owed}
 
     async def unclaimed(self) -> list[dict[str, Any]]:
         """Money that arrived and pays for no session; at most 500 transfers."""
-        async with self._database.begin() as connection:
+        async with self._database.read() as connection:
             rows = await unclaimed(connection)
         names = ("network", "tx", "asset", "amount", "sender", "block_time")
         return [_named(dict(zip(names, (getattr(row, name) for name in names), strict=True))) for row in rows]
 
     async def refund_counts(self) -> dict[str, int]:
         """Refunds by state."""
-        async with self._database.begin() as connection:
+        async with self._database.read() as connection:
             return await self._by_state(connection, refunds.c.state)
 
     async def _by_state(self, connection: Any, column: Any) -> dict[str, int]:
@@ -166,7 +166,7 @@ class Views:
     async def _list(self, query: Select[Any], column: Any, value: str | None, limit: int) -> list[dict[str, Any]]:
         if value is not None:
             query = query.where(column == value)
-        async with self._database.begin() as connection:
+        async with self._database.read() as connection:
             return [_wire(row) for row in await connection.execute(query.limit(min(limit, MOST)))]
 
 

@@ -43,7 +43,7 @@ class StoredKeys:
     async def refresh(self) -> None:
         """Read the keys once. Raises UnavailableError."""
         query = select(*api_keys.c["id", "key_hash", "tenant", "scopes"]).where(api_keys.c.revoked_at.is_(None))
-        async with self._database.begin() as connection:
+        async with self._database.read() as connection:
             rows = [(row.id, row.key_hash, row.tenant, row.scopes) for row in await connection.execute(query)]
         self._authenticator.replace_stored(rows)
 
@@ -95,6 +95,6 @@ async def revoke_key(database: Database, key_id: str, *, dry_run: bool = False) 
 async def list_keys(database: Database) -> list[dict[str, Any]]:
     """All keys, without their hashes; oldest first."""
     columns = api_keys.c["id", "tenant", "name", "scopes", "created_at", "revoked_at"]
-    async with database.begin() as connection:
+    async with database.read() as connection:
         result = await connection.execute(select(*columns).order_by(api_keys.c.created_at, api_keys.c.id))
         return [dict(row._mapping) for row in result]  # noqa: SLF001 - SQLAlchemy's documented name

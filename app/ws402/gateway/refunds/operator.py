@@ -30,12 +30,12 @@ class Operator:
     async def held(self) -> list[dict[str, Any]]:
         """Refunds that wait for an operator, oldest first."""
         query = select(refunds).where(refunds.c.state == "held").order_by(refunds.c.created_at)
-        async with self._database.begin() as connection:
+        async with self._database.read() as connection:
             return [dict(row._mapping) for row in await connection.execute(query)]  # noqa: SLF001
 
     async def keys(self) -> list[dict[str, Any]]:
         """The signing keys: next nonce, lease, pause."""
-        async with self._database.begin() as connection:
+        async with self._database.read() as connection:
             rows = await connection.execute(select(signers).order_by(signers.c.network, signers.c.address))
             return [dict(row._mapping) for row in rows]  # noqa: SLF001
 
