@@ -263,13 +263,14 @@ class Opening:
         if not socket.open:
             session.finish(EndReason.CLIENT_CLOSED, unused=True)
             return False
-        session.meter.begin(sessions.wheel.clock())
-        self._go_live(socket, session, resumed=grant.resumed)
+        now = sessions.wheel.clock()
+        session.meter.begin(now)
+        self._go_live(socket, session, now, resumed=grant.resumed)
         return True
 
-    def _go_live(self, socket: Socket, session: Session, *, resumed: bool) -> None:
+    def _go_live(self, socket: Socket, session: Session, now: int, *, resumed: bool) -> None:
+        """`now`: the moment at which the meter began, so that what is told as the balance is what was paid."""
         sessions = self._sessions
-        now = sessions.wheel.clock()
         sessions.add(session)
         (metrics.SESSIONS_RESUMED if resumed else metrics.SESSIONS_OPENED).inc()
         if (span := tracing.current()) is not None:
