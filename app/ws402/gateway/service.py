@@ -16,12 +16,12 @@ from ws402.chains.base import AnchoredChain, Chain, ChainUnavailableError
 from ws402.errors import InvalidRequestError, NoSolanaError, NotFoundError, UnavailableError, WS402Error
 from ws402.gateway.audit import AuditLine, audit
 from ws402.gateway.batching import Batcher
-from ws402.gateway.claims import Claim
 from ws402.gateway.idempotency import forget
-from ws402.gateway.invoices import Draft, Invoices
+from ws402.gateway.intake.claims import Claim
+from ws402.gateway.intake.invoices import Draft, Invoices
+from ws402.gateway.intake.verification import Verifier
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.tables import attempts, deliveries, invoices, payments, refunds, sessions, traces
-from ws402.gateway.payments import Payments
 from ws402.gateway.sessions import Report, Resume, Sessions
 from ws402.gateway.settlement import Settle, Settlement, StockRefund, stock_refund
 from ws402.gateway.transfers import owe_unclaimed, refund_unclaimed
@@ -93,7 +93,7 @@ class PaymentService:
         self.chains = chains
         self.addresses = addresses
         self.watcher = Watcher(database, chains, addresses)
-        self.payments = Payments(settings, database, chains, self.watcher)
+        self.payments = Verifier(settings, database, chains, self.watcher)
         self.started_at = time.time()
         self.on_refunds = on_refunds
         self.sessions_settled = 0

@@ -11,7 +11,7 @@ from typing import Final
 
 from ws402.chains.base import Chain, ChainUnavailableError, TxState
 from ws402.gateway.batching import Batcher
-from ws402.gateway.claims import Claim, Claims, Missing, Outcome, rejected
+from ws402.gateway.intake.claims import Claim, Claims, Missing, Outcome, rejected
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.watcher import Watcher
 from ws402.observability import metrics, tracing
@@ -24,7 +24,7 @@ LOOKUP_SECONDS: Final = 2.0
 """How often one waiting proof may ask the chain directly; the watcher looks for all of them more often."""
 
 
-class Payments:
+class Verifier:
     """Verifies proofs, waiting for their transfers to show and confirm."""
 
     def __init__(

@@ -1,0 +1,1 @@
+"""Money comes in: invoices, and the proofs that claim payments for them."""
