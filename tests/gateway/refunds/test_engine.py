@@ -15,7 +15,7 @@ from ws402.errors import ConfigurationError
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.tables import refunds, sessions
 from ws402.gateway.refunds import Policy
-from ws402.gateway.settlement import NotRefundableError
+from ws402.gateway.usage.settlement import NotRefundableError
 from ws402.protocol import Proof, RefundRequest
 
 SMALL = ETHER // 1000

@@ -14,7 +14,7 @@ from tests.gateway.till import AMOUNT, PRICE, TENANT, Till, open_till
 from ws402.errors import ConflictError, NotFoundError, UnavailableError, WS402Error
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.tables import checkpoints, refunds, sessions
-from ws402.gateway.settlement import NotRefundableError
+from ws402.gateway.usage.settlement import NotRefundableError
 from ws402.protocol import (
     Checkpoint,
     CheckpointOp,

@@ -13,7 +13,7 @@ from ws402.gateway.idempotency import Keyed, Replays
 from ws402.gateway.ids import digest, new_token
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.tables import checkpoints, sessions
-from ws402.gateway.settlement import CLOCK_TOLERANCE_MS, SET_USAGE, Settle, lock_sessions
+from ws402.gateway.usage.settlement import CLOCK_TOLERANCE_MS, SET_USAGE, Settle, lock_sessions
 from ws402.money import wire_amount
 from ws402.protocol import (
     Checkpoint,

@@ -1,0 +1,1 @@
+"""Money is used: live sessions, their checkpoints, and their settlement."""
