@@ -22,11 +22,11 @@ from ws402.gateway.intake.invoices import Draft, Invoices
 from ws402.gateway.intake.verification import Verifier
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.tables import attempts, deliveries, invoices, payments, refunds, sessions, traces
-from ws402.gateway.transfers import owe_unclaimed, refund_unclaimed
 from ws402.gateway.usage.sessions import Report, Resume, Sessions
 from ws402.gateway.usage.settlement import Settle, Settlement, StockRefund, stock_refund
 from ws402.gateway.views import Views
-from ws402.gateway.watcher import Watcher
+from ws402.gateway.watch.transfers import owe_unclaimed, refund_unclaimed
+from ws402.gateway.watch.watcher import Watcher
 from ws402.money import wire_amount
 from ws402.observability import tracing
 from ws402.protocol import (

@@ -21,7 +21,7 @@ from ws402.gateway.ledger.tables import (
 )
 from ws402.gateway.ledger.tables import transfers as transfers_table
 from ws402.gateway.ledger.types import amount_sum
-from ws402.gateway.transfers import unclaimed
+from ws402.gateway.watch.transfers import unclaimed
 from ws402.money import wire_amount
 
 MOST: Final = 500

@@ -12,7 +12,7 @@ from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.bulk import insert_new
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import checkpoints, payments, sessions, transfers
-from ws402.gateway.transfers import TransferKey, refund_transfer
+from ws402.gateway.watch.transfers import TransferKey, refund_transfer
 
 
 @dataclass(slots=True)

@@ -22,8 +22,8 @@ from ws402.gateway.ledger.bulk import among
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.entries import insert_ignore
 from ws402.gateway.ledger.tables import invoices, payments, traces
-from ws402.gateway.transfers import lock_transfers, of_transactions
 from ws402.gateway.usage.settlement import lock_sessions
+from ws402.gateway.watch.transfers import lock_transfers, of_transactions
 from ws402.money import MAX_AMOUNT, wire_amount
 from ws402.observability.tracing import Span
 from ws402.protocol import RejectCode, VerifyRequest, VerifyResponse

@@ -13,7 +13,7 @@ from ws402.chains.base import Chain, ChainUnavailableError, TxState
 from ws402.gateway.batching import Batcher
 from ws402.gateway.intake.claims import Claim, Claims, Missing, Outcome, rejected
 from ws402.gateway.ledger.database import Database
-from ws402.gateway.watcher import Watcher
+from ws402.gateway.watch.watcher import Watcher
 from ws402.observability import metrics, tracing
 from ws402.protocol import TRANSIENT_REJECTS, RejectCode, VerifyResponse, payer_message
 from ws402.settings import GatewaySettings

@@ -20,8 +20,8 @@ from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.entries import insert_ignore, move, post
 from ws402.gateway.ledger.tables import blocks, networks, signers, transfers
 from ws402.gateway.ledger.types import amount_sum
-from ws402.gateway.reorgs import orphan
-from ws402.gateway.transfers import record
+from ws402.gateway.watch.reorgs import orphan
+from ws402.gateway.watch.transfers import record
 
 log = logging.getLogger(__name__)
 

@@ -14,8 +14,8 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions, transfers
-from ws402.gateway.transfers import subject
 from ws402.gateway.usage.settlement import owe_session
+from ws402.gateway.watch.transfers import subject
 from ws402.money import price
 
 log = logging.getLogger(__name__)
