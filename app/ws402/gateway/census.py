@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import RefundOrder
 from ws402.errors import WS402Error
-from ws402.gateway.audit import UNFINISHED, audit
+from ws402.gateway.books.balance_check import UNFINISHED, audit
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.entries import Balances, balances
 from ws402.gateway.ledger.tables import entries, invoices, payments, refunds, sessions

@@ -17,9 +17,9 @@ from ws402.errors import ConfigurationError, UnavailableError
 from ws402.gateway.api.admin import AdminRoutes
 from ws402.gateway.api.views import ViewRoutes
 from ws402.gateway.app import GatewayApp
-from ws402.gateway.audit_log import AuditLog
 from ws402.gateway.auth.keys import Authenticator
 from ws402.gateway.auth.stored import StoredKeys
+from ws402.gateway.books.audit_log import AuditLog
 from ws402.gateway.census import Census
 from ws402.gateway.figures import GatewayService, default_chain, kind_of
 from ws402.gateway.ledger.database import Database

@@ -14,8 +14,9 @@ from sqlalchemy.exc import DBAPIError
 
 from ws402.chains.base import AnchoredChain, Chain, ChainUnavailableError
 from ws402.errors import InvalidRequestError, NoSolanaError, NotFoundError, UnavailableError, WS402Error
-from ws402.gateway.audit import AuditLine, audit
 from ws402.gateway.batching import Batcher
+from ws402.gateway.books.balance_check import AuditLine, audit
+from ws402.gateway.books.queries import Queries
 from ws402.gateway.idempotency import forget
 from ws402.gateway.intake.claims import Claim
 from ws402.gateway.intake.invoices import Draft, Invoices
@@ -24,7 +25,6 @@ from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.tables import attempts, deliveries, invoices, payments, refunds, sessions, traces
 from ws402.gateway.usage.sessions import Report, Resume, Sessions
 from ws402.gateway.usage.settlement import Settle, Settlement, StockRefund, stock_refund
-from ws402.gateway.views import Views
 from ws402.gateway.watch.transfers import owe_unclaimed, refund_unclaimed
 from ws402.gateway.watch.watcher import Watcher
 from ws402.money import wire_amount
@@ -89,7 +89,7 @@ class PaymentService:
     ) -> None:
         self.settings = settings
         self.database = database
-        self.views = Views(database)
+        self.views = Queries(database)
         self.chains = chains
         self.addresses = addresses
         self.watcher = Watcher(database, chains, addresses)

@@ -61,7 +61,7 @@ def _all(ask: Callable[[int], dict[str, Any]]) -> dict[str, Any]:
 
 
 async def _offline(expect: str | None) -> dict[str, Any]:
-    from ws402.gateway.audit_log import AuditLog  # noqa: PLC0415 - needs the extra `gateway`
+    from ws402.gateway.books.audit_log import AuditLog  # noqa: PLC0415 - needs the extra `gateway`
     from ws402.gateway.ledger.database import Database  # noqa: PLC0415
     from ws402.settings import GatewaySettings, load  # noqa: PLC0415
 

@@ -28,9 +28,9 @@ from ws402.gateway.api.commands import (
     UnclaimedCommand,
 )
 from ws402.gateway.api.front import Front
-from ws402.gateway.audit_log import AuditLog
 from ws402.gateway.auth.keys import Principal, Scope
 from ws402.gateway.auth.stored import issue_key, list_keys, revoke_key
+from ws402.gateway.books.audit_log import AuditLog
 from ws402.gateway.refunds import Operator
 from ws402.gateway.service import PaymentService
 from ws402.money import parse_amount, wire_amount

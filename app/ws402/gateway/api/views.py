@@ -11,12 +11,12 @@ from litestar.handlers import ASGIRouteHandler
 from ws402 import __version__
 from ws402.errors import WS402Error
 from ws402.gateway.api.front import Front
-from ws402.gateway.audit_log import AuditLog, Verdict
 from ws402.gateway.auth.keys import Scope
+from ws402.gateway.books.audit_log import AuditLog, Verdict
+from ws402.gateway.books.queries import MOST
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.service import PaymentService
-from ws402.gateway.views import MOST
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 

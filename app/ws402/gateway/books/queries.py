@@ -30,7 +30,7 @@ MOST: Final = 500
 AMOUNTS: Final = {"amount", "paid", "consumed", "refunded", "price_per_second", "fee", "max_fee", "total"}
 
 
-class Views:
+class Queries:
     """Questions to one ledger. Lists come newest first; `limit` rows at most."""
 
     def __init__(self, database: Database) -> None:

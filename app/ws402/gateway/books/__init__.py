@@ -1,0 +1,1 @@
+"""Is it right: the balance check, the audit log, and what operators ask."""
