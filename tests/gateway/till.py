@@ -17,8 +17,8 @@ from tests.fixtures.solana import SOL, Solana
 from tests.fixtures.solana_world import Wallet, named, system_transfer
 
 from ws402.chains.registry import Chain, chain_for
-from ws402.gateway.ids import digest
 from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.ids import digest
 from ws402.gateway.ledger.tables import invoices
 from ws402.gateway.service import PaymentService
 from ws402.protocol import (

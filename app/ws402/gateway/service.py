@@ -14,14 +14,14 @@ from sqlalchemy.exc import DBAPIError
 
 from ws402.chains.base import AnchoredChain, Chain, ChainUnavailableError
 from ws402.errors import InvalidRequestError, NoSolanaError, NotFoundError, UnavailableError, WS402Error
-from ws402.gateway.batching import Batcher
 from ws402.gateway.books.balance_check import AuditLine, audit
 from ws402.gateway.books.queries import Queries
-from ws402.gateway.idempotency import forget
 from ws402.gateway.intake.claims import Claim
 from ws402.gateway.intake.invoices import Draft, Invoices
 from ws402.gateway.intake.verification import Verifier
+from ws402.gateway.ledger.batching import Batcher
 from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.idempotency import forget
 from ws402.gateway.ledger.tables import attempts, deliveries, invoices, payments, refunds, sessions, traces
 from ws402.gateway.usage.sessions import Report, Resume, Sessions
 from ws402.gateway.usage.settlement import Settle, Settlement, StockRefund, stock_refund

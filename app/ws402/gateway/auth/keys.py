@@ -14,7 +14,7 @@ from pydantic import SecretStr
 
 from ws402.errors import ConfigurationError, ForbiddenError, RateLimitedError, UnauthorizedError, UnavailableError
 from ws402.gateway.auth.limits import Failures, TokenBucket
-from ws402.gateway.ids import digest
+from ws402.gateway.ledger.ids import digest
 from ws402.settings import MIN_API_KEY_LENGTH, GatewaySettings
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from sqlalchemy import select, update
 
 from ws402.errors import InvalidRequestError, NotFoundError, UnavailableError
 from ws402.gateway.auth.keys import Authenticator, Scope, split_key
-from ws402.gateway.ids import digest, new_id, new_token
 from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.ids import digest, new_id, new_token
 from ws402.gateway.ledger.tables import api_keys
 
 log = logging.getLogger(__name__)

@@ -14,13 +14,13 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Chain
 from ws402.errors import InvalidRequestError, WS402Error
-from ws402.gateway.idempotency import Keyed, Replays
-from ws402.gateway.ids import digest, new_id, new_token
 from ws402.gateway.intake.binding import Binding, Terms, bind
 from ws402.gateway.intake.claim_batch import Batch, write
 from ws402.gateway.ledger.bulk import among
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.entries import insert_ignore
+from ws402.gateway.ledger.idempotency import Keyed, Replays
+from ws402.gateway.ledger.ids import digest, new_id, new_token
 from ws402.gateway.ledger.tables import invoices, payments, traces
 from ws402.gateway.usage.settlement import lock_sessions
 from ws402.gateway.watch.transfers import lock_transfers, of_transactions

@@ -13,9 +13,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Chain, InvoiceTerms
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError, WS402Error
-from ws402.gateway.ids import digest, new_id, new_token
 from ws402.gateway.ledger.bulk import insert
 from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.ids import digest, new_id, new_token
 from ws402.gateway.ledger.tables import invoices, sessions
 from ws402.money import parse_amount, wire_amount
 from ws402.protocol import GenerateRequest, PaymentDetails, SolanaPaymentDetails

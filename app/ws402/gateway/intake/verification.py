@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from ws402.chains.base import Chain, ChainUnavailableError, TxState
-from ws402.gateway.batching import Batcher
 from ws402.gateway.intake.claims import Claim, Claims, Missing, Outcome, rejected
+from ws402.gateway.ledger.batching import Batcher
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.watch.watcher import Watcher
 from ws402.observability import metrics, tracing

@@ -17,10 +17,10 @@ from ws402.chains.base import (
     RefundOrder,
     SignedTransaction,
 )
-from ws402.gateway.ids import new_id
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.tables import attempts, deliveries, refunds, traces
 from ws402.gateway.refunds.desk import Desk
 from ws402.gateway.refunds.lease import StaleError

@@ -8,8 +8,8 @@ import time
 from sqlalchemy import select
 
 from ws402.chains.base import BroadcastRefusedError, RefundImpossibleError
-from ws402.gateway.ids import new_id
 from ws402.gateway.ledger.database import now_ms
+from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.tables import attempts, deliveries
 from ws402.gateway.refunds.desk import Desk
 from ws402.gateway.refunds.lease import StaleError

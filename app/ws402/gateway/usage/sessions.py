@@ -9,9 +9,9 @@ from typing import Any
 from sqlalchemy import Row, bindparam, select, update
 
 from ws402.errors import ConflictError, NotFoundError, WS402Error
-from ws402.gateway.idempotency import Keyed, Replays
-from ws402.gateway.ids import digest, new_token
 from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.idempotency import Keyed, Replays
+from ws402.gateway.ledger.ids import digest, new_token
 from ws402.gateway.ledger.tables import checkpoints, sessions
 from ws402.gateway.usage.settlement import CLOCK_TOLERANCE_MS, SET_USAGE, Settle, lock_sessions
 from ws402.money import wire_amount

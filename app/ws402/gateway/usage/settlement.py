@@ -10,11 +10,11 @@ from sqlalchemy import Row, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, WS402Error
-from ws402.gateway.ids import new_id
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.bulk import among, insert
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions
 from ws402.money import parse_amount, price, wire_amount
 from ws402.observability import metrics

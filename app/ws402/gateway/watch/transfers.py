@@ -9,9 +9,9 @@ from sqlalchemy import ColumnElement, Row, Table, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Transfer
-from ws402.gateway.ids import new_id
 from ws402.gateway.ledger.bulk import among
 from ws402.gateway.ledger.entries import insert_ignore, move, post
+from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.tables import networks, payments, refunds, sessions, transfers
 from ws402.observability import metrics
 
