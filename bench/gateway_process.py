@@ -26,7 +26,7 @@ from pydantic import SecretStr
 
 from ws402.chains.base import Transfer
 from ws402.gateway.ledger.database import now_ms
-from ws402.gateway.runtime import Gateway, build
+from ws402.gateway.run.gateway import Gateway, build
 from ws402.observability import tracing
 from ws402.observability.exporter import Exporter
 from ws402.observability.instruments import Counter, Series

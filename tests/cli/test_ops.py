@@ -20,7 +20,7 @@ from ws402.devchain.evm import EvmDevChain
 from ws402.errors import WS402Error
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import refunds
-from ws402.gateway.runtime import Gateway, build
+from ws402.gateway.run.gateway import Gateway, build
 from ws402.protocol import GenerateRequest, Proof, RefundRequest, VerifyRequest
 from ws402.settings import GatewaySettings, load
 

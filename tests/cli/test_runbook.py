@@ -11,7 +11,7 @@ from tests.cli.test_ops import ADMIN_KEY, SERVER_KEY, ops, owe, state_of
 from tests.fixtures.evm import ETHER, Evm
 
 from ws402.devchain.evm import EvmDevChain
-from ws402.gateway.runtime import Gateway, build
+from ws402.gateway.run.gateway import Gateway, build
 from ws402.settings import GatewaySettings
 
 

@@ -32,7 +32,7 @@ def command(host: str | None, port: int | None) -> None:
 
 
 async def _serve(settings: GatewaySettings) -> None:
-    from ws402.gateway.runtime import build  # noqa: PLC0415 - only once the settings are right
+    from ws402.gateway.run.gateway import build  # noqa: PLC0415 - only once the settings are right
 
     gateway = await asyncio.to_thread(build, settings)  # a source of secrets is asked there
     loop, stop = asyncio.get_running_loop(), asyncio.Event()

@@ -11,7 +11,7 @@ from ws402.demo.parts import Parts
 from ws402.demo.payers import PLANS, Outcome, play
 from ws402.errors import WS402Error
 from ws402.gateway.books.balance_check import AuditLine
-from ws402.gateway.runtime import build
+from ws402.gateway.run.gateway import build
 from ws402.money import to_decimal
 from ws402.settings import GatewaySettings, load
 

@@ -18,7 +18,7 @@ from tests.fixtures.evm import ETHER, Evm
 from ws402.devchain.evm import EvmDevChain
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, UnauthorizedError
 from ws402.gateway.auth.stored import issue_key, revoke_key
-from ws402.gateway.runtime import Gateway, build
+from ws402.gateway.run.gateway import Gateway, build
 from ws402.protocol import (
     EndReason,
     EvmPaymentDetails,

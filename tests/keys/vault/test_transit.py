@@ -16,7 +16,7 @@ from pydantic import SecretStr
 from tests.fixtures.vault import VaultCorner
 
 from ws402.chains.solana import address_of
-from ws402.gateway.runtime import build
+from ws402.gateway.run.gateway import build
 from ws402.keys.base import SignerUnavailableError
 from ws402.keys.secrets import Counters, SecretsUnavailableError
 from ws402.keys.vault.transit import TransitDesk, TransitSigner

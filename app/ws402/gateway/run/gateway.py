@@ -20,12 +20,12 @@ from ws402.gateway.app import GatewayApp
 from ws402.gateway.auth.keys import Authenticator
 from ws402.gateway.auth.stored import StoredKeys
 from ws402.gateway.books.audit_log import AuditLog
-from ws402.gateway.census import Census
 from ws402.gateway.figures import GatewayService, default_chain, kind_of
 from ws402.gateway.ledger.database import Database
-from ws402.gateway.measures import observe, observe_secrets
 from ws402.gateway.refunds import RefundEngine
-from ws402.gateway.rotation import Rotation
+from ws402.gateway.run.ledger_metrics import LedgerMetrics
+from ws402.gateway.run.live_metrics import observe, observe_secrets
+from ws402.gateway.run.rotation import Rotation
 from ws402.keys.base import Signer
 from ws402.keys.keyring import Keyring, local_signers, networks_of, open_keyring, with_networks
 from ws402.observability import metrics
@@ -145,7 +145,7 @@ class Gateway:
             self._open.enter_context(observe_secrets(self.keyring.keeper))
         self._open.enter_context(observe(self.service, self.refunds))
         if self.settings.metrics_port is not None:
-            census = Census(self.service, self.refunds)
+            census = LedgerMetrics(self.service, self.refunds)
             self._open.push_async_callback(census.close)
             await census.start()
         if self._http is not None and self._app is not None:

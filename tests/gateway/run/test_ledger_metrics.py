@@ -15,9 +15,9 @@ from tests.fixtures.stack import MakeStack, Stack, postgres_ledger
 from tests.wire.peers.client import StockClient
 from tests.wire.peers.wallet import Wallet
 
-from ws402.gateway.census import SETTLED_MS, Books
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.entries import balances, move, post
+from ws402.gateway.run.ledger_metrics import SETTLED_MS, Books
 
 FAST = {"CENSUS_SECONDS": "1", "AUDIT_SECONDS": "5"}
 

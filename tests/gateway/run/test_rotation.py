@@ -22,7 +22,7 @@ from tests.fixtures.vault import VaultCorner
 from ws402.devchain.evm import EvmDevChain
 from ws402.errors import ConfigurationError
 from ws402.gateway.ledger.tables import deliveries, refunds
-from ws402.gateway.runtime import Gateway, build
+from ws402.gateway.run.gateway import Gateway, build
 from ws402.protocol import TRANSIENT_REJECTS, EndReason, GenerateRequest, Proof, SettleRequest, VerifyRequest
 from ws402.settings import EvmNetworkSettings, GatewaySettings, VaultSettings
 

@@ -65,7 +65,7 @@ def _added(left: Balances, right: Balances) -> Balances:
     return {key: left.get(key, 0) + right.get(key, 0) for key in left.keys() | right.keys()}
 
 
-class Census:
+class LedgerMetrics:
     """Counts for one gateway, from `start` to `close`."""
 
     def __init__(self, service: PaymentService, engine: RefundEngine) -> None:

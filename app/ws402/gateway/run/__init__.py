@@ -1,0 +1,1 @@
+"""A whole gateway in one process, from its settings."""
