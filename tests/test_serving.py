@@ -18,7 +18,7 @@ from tests.fixtures.certificates import Authority, Pair
 
 from ws402 import files, tls
 from ws402.errors import ConfigurationError, ForbiddenError, UnavailableError
-from ws402.gateway.app import GatewayApp
+from ws402.gateway.api.app import GatewayApp
 from ws402.gateway.auth.keys import Authenticator
 from ws402.protocol import GenerateRequest
 from ws402.provider.credentials import LinkFiles

@@ -13,9 +13,9 @@ import msgspec
 from pydantic import SecretStr
 
 from ws402.errors import WS402Error
+from ws402.gateway.api.app import create_app
 from ws402.gateway.api.errors import Headers, decode
-from ws402.gateway.api.front import refuse, reply
-from ws402.gateway.app import create_app
+from ws402.gateway.api.requests import refuse, reply
 from ws402.gateway.auth.keys import Authenticator
 from ws402.provider.faults import Faults
 from ws402.provider.mock import MockPaymentProvider

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from ws402.gateway.app import GatewayApp
+from ws402.gateway.api.app import GatewayApp
 from ws402.gateway.auth.keys import Authenticator
 from ws402.provider.mock_service import MockPaymentService
 from ws402.serving import HttpServer

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.fixtures.cluster import ISSUER, Cluster
 
 from ws402.errors import UnauthorizedError
-from ws402.gateway.app import GatewayApp
+from ws402.gateway.api.app import GatewayApp
 from ws402.gateway.auth import cluster_keys
 from ws402.gateway.auth.keys import Authenticator
 from ws402.protocol import GenerateRequest

@@ -13,7 +13,7 @@ from litestar.types import Receive
 
 from ws402.chains.base import Chain
 from ws402.errors import InvalidRequestError
-from ws402.gateway.api.commands import (
+from ws402.gateway.api.admin_messages import (
     AuditEntry,
     AuditResponse,
     CapitalCommand,
@@ -27,7 +27,7 @@ from ws402.gateway.api.commands import (
     RevokeCommand,
     UnclaimedCommand,
 )
-from ws402.gateway.api.front import Front
+from ws402.gateway.api.requests import Requests
 from ws402.gateway.auth.keys import Principal, Scope
 from ws402.gateway.auth.stored import issue_key, list_keys, revoke_key
 from ws402.gateway.books.audit_log import AuditLog
@@ -46,7 +46,7 @@ class AdminRoutes:
         self._audit_log = audit_log
         self._database = service.database
 
-    def handlers(self, front: Front) -> list[ASGIRouteHandler]:
+    def handlers(self, requests: Requests) -> list[ASGIRouteHandler]:
         """All of them."""
         commands: list[tuple[str, Any, Any]] = [
             ("/api/admin/unclaimed/refund", UnclaimedCommand, self.refund_unclaimed),
@@ -58,11 +58,11 @@ class AdminRoutes:
             ("/api/admin/keys/revoke", RevokeCommand, self.revoke_key),
         ]
         return [
-            front.get("/api/admin/audit", self.audit, Scope.ADMIN),
-            front.get("/api/admin/signers", self.keys, Scope.ADMIN),
-            front.get("/api/admin/unclaimed", self.unclaimed, Scope.ADMIN),
-            front.get("/api/admin/keys", self.api_keys, Scope.ADMIN),
-            *(front.post(path, kind, self._told(path, work), scope=Scope.ADMIN) for path, kind, work in commands),
+            requests.get("/api/admin/audit", self.audit, Scope.ADMIN),
+            requests.get("/api/admin/signers", self.keys, Scope.ADMIN),
+            requests.get("/api/admin/unclaimed", self.unclaimed, Scope.ADMIN),
+            requests.get("/api/admin/keys", self.api_keys, Scope.ADMIN),
+            *(requests.post(path, kind, self._told(path, work), scope=Scope.ADMIN) for path, kind, work in commands),
         ]
 
     def _told(

@@ -8,7 +8,7 @@ from typing import Any, Final
 import msgspec
 
 from ws402 import __version__
-from ws402.gateway.api.commands import (
+from ws402.gateway.api.admin_messages import (
     AuditResponse,
     CapitalCommand,
     Done,

@@ -13,10 +13,10 @@ from litestar.handlers import ASGIRouteHandler
 from litestar.types import Receive
 
 from ws402.errors import InvalidRequestError, UnavailableError, WS402Error
-from ws402.gateway.api.front import Front, still_there
 from ws402.gateway.api.openapi import document
+from ws402.gateway.api.pending import PendingVerifications
+from ws402.gateway.api.requests import Requests, still_there
 from ws402.gateway.api.surface import Service
-from ws402.gateway.api.verifying import Verifications
 from ws402.gateway.auth.keys import Principal, Scope
 from ws402.money import parse_amount
 from ws402.protocol import (
@@ -47,10 +47,10 @@ MAX_OPS: Final = 1000
 class Routes:
     """The calls over one payment service. `provider` is the name that GET /api/health shows."""
 
-    def __init__(self, service: Service, front: Front, *, provider: str) -> None:
+    def __init__(self, service: Service, requests: Requests, *, provider: str) -> None:
         self._service = service
-        self._front = front
-        self._verifications = Verifications(service)
+        self._requests = requests
+        self._verifications = PendingVerifications(service)
         self._provider = provider
         self._ready_until = 0.0
         self.draining = False
@@ -58,7 +58,7 @@ class Routes:
 
     def handlers(self) -> list[ASGIRouteHandler]:
         """All of them."""
-        post, get = self._front.post, self._front.get
+        post, get = self._requests.post, self._requests.get
         openapi = msgspec.json.encode(document())
         return [
             post("/api/payment/generate", GenerateRequest, self.generate),
@@ -66,7 +66,7 @@ class Routes:
             post("/api/payment/refund", RefundRequest, self.refund),
             post("/api/ops", BatchRequest, self.ops),
             get("/api/stats", self.stats, Scope.PAYMENTS, Scope.ADMIN),
-            self._front.query("/api/blockhash", BlockhashRequest, self.blockhash, Scope.PAYMENTS),
+            self._requests.query("/api/blockhash", BlockhashRequest, self.blockhash, Scope.PAYMENTS),
             get("/api/admin/pending", self._service.pending, Scope.ADMIN),
             get("/api/health", self.health),
             get("/health/live", self.health),
@@ -124,7 +124,7 @@ class Routes:
     async def stats(self) -> StatsResponse:
         """GET /api/stats."""
         stats = await self._service.stats()
-        stats.average_response_time = round(1000 * self._front.seconds / max(self._front.calls, 1), 3)
+        stats.average_response_time = round(1000 * self._requests.seconds / max(self._requests.calls, 1), 3)
         return stats
 
     async def blockhash(self, request: BlockhashRequest) -> BlockhashResponse:
@@ -137,7 +137,7 @@ class Routes:
 
     async def startup(self) -> HealthResponse:
         """GET /health/startup: the gateway has caught up with its chains."""
-        if not self._front.serving:
+        if not self._requests.serving:
             raise UnavailableError("The gateway is starting.", code="starting")
         return await self.health()
 
@@ -148,7 +148,7 @@ class Routes:
         health = await self.startup()
         if time.monotonic() >= self._ready_until:
             try:
-                self._front.check_ready()
+                self._requests.check_ready()
                 await self._service.ready()
             except WS402Error as error:
                 log.warning("not ready: %s", error)

@@ -15,8 +15,8 @@ from ws402.chains.base import Chain, ChainUnavailableError
 from ws402.chains.registry import account_of, chains_for
 from ws402.errors import ConfigurationError, UnavailableError
 from ws402.gateway.api.admin import AdminRoutes
-from ws402.gateway.api.views import ViewRoutes
-from ws402.gateway.app import GatewayApp
+from ws402.gateway.api.admin_reads import AdminReads
+from ws402.gateway.api.app import GatewayApp
 from ws402.gateway.auth.keys import Authenticator
 from ws402.gateway.auth.stored import StoredKeys
 from ws402.gateway.books.audit_log import AuditLog
@@ -168,7 +168,7 @@ class Gateway:
         kind = kind_of(default_chain(self.chains, self.settings.default_network))
         handlers = (
             AdminRoutes(self.service, self.audit_log),
-            ViewRoutes(self.service, self.refunds, self.audit_log),
+            AdminReads(self.service, self.refunds, self.audit_log),
         )
         self._app = GatewayApp(self.service, self._authenticator, self.settings, provider=kind, operators=handlers)
         self._app.starting()

@@ -10,7 +10,7 @@ from litestar.handlers import ASGIRouteHandler
 
 from ws402 import __version__
 from ws402.errors import WS402Error
-from ws402.gateway.api.front import Front
+from ws402.gateway.api.requests import Requests
 from ws402.gateway.auth.keys import Scope
 from ws402.gateway.books.audit_log import AuditLog, Verdict
 from ws402.gateway.books.queries import MOST
@@ -57,7 +57,7 @@ class AuditLogQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     expect: str | None = None
 
 
-class ViewRoutes:
+class AdminReads:
     """Questions of operators to one gateway; all need a key of the admin scope."""
 
     def __init__(self, service: PaymentService, refunds: RefundEngine, audit_log: AuditLog) -> None:
@@ -66,17 +66,17 @@ class ViewRoutes:
         self._engine = refunds
         self._views = service.views
 
-    def handlers(self, front: Front) -> list[ASGIRouteHandler]:
+    def handlers(self, requests: Requests) -> list[ASGIRouteHandler]:
         """All of them."""
         return [
-            front.get("/api/admin/status", self.status, Scope.ADMIN),
-            front.get("/api/admin/credits", self.credits, Scope.ADMIN),
-            front.query("/api/admin/sessions", SessionsQuery, self.sessions, Scope.ADMIN),
-            front.query("/api/admin/payments", NetworkQuery, self.payments, Scope.ADMIN),
-            front.query("/api/admin/invoices", NetworkQuery, self.invoices, Scope.ADMIN),
-            front.query("/api/admin/refunds", RefundsQuery, self.refunds, Scope.ADMIN),
-            front.query("/api/admin/refund", RefundQuery, self.refund, Scope.ADMIN),
-            front.query("/api/admin/audit-log", AuditLogQuery, self.audit_log, Scope.ADMIN),
+            requests.get("/api/admin/status", self.status, Scope.ADMIN),
+            requests.get("/api/admin/credits", self.credits, Scope.ADMIN),
+            requests.query("/api/admin/sessions", SessionsQuery, self.sessions, Scope.ADMIN),
+            requests.query("/api/admin/payments", NetworkQuery, self.payments, Scope.ADMIN),
+            requests.query("/api/admin/invoices", NetworkQuery, self.invoices, Scope.ADMIN),
+            requests.query("/api/admin/refunds", RefundsQuery, self.refunds, Scope.ADMIN),
+            requests.query("/api/admin/refund", RefundQuery, self.refund, Scope.ADMIN),
+            requests.query("/api/admin/audit-log", AuditLogQuery, self.audit_log, Scope.ADMIN),
         ]
 
     async def status(self) -> dict[str, Any]:

@@ -43,7 +43,7 @@ class _Running:
     """Somebody was told `pending`."""
 
 
-class Verifications:
+class PendingVerifications:
     """Those under way in this process, by tenant and key."""
 
     def __init__(self, service: Service) -> None:

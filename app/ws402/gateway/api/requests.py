@@ -100,7 +100,7 @@ class Deadlines:
         self._timer = loop.call_later(1.0, self._tick, loop) if self._running else None
 
 
-class Front:
+class Requests:
     """What all calls share: keys, limits, time-outs, and the figures of GET /api/stats."""
 
     def __init__(

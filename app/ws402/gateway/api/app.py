@@ -13,7 +13,7 @@ from litestar.types import ControllerRouterHandler
 
 from ws402.errors import ForbiddenError, WS402Error
 from ws402.gateway.api.errors import InternalError, describe
-from ws402.gateway.api.front import REQUEST_SECONDS, Front, Handle, refuse
+from ws402.gateway.api.requests import REQUEST_SECONDS, Handle, Requests, refuse
 from ws402.gateway.api.routes import Routes
 from ws402.gateway.api.surface import Service
 from ws402.gateway.auth.keys import Authenticator
@@ -24,7 +24,7 @@ from ws402.settings import GatewaySettings
 class RouteGroup(Protocol):
     """Some calls of the API."""
 
-    def handlers(self, front: Front, /) -> Sequence[ControllerRouterHandler]:
+    def handlers(self, requests: Requests, /) -> Sequence[ControllerRouterHandler]:
         """All of them."""
 
 
@@ -73,11 +73,13 @@ class GatewayApp:
         request_seconds: float = REQUEST_SECONDS,
         operators: Sequence[RouteGroup] = (),
     ) -> None:
-        self._front = Front(authenticator, max_body_bytes=settings.max_body_bytes, request_seconds=request_seconds)
-        self._routes = Routes(service, self._front, provider=provider)
+        self._requests = Requests(
+            authenticator, max_body_bytes=settings.max_body_bytes, request_seconds=request_seconds
+        )
+        self._routes = Routes(service, self._requests, provider=provider)
         handlers: list[ControllerRouterHandler] = [
             *self._routes.handlers(),
-            *(each for group in operators for each in group.handlers(self._front)),
+            *(each for group in operators for each in group.handlers(self._requests)),
         ]
         self.app = _App(
             handlers,
@@ -86,7 +88,7 @@ class GatewayApp:
             on_shutdown=[self._routes.close],
             exception_handlers={HTTPException: _http_error, Exception: _internal_error},
         )
-        self.app.direct = self._front.handles
+        self.app.direct = self._requests.handles
 
     async def strangers(self, scope: Any, receive: Any, send: Any) -> None:
         """The application for clients that showed no certificate where one is asked for: probes, and nothing else."""
@@ -97,11 +99,11 @@ class GatewayApp:
 
     def starting(self) -> None:
         """Answer 503 until `started`."""
-        self._front.serving = False
+        self._requests.serving = False
 
     def started(self) -> None:
         """Serve calls."""
-        self._front.serving = True
+        self._requests.serving = True
 
     def draining(self) -> None:
         """Tell that no new work should come; go on serving."""
