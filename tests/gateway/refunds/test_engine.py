@@ -312,7 +312,7 @@ async def test_a46_the_key_is_in_no_log_and_not_in_the_ledger(
         await w.finish()
         secret = bytes(w.key.key)
         assert secret.hex() not in caplog.text
-        assert secret.hex() not in repr(w.engine.workers["base-sepolia"].desk)
+        assert secret.hex() not in repr(w.engine.workers["base-sepolia"].context)
         for row in await w.attempts():
             assert secret not in row.raw
 

@@ -197,7 +197,7 @@ class Flaky:
 
 def flaky(w: World) -> Flaky:
     spoiled = Flaky(w.chain)
-    w.engine.workers["base-sepolia"].desk.chain = spoiled  # type: ignore[assignment]  # stands for the whole chain
+    w.engine.workers["base-sepolia"].context.chain = spoiled  # type: ignore[assignment]  # stands for the whole chain
     return spoiled
 
 

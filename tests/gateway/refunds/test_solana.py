@@ -145,7 +145,7 @@ async def test_a26_accounts_that_are_made_where_configured_count_into_the_days_f
         await gateway.engine.run_once()
         states = [row.state for row in await gateway.refunds()]
         assert sorted(states) == ["due", "final"], "the second rent would be above the day's budget"
-        assert gateway.engine.workers[chain.network].desk.condition.limited == {"fees"}
+        assert gateway.engine.workers[chain.network].context.condition.limited == {"fees"}
         (done,) = await gateway.deliveries()
         assert done.fee > 2_000_000, "the rent is booked as what delivering cost"
         await gateway.audit()

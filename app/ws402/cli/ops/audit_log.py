@@ -11,7 +11,7 @@ from typing import Any
 import click
 import msgspec
 
-from ws402.cli.ops.desk import Desk
+from ws402.cli.ops.remote import Remote
 
 
 @click.group("audit-log")
@@ -28,7 +28,7 @@ def verify(context: click.Context, expect: str | None, offline: bool) -> None:
     if offline:
         result = asyncio.run(_offline(expect))
     else:
-        desk = Desk(context)
+        desk = Remote(context)
         result = _all(lambda after: desk.get("audit-log", after=after, expect=expect))
     if expect is not None and not result["expected"] and result["problem"] is None:
         result["problem"] = f"no record has the hash {expect}"

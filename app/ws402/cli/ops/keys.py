@@ -6,7 +6,7 @@ import json
 
 import click
 
-from ws402.cli.ops.desk import Desk
+from ws402.cli.ops.remote import Remote
 
 
 @click.group("keys")
@@ -18,7 +18,7 @@ def group() -> None:
 @click.pass_context
 def listed(context: click.Context) -> None:
     """All keys, revoked ones too; the ledger has only their hashes."""
-    desk = Desk(context)
+    desk = Remote(context)
     answer = desk.get("keys")
     desk.show(answer, ("id", "tenant", "name", "scopes", "created_at", "revoked_at"), answer["keys"])
 
@@ -38,7 +38,7 @@ def listed(context: click.Context) -> None:
 @click.pass_context
 def add(context: click.Context, tenant: str, name: str, scopes: tuple[str, ...]) -> None:
     """Make a key and print it: it is shown once, and can't be read again."""
-    desk = Desk(context)
+    desk = Remote(context)
     answer = desk.change("keys/add", tenant=tenant, name=name, scopes=list(scopes))
     if desk.as_json:
         click.echo(json.dumps(answer, indent=2))
@@ -54,5 +54,5 @@ def add(context: click.Context, tenant: str, name: str, scopes: tuple[str, ...])
 @click.pass_context
 def revoke(context: click.Context, key_id: str) -> None:
     """End a key's validity at every gateway, within seconds."""
-    desk = Desk(context)
+    desk = Remote(context)
     desk.done(desk.change("keys/revoke", id=key_id))

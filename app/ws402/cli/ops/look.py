@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import click
 
-from ws402.cli.ops.desk import Desk
+from ws402.cli.ops.remote import Remote
 
 limited = click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True, help="Most rows.")
 of_network = click.option("--network", help="Of this network only.")
@@ -18,7 +18,7 @@ of_network = click.option("--network", help="Of this network only.")
 @click.pass_context
 def status(context: click.Context) -> None:
     """Readiness, networks and refund keys, sessions and refunds by state; exit status 3 when not ready."""
-    desk = Desk(context)
+    desk = Remote(context)
     answer = desk.get("status")
     rows = [_network(each) for each in answer["networks"]]
     desk.show(answer, ("network", "head", "final", "refundKey", "lease", "unfinished", "trouble"), rows)
@@ -59,7 +59,7 @@ def _states(counts: dict[str, int]) -> str:
 @click.pass_context
 def sessions(context: click.Context, state: str | None, limit: int) -> None:
     """Sessions: paid, consumed, refunded; which server has them."""
-    desk = Desk(context)
+    desk = Remote(context)
     answer = desk.get("sessions", state=state, limit=limit)
     columns = ("id", "state", "network", "asset", "paid", "consumed", "refunded", "resourceId", "openedAt", "serverId")
     desk.show(answer, columns, answer["sessions"])
@@ -71,7 +71,7 @@ def sessions(context: click.Context, state: str | None, limit: int) -> None:
 @click.pass_context
 def payments(context: click.Context, network: str | None, limit: int) -> None:
     """Transfers that were credited to an invoice."""
-    desk = Desk(context)
+    desk = Remote(context)
     answer = desk.get("payments", network=network, limit=limit)
     columns = ("id", "network", "asset", "amount", "payer", "binding", "sessionId", "createdAt", "tx")
     desk.show(answer, columns, answer["payments"])
@@ -83,7 +83,7 @@ def payments(context: click.Context, network: str | None, limit: int) -> None:
 @click.pass_context
 def invoices(context: click.Context, network: str | None, limit: int) -> None:
     """Invoices that can still be paid."""
-    desk = Desk(context)
+    desk = Remote(context)
     answer = desk.get("invoices", network=network, limit=limit)
     columns = ("id", "tenant", "network", "asset", "amount", "resourceId", "createdAt", "expiresAt")
     desk.show(answer, columns, answer["invoices"])
@@ -93,7 +93,7 @@ def invoices(context: click.Context, network: str | None, limit: int) -> None:
 @click.pass_context
 def audit(context: click.Context) -> None:
     """Compare the books with themselves and with the chains; exit status 3 when anything differs."""
-    desk = Desk(context)
+    desk = Remote(context)
     answer = desk.get("audit")
     columns = ("network", "asset", "block", "booked", "onChain", "difference", "escrowDifference", "owedDifference")
     desk.show(answer, columns, answer["entries"])

@@ -6,8 +6,8 @@ import json
 
 import click
 
-from ws402.cli.ops.desk import Desk
 from ws402.cli.ops.look import limited
+from ws402.cli.ops.remote import Remote
 
 STATES = ("waiting", "due", "credit", "in_flight", "confirmed", "final", "held", "void", "resolved")
 
@@ -23,7 +23,7 @@ def group() -> None:
 @click.pass_context
 def listed(context: click.Context, state: str | None, limit: int) -> None:
     """Refunds, newest first."""
-    desk = Desk(context)
+    desk = Remote(context)
     answer = desk.get("refunds", state=state, limit=limit)
     columns = ("id", "state", "network", "asset", "amount", "recipient", "createdAt", "reason", "tx")
     desk.show(answer, columns, answer["refunds"])
@@ -34,11 +34,11 @@ def listed(context: click.Context, state: str | None, limit: int) -> None:
 @click.pass_context
 def show(context: click.Context, refund_id: str) -> None:
     """One refund: its delivery, every signed transaction, its ledger entries."""
-    click.echo(json.dumps(Desk(context).get("refund", id=refund_id), indent=2))
+    click.echo(json.dumps(Remote(context).get("refund", id=refund_id), indent=2))
 
 
 def _change(context: click.Context, refund_id: str, action: str, reason: str = "") -> None:
-    desk = Desk(context)
+    desk = Remote(context)
     desk.done(desk.change("refunds/change", refundId=refund_id, action=action, reason=reason))
 
 
@@ -83,7 +83,7 @@ def resolve(context: click.Context, refund_id: str, reason: str) -> None:
 @click.pass_context
 def release_all(context: click.Context, network: str, asset: str, state: str) -> None:
     """Send all held refunds of an asset, such as after a token's pause, or all that is kept as credit."""
-    desk = Desk(context)
+    desk = Remote(context)
     desk.done(desk.change("refunds/release", network=network, asset=asset, state=state))
 
 
@@ -91,6 +91,6 @@ def release_all(context: click.Context, network: str, asset: str, state: str) ->
 @click.pass_context
 def credit(context: click.Context) -> None:
     """What is owed but too small to send, by asset; send it with: ws402 ops refunds release-all … --state credit."""
-    desk = Desk(context)
+    desk = Remote(context)
     answer = desk.get("credits")
     desk.show(answer, ("network", "asset", "refunds", "payers", "total", "oldestAt"), answer["credits"])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ws402.cli.ops.desk import Desk
+from ws402.cli.ops.remote import Remote
 
 
 @click.group("signers")
@@ -16,13 +16,13 @@ def group() -> None:
 @click.pass_context
 def listed(context: click.Context) -> None:
     """Signing keys: next nonce, lease holder, pause."""
-    desk = Desk(context)
+    desk = Remote(context)
     answer = desk.get("signers")
     desk.show(answer, ("network", "address", "next_nonce", "lease_holder", "pause_reason"), answer["keys"])
 
 
 def _switch(context: click.Context, network: str, action: str, reason: str = "") -> None:
-    desk = Desk(context)
+    desk = Remote(context)
     desk.done(desk.change("signers/switch", network=network, action=action, reason=reason))
 
 
@@ -44,7 +44,7 @@ def resume(context: click.Context, network: str) -> None:
 
 
 def _capital(context: click.Context, network: str, asset: str, amount: int, tx: str, action: str) -> None:
-    desk = Desk(context)
+    desk = Remote(context)
     desk.done(desk.change("capital", network=network, asset=asset, amount=str(amount), tx=tx, action=action))
 
 

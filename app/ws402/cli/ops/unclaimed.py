@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from ws402.cli.ops.desk import Desk
+from ws402.cli.ops.remote import Remote
 
 
 @click.group("unclaimed")
@@ -16,7 +16,7 @@ def group() -> None:
 @click.pass_context
 def listed(context: click.Context) -> None:
     """Unclaimed transfers, newest first."""
-    desk = Desk(context)
+    desk = Remote(context)
     answer = desk.get("unclaimed")
     desk.show(answer, ("network", "asset", "amount", "sender", "blockTime", "tx"), answer["transfers"])
 
@@ -27,5 +27,5 @@ def listed(context: click.Context) -> None:
 @click.pass_context
 def refund(context: click.Context, network: str, tx: str) -> None:
     """Send the money of a transaction that pays for no session back to its sender."""
-    desk = Desk(context)
+    desk = Remote(context)
     desk.done(desk.change("unclaimed/refund", network=network, tx=tx))

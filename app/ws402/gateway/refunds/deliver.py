@@ -22,10 +22,10 @@ from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.tables import attempts, deliveries, refunds, traces
-from ws402.gateway.refunds.desk import Desk
+from ws402.gateway.refunds.due import Queue
+from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.refunds.lease import StaleError
 from ws402.gateway.refunds.plan import Bundle, Debt, Means, Plan, plan
-from ws402.gateway.refunds.queue import Queue
 from ws402.gateway.refunds.send import Sender
 from ws402.gateway.refunds.store import Attempt, Delivery, next_attempt
 from ws402.observability import tracing
@@ -42,22 +42,22 @@ Signed = tuple[Bundle, Delivery]
 class Deliverer:
     """Sends what is due, group by group."""
 
-    def __init__(self, desk: Desk, sender: Sender) -> None:
-        self._desk = desk
+    def __init__(self, context: KeyContext, sender: Sender) -> None:
+        self._context = context
         self._sender = sender
-        self._queue = Queue(desk)
+        self._queue = Queue(context)
 
     async def run(self) -> int:
         """Sign and send all that may go now; answers how many transactions that were."""
-        desk = self._desk
-        desk.condition.short, desk.condition.limited, desk.condition.deferred = {}, set(), 0
+        context = self._context
+        context.condition.short, context.condition.limited, context.condition.deferred = {}, set(), 0
         if self._sender.unfunded:
-            desk.condition.short[desk.chain.native] = sum(self._sender.unfunded.values())
+            context.condition.short[context.chain.native] = sum(self._sender.unfunded.values())
         total = 0
         sending: list[asyncio.Task[None]] = []
         trouble: ChainUnavailableError | None = None
         try:
-            for asset in desk.chain.assets:
+            for asset in context.chain.assets:
                 try:
                     while count := await self._group(asset, sending):
                         total += count
@@ -74,9 +74,9 @@ class Deliverer:
 
     async def _group(self, asset: str, sending: list[asyncio.Task[None]]) -> int:
         """Move one group of refunds on; answers how many moved."""
-        desk = self._desk
-        async with desk.database.begin() as connection:
-            row = await desk.lease.fence(connection)
+        context = self._context
+        async with context.database.begin() as connection:
+            row = await context.lease.fence(connection)
             if row.paused:
                 return 0
             bundles = await self._queue.bundles(connection, asset)
@@ -86,17 +86,17 @@ class Deliverer:
             spent = await self._queue.spent(connection, asset)
             fees = await self._queue.fees(connection)
             recent = await self._queue.recent(connection, asset, {bundle.recipient for bundle in bundles})
-        room = min(desk.policy.group, desk.policy.window - reserved.transactions)
+        room = min(context.policy.group, context.policy.window - reserved.transactions)
         if room <= 0:
             return 0
-        native = desk.chain.native
-        held = await desk.chain.balance(desk.address, native) - desk.chain.reserve
+        native = context.chain.native
+        held = await context.chain.balance(context.address, native) - context.chain.reserve
         gas = held - reserved.amounts.get(native, 0) - reserved.fees
         balance = gas
         if asset != native:
-            balance = await desk.chain.balance(desk.address, asset) - reserved.amounts.get(asset, 0)
+            balance = await context.chain.balance(context.address, asset) - reserved.amounts.get(asset, 0)
         cost, refused = await self._cost(bundles, balance)
-        budget = None if desk.policy.daily_fees is None else desk.policy.daily_fees - fees
+        budget = None if context.policy.daily_fees is None else context.policy.daily_fees - fees
         if cost is None or self._spent(cost, budget):
             decided = Plan()
         else:
@@ -109,7 +109,7 @@ class Deliverer:
                 spent_in_hour=spent,
                 recent=recent,
             )
-            decided = plan([each for each in bundles if each.recipient not in refused], means, desk.policy, room)
+            decided = plan([each for each in bundles if each.recipient not in refused], means, context.policy, room)
         for bundle in bundles:
             if bundle.recipient in refused:
                 decided.hold += [(debt, refused[bundle.recipient]) for debt in bundle.debts if debt.state == "due"]
@@ -130,9 +130,9 @@ class Deliverer:
         """The sending, in the traces of the sessions whose refunds it delivers."""
         debts = [debt.id for bundle, _ in signed for debt in bundle.debts]
         query = select(traces.c.traceparent).join(refunds, refunds.c.session_id == traces.c.session_id)
-        async with self._desk.database.read() as connection:
+        async with self._context.database.read() as connection:
             parents = (await connection.execute(query.where(refunds.c.id.in_(debts)))).scalars().all()
-        about: dict[str, str | int] = {"ws402.network": self._desk.network, "ws402.deliveries": len(signed)}
+        about: dict[str, str | int] = {"ws402.network": self._context.network, "ws402.deliveries": len(signed)}
         return tracing.begin_linked("ws402.refund deliver", parents, about)
 
     # --- deciding and signing ----------------------------------------------------------------------------------------
@@ -149,10 +149,10 @@ class Deliverer:
             )
             for bundle in bundles[:EXAMPLES]
         ]
-        estimate = self._desk.chain.estimate_fee
+        estimate = self._context.chain.estimate_fee
         costs: list[int] = []
         refused: dict[str, str] = {}
-        for order, answer in await self._desk.each(examples, lambda order: estimate(order, self._desk.address)):
+        for order, answer in await self._context.each(examples, lambda order: estimate(order, self._context.address)):
             if isinstance(answer, RefundImpossibleError):
                 refused[order.recipient] = refusal(answer)
             elif isinstance(answer, BroadcastRefusedError):
@@ -163,15 +163,15 @@ class Deliverer:
                 costs.append(answer)
         # The lowest: one recipient whose contract burns gas must not raise everybody's minimum.
         cost = min(costs, default=None)
-        self._desk.condition.delivery_cost = cost or self._desk.condition.delivery_cost
+        self._context.condition.delivery_cost = cost or self._context.condition.delivery_cost
         return cost, refused
 
     async def _sign(self, decided: Plan, nonce: int | None) -> list[Signed]:
         """Sign what is to be sent, with consecutive nonces where there are nonces. Recipients that refuse are to be
         held, and leave no gap.
         """
-        desk = self._desk
-        desk.lease.require()
+        context = self._context
+        context.lease.require()
         now = now_ms()
         done: list[Signed] = []
         todo = list(decided.send)
@@ -180,7 +180,7 @@ class Deliverer:
             drafts = [
                 (each, self._draft(each, None if first is None else first + i, now)) for i, each in enumerate(todo)
             ]
-            answers = await desk.each(drafts, lambda draft: self._sign_one(draft[1]))
+            answers = await context.each(drafts, lambda draft: self._sign_one(draft[1]))
             todo = []
             refused = False
             for (bundle, delivery), answer in answers:
@@ -188,7 +188,7 @@ class Deliverer:
                     refused = True
                     decided.hold += [(debt, refusal(answer)) for debt in bundle.debts if debt.state == "due"]
                 elif isinstance(answer, BroadcastRefusedError):
-                    log.warning("%s: %s", desk.network, answer)
+                    log.warning("%s: %s", context.network, answer)
                     return done  # what comes after it stays due too, so that no nonce is left out
                 elif isinstance(answer, Exception):
                     raise answer
@@ -200,13 +200,13 @@ class Deliverer:
         return done
 
     async def _sign_one(self, delivery: Delivery) -> SignedTransaction:
-        return await self._desk.chain.sign(delivery.order, self._desk.signer, nonce=delivery.nonce)
+        return await self._context.chain.sign(delivery.order, self._context.signer, nonce=delivery.nonce)
 
     def _draft(self, bundle: Bundle, nonce: int | None, now: int) -> Delivery:
         return Delivery(
             id=new_id("del"),
-            network=self._desk.network,
-            signer=self._desk.address,
+            network=self._context.network,
+            signer=self._context.address,
             nonce=nonce,
             kind="refund",
             recipient=bundle.recipient,
@@ -221,46 +221,48 @@ class Deliverer:
         """Whether the day's budget for fees has no room for one more delivery."""
         if budget is None or cost <= budget:
             return False
-        if "fees" not in self._desk.condition.limited:
-            log.warning("%s: the day's budget for fees is spent; refunds wait", self._desk.network)
-        self._desk.condition.limited.add("fees")
+        if "fees" not in self._context.condition.limited:
+            log.warning("%s: the day's budget for fees is spent; refunds wait", self._context.network)
+        self._context.condition.limited.add("fees")
         return True
 
     def _affordable(self, signed: list[Signed], gas: int, budget: int | None) -> list[Signed]:
         """The longest head of the line that the account and the budget for fees cover even at the highest fee: what is
         left out never was.
         """
-        native = self._desk.chain.native
+        native = self._context.chain.native
         for position, (_, delivery) in enumerate(signed):
             if self._spent(delivery.last.signed.max_fee, budget):
                 return signed[:position]
             budget = None if budget is None else budget - delivery.last.signed.max_fee
             gas -= delivery.last.signed.max_fee + (delivery.amount if delivery.asset == native else 0)
             if gas < 0:
-                self._desk.condition.short[native] = self._desk.condition.short.get(native, 0) - gas
+                self._context.condition.short[native] = self._context.condition.short.get(native, 0) - gas
                 return signed[:position]
         return signed
 
     def _note(self, asset: str, decided: Plan, *, certain: bool) -> None:
-        condition = self._desk.condition
+        condition = self._context.condition
         condition.deferred += decided.deferred
         if decided.limited:
             condition.limited.add(asset)
-            log.warning("%s: the hourly limit for %s is reached; refunds wait", self._desk.network, asset)
+            log.warning("%s: the hourly limit for %s is reached; refunds wait", self._context.network, asset)
         lacking = {asset: decided.short}
-        if asset != self._desk.chain.native:
-            lacking[self._desk.chain.native] = decided.short_of_gas
+        if asset != self._context.chain.native:
+            lacking[self._context.chain.native] = decided.short_of_gas
         for symbol, amount in lacking.items():
             # With transactions under way, the balance that was read may lack them already: that is no alarm yet.
             if amount and certain:
                 condition.short[symbol] = condition.short.get(symbol, 0) + amount
-                log.error("%s: top up %s: %d units of %s lack", self._desk.network, self._desk.address, amount, symbol)
+                log.error(
+                    "%s: top up %s: %d units of %s lack", self._context.network, self._context.address, amount, symbol
+                )
 
     # --- storing -----------------------------------------------------------------------------------------------------
 
     async def _store(self, asset: str, decided: Plan, signed: list[Signed], nonce: int | None) -> list[Attempt]:
         """Commit the decision. Nothing of it happened when this raises."""
-        desk, now = self._desk, now_ms()
+        context, now = self._context, now_ms()
         changes: list[dict[str, Any]] = []
         entries: list[Entry] = []
 
@@ -274,12 +276,12 @@ class Deliverer:
             entries += _signed_entries(bundle, delivery, now)
         for debt in decided.credit:
             change(debt, "credit")
-            entries.append(move("payer_due", "credit", desk.network, asset, debt.amount, "credit", debt.id, now))
+            entries.append(move("payer_due", "credit", context.network, asset, debt.amount, "credit", debt.id, now))
         for debt, reason in decided.hold:
             change(debt, "held", reason=reason)
             log.warning("refund %s is held: %s", debt.id, reason)
-        async with desk.database.begin() as connection:
-            row = await desk.lease.fence(connection)
+        async with context.database.begin() as connection:
+            row = await context.lease.fence(connection)
             if row.next_nonce != nonce or (row.paused and signed):
                 raise StaleError("The key was paused, or its nonces moved, while refunds were being signed.")
             await _check(connection, changes)
@@ -287,12 +289,12 @@ class Deliverer:
                 await connection.execute(deliveries.insert(), [delivery.row() for _, delivery in signed])
                 await connection.execute(attempts.insert(), [delivery.last.row() for _, delivery in signed])
                 if nonce is not None:
-                    await desk.lease.advance(connection, nonce, nonce + len(signed))
+                    await context.lease.advance(connection, nonce, nonce + len(signed))
             await connection.execute(_CHANGE, changes)
             await post(connection, entries)
-        desk.counters.signed += len(signed)
-        desk.counters.refunds_credited += len(decided.credit)
-        desk.counters.refunds_held += len(decided.hold)
+        context.counters.signed += len(signed)
+        context.counters.refunds_credited += len(decided.credit)
+        context.counters.refunds_held += len(decided.hold)
         return [delivery.last for _, delivery in signed]
 
 

@@ -18,7 +18,7 @@ from ws402.errors import ConfigurationError, WS402Error
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.tables import deliveries, refunds
 from ws402.gateway.refunds.deliver import Deliverer
-from ws402.gateway.refunds.desk import Counters, Desk
+from ws402.gateway.refunds.key_context import Counters, KeyContext
 from ws402.gateway.refunds.lease import Lease, LeaseLostError, StaleError
 from ws402.gateway.refunds.mend import Mender
 from ws402.gateway.refunds.policy import Policy, policies
@@ -50,18 +50,18 @@ class Worker:
     new refunds are the new key's.
     """
 
-    def __init__(self, desk: Desk, interval: float, *, retiring: bool = False) -> None:
-        self.desk = desk
+    def __init__(self, context: KeyContext, interval: float, *, retiring: bool = False) -> None:
+        self.context = context
         self.poke = asyncio.Event()
         self.retiring = retiring
         self.linger_until = 0.0
         """By the monotonic clock: until then another process may go on signing with a key that is retired here."""
         self._interval = interval
-        self._sender = Sender(desk)
-        self._reconciler = Reconciler(desk, self._sender)
-        self._mender = Mender(desk, self._sender)
-        self._promoter = Promoter(desk)
-        self._deliverer = Deliverer(desk, self._sender)
+        self._sender = Sender(context)
+        self._reconciler = Reconciler(context, self._sender)
+        self._mender = Mender(context, self._sender)
+        self._promoter = Promoter(context)
+        self._deliverer = Deliverer(context, self._sender)
         self._keeper: asyncio.Task[None] | None = None
         self._counted = float("-inf")
 
@@ -83,23 +83,23 @@ class Worker:
         """Whether the key is retired and nothing that it signed is unfinished, here or in another process."""
         if not self.retiring or time.monotonic() < self.linger_until:
             return False
-        mine = (deliveries.c.network == self.desk.network) & (deliveries.c.signer == self.desk.address)
+        mine = (deliveries.c.network == self.context.network) & (deliveries.c.signer == self.context.address)
         open_ = select(deliveries.c.id).where(mine, deliveries.c.state.in_(("signed", "included", "reverted"))).limit(1)
-        async with self.desk.database.begin() as connection:
+        async with self.context.database.begin() as connection:
             return (await connection.execute(open_)).first() is None and self.retiring
 
     async def count(self) -> None:
         """Count unfinished refunds, for metrics."""
-        mine = refunds.c.network == self.desk.network
+        mine = refunds.c.network == self.context.network
         query = (
             select(refunds.c.state, func.count().label("total"), func.min(refunds.c.created_at).label("oldest"))
             .where(mine, refunds.c.state.in_(UNFINISHED))
             .group_by(refunds.c.state)
         )
-        async with self.desk.database.begin() as connection:
+        async with self.context.database.begin() as connection:
             rows = (await connection.execute(query)).all()
-        self.desk.condition.states = {row.state: row.total for row in rows}
-        self.desk.condition.oldest_ms = min((row.oldest for row in rows if row.state in MOVING), default=None)
+        self.context.condition.states = {row.state: row.total for row in rows}
+        self.context.condition.oldest_ms = min((row.oldest for row in rows if row.state in MOVING), default=None)
         self._counted = time.monotonic()
 
     async def run(self) -> None:
@@ -107,27 +107,27 @@ class Worker:
         delay = self._interval
         while True:
             try:
-                if await self.desk.lease.hold():
+                if await self.context.lease.hold():
                     self._keep()
                     await self.step()
-                self.desk.condition.error = None
+                self.context.condition.error = None
                 delay = self._interval
                 if await self.done():
                     return
             except StaleError as error:
-                log.info("%s: %s", self.desk.network, error)
+                log.info("%s: %s", self.context.network, error)
                 await asyncio.sleep(GATHER_SECONDS)
                 continue
             except LeaseLostError as error:
-                log.warning("%s: %s", self.desk.network, error)
+                log.warning("%s: %s", self.context.network, error)
             except (WS402Error, OSError) as error:
                 self._failed(error)
                 delay = min(2 * delay, MAX_BACK_OFF)
             except Exception as error:
-                log.exception("refunds on %s failed; trying again", self.desk.network)
-                self.desk.condition.error = type(error).__name__
+                log.exception("refunds on %s failed; trying again", self.context.network)
+                self.context.condition.error = type(error).__name__
                 delay = min(2 * delay, MAX_BACK_OFF)
-            if self.desk.condition.error is not None:
+            if self.context.condition.error is not None:
                 await asyncio.sleep(delay)  # news does not shorten a back-off
                 continue
             # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with news.
@@ -143,18 +143,18 @@ class Worker:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
         try:
-            await self.desk.lease.release()
+            await self.context.lease.release()
         except (WS402Error, DBAPIError, OSError) as error:
-            log.warning("the lease of %s runs out by itself: %s", self.desk.network, error)
+            log.warning("the lease of %s runs out by itself: %s", self.context.network, error)
 
     def _keep(self) -> None:
         if self._keeper is None or self._keeper.done():
-            self._keeper = asyncio.create_task(self.desk.lease.keep(), name=f"lease {self.desk.network}")
+            self._keeper = asyncio.create_task(self.context.lease.keep(), name=f"lease {self.desk.network}")
 
     def _failed(self, error: Exception) -> None:
-        if self.desk.condition.error is None:
-            log.warning("refunds on %s wait: %s", self.desk.network, error)
-        self.desk.condition.error = str(error)
+        if self.context.condition.error is None:
+            log.warning("refunds on %s wait: %s", self.context.network, error)
+        self.context.condition.error = str(error)
 
 
 class RefundEngine:
@@ -201,7 +201,7 @@ class RefundEngine:
     def _worker(self, network: str, signer: Signer, *, retiring: bool = False) -> Worker:
         chain = self._chains[network]
         address = chain.address_of(signer)
-        desk = Desk(
+        context = KeyContext(
             database=self._database,
             chain=chain,
             signer=signer,
@@ -210,7 +210,7 @@ class RefundEngine:
             policy=self._policies.get(network, Policy()),
             counters=self._counters[network],
         )
-        return Worker(desk, self._settings.refund_interval_seconds, retiring=retiring)
+        return Worker(context, self._settings.refund_interval_seconds, retiring=retiring)
 
     async def start(self) -> None:
         """Work in the background. The schema exists, and the chains are started."""
@@ -224,10 +224,10 @@ class RefundEngine:
         """
         before = self.workers.get(network)
         address = self._chains[network].address_of(signer)
-        if before is not None and before.desk.address == address:
-            before.desk.signer = signer
+        if before is not None and before.context.address == address:
+            before.context.signer = signer
             return
-        again = next((each for each in self.retiring if each.desk.address == address), None)
+        again = next((each for each in self.retiring if each.context.address == address), None)
         if again is not None:  # rotated back
             self.retiring.remove(again)
             again.retiring = False
@@ -244,7 +244,7 @@ class RefundEngine:
         """See through what an earlier key signed before this process started. `linger`: as for `rotate`."""
         worker = self._worker(network, signer, retiring=True)
         worker.linger_until = time.monotonic() + linger
-        if all(each.desk.address != worker.desk.address for each in (*self.workers.values(), *self.retiring)):
+        if all(each.context.address != worker.context.address for each in (*self.workers.values(), *self.retiring)):
             self.retiring.append(worker)
             self._begin(worker)
 
@@ -259,9 +259,9 @@ class RefundEngine:
         if task.cancelled() or worker not in self.retiring:
             return
         self.retiring.remove(worker)
-        log.info("%s: all that %s signed is done", worker.desk.network, worker.desk.address)
+        log.info("%s: all that %s signed is done", worker.context.network, worker.context.address)
         if self.on_retired is not None:
-            self.on_retired(worker.desk.network, worker.desk.signer)
+            self.on_retired(worker.context.network, worker.context.signer)
         closing = asyncio.create_task(worker.close(), name=f"retired {worker.desk.address}")
         self._tasks.add(closing)
         closing.add_done_callback(self._tasks.discard)
@@ -289,7 +289,7 @@ class RefundEngine:
     async def run_once(self) -> None:
         """One pass over every network whose lease can be had, errors raised; for tests and operators."""
         for worker in self.workers.values():
-            if await worker.desk.lease.hold():
+            if await worker.context.lease.hold():
                 await worker.step()
                 await worker.count()
 
@@ -297,10 +297,10 @@ class RefundEngine:
         """By network: the key's address, whether this process holds it, and how its holder saw things last."""
         return {
             network: {
-                "address": worker.desk.address,
-                "holds_lease": worker.desk.lease.held,
-                "retiring": [each.desk.address for each in self.retiring if each.desk.network == network],
-                **asdict(worker.desk.condition),
+                "address": worker.context.address,
+                "holds_lease": worker.context.lease.held,
+                "retiring": [each.context.address for each in self.retiring if each.context.network == network],
+                **asdict(worker.context.condition),
             }
             for network, worker in self.workers.items()
         }

@@ -11,7 +11,7 @@ from ws402.chains.base import BroadcastRefusedError, RefundImpossibleError
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.tables import attempts, deliveries
-from ws402.gateway.refunds.desk import Desk
+from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.refunds.lease import StaleError
 from ws402.gateway.refunds.reconcile import Line
 from ws402.gateway.refunds.send import Sender
@@ -23,8 +23,8 @@ log = logging.getLogger(__name__)
 class Mender:
     """Looks after one key's transactions that are in no block."""
 
-    def __init__(self, desk: Desk, sender: Sender) -> None:
-        self._desk = desk
+    def __init__(self, context: KeyContext, sender: Sender) -> None:
+        self._context = context
         self._sender = sender
         self._next: tuple[int | None, float] = (-1, 0.0)
         self._given_up: dict[str, float] = {}
@@ -48,47 +48,47 @@ class Mender:
 
     async def _fill(self, line: Line, first: int, following: int) -> None:
         """A nonce below ours that no delivery has blocks all above it: use it up without effect."""
-        desk = self._desk
-        desk.condition.nonce_gaps = 0
+        context = self._context
+        context.condition.nonce_gaps = 0
         if first >= following or (line.waiting and line.waiting[0].nonce == first):
             return
-        async with desk.database.begin() as connection:
+        async with context.database.begin() as connection:
             query = select(deliveries.c.nonce).where(
-                deliveries.c.network == desk.network,
-                deliveries.c.signer == desk.address,
+                deliveries.c.network == context.network,
+                deliveries.c.signer == context.address,
                 deliveries.c.nonce >= first,
             )
             taken = set((await connection.execute(query)).scalars())
         missing = [nonce for nonce in range(first, following) if nonce not in taken]
-        desk.condition.nonce_gaps = len(missing)
+        context.condition.nonce_gaps = len(missing)
         if not missing:
             return
-        log.error("%s: no delivery has the nonces %s; using them up", desk.network, missing)
+        log.error("%s: no delivery has the nonces %s; using them up", context.network, missing)
         filled = []
-        for nonce in missing[: desk.policy.group]:
+        for nonce in missing[: context.policy.group]:
             now = now_ms()
             delivery = Delivery(
                 id=new_id("del"),
-                network=desk.network,
-                signer=desk.address,
+                network=context.network,
+                signer=context.address,
                 nonce=nonce,
                 kind="cancel",
-                recipient=desk.address,
-                asset=desk.chain.native,
+                recipient=context.address,
+                asset=context.chain.native,
                 amount=0,
                 state="signed",
                 created_at=now,
                 updated_at=now,
             )
-            signed = await desk.chain.sign_cancel(desk.signer, nonce=nonce, replaces=None)
+            signed = await context.chain.sign_cancel(context.signer, nonce=nonce, replaces=None)
             delivery.attempts.append(next_attempt(delivery, signed))
             filled.append(delivery)
-        async with desk.database.begin() as connection:
-            if (await desk.lease.fence(connection)).paused:
+        async with context.database.begin() as connection:
+            if (await context.lease.fence(connection)).paused:
                 raise StaleError("The key was paused.")
             await connection.execute(deliveries.insert(), [each.row() for each in filled])
             await connection.execute(attempts.insert(), [each.last.row() for each in filled])
-        desk.counters.cancelled += len(filled)
+        context.counters.cancelled += len(filled)
         line.waiting = sorted([*line.waiting, *filled], key=lambda each: each.nonce or 0)
 
     # --- fees --------------------------------------------------------------------------------------------------------
@@ -97,10 +97,10 @@ class Mender:
         """Replace what waits too long, or what a node called too cheap: same nonce, same order, higher fee."""
         if not waiting:
             return
-        desk = self._desk
+        context = self._context
         stuck_ms = (time.monotonic() - self._next[1]) * 1000
-        oldest = now_ms() - desk.policy.bump_after_ms
-        stuck = stuck_ms >= desk.policy.bump_after_ms and waiting[0].last.created_at <= oldest
+        oldest = now_ms() - context.policy.bump_after_ms
+        stuck = stuck_ms >= context.policy.bump_after_ms and waiting[0].last.created_at <= oldest
         self._given_up = {each: at for each, at in self._given_up.items() if time.monotonic() < at}
         old = [
             each
@@ -109,28 +109,30 @@ class Mender:
             and ((stuck and each.last.created_at <= oldest) or each.last.signed.tx in self._sender.underpriced)
         ]
         fresh: list[tuple[Delivery, Attempt]] = []
-        for delivery, answer in await desk.each(old, self._replace):
+        for delivery, answer in await context.each(old, self._replace):
             if isinstance(answer, Exception):
                 raise answer
             if answer is None:
-                self._given_up[delivery.id] = time.monotonic() + desk.policy.bump_after_ms / 1000
+                self._given_up[delivery.id] = time.monotonic() + context.policy.bump_after_ms / 1000
                 continue
             fresh.append((delivery, answer))
         if not fresh:
             return
-        async with desk.database.begin() as connection:
-            if (await desk.lease.fence(connection)).paused:
+        async with context.database.begin() as connection:
+            if (await context.lease.fence(connection)).paused:
                 raise StaleError("The key was paused.")
             await connection.execute(attempts.insert(), [attempt.row() for _, attempt in fresh])
         for delivery, attempt in fresh:
             self._sender.underpriced.discard(delivery.last.signed.tx)
             delivery.attempts.append(attempt)
-        desk.counters.bumped += len(fresh)
-        log.warning("%s: raised the fee of %d transactions from nonce %d", desk.network, len(fresh), fresh[0][0].nonce)
+        context.counters.bumped += len(fresh)
+        log.warning(
+            "%s: raised the fee of %d transactions from nonce %d", context.network, len(fresh), fresh[0][0].nonce
+        )
 
     async def _replace(self, delivery: Delivery) -> Attempt | None:
         """A dearer attempt, which only gives the nonce back if the recipient refuses by now. None: not possible."""
-        chain, signer = self._desk.chain, self._desk.signer
+        chain, signer = self._context.chain, self._context.signer
         last, kind = delivery.last, delivery.last.kind
         if kind == "refund":
             try:
@@ -141,7 +143,7 @@ class Mender:
             except RefundImpossibleError as error:
                 log.warning("delivery %s is called off: %s", delivery.id, error)
                 kind = "cancel"
-                self._desk.counters.cancelled += 1
+                self._context.counters.cancelled += 1
         if kind == "cancel":
             signed = await chain.sign_cancel(signer, nonce=delivery.nonce or 0, replaces=last.signed)
         return None if signed.tx == last.signed.tx else next_attempt(delivery, signed, kind=kind)

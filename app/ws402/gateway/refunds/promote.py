@@ -17,7 +17,7 @@ from ws402.chains.base import ChainUnavailableError, Head, TransferLookup, TxSta
 from ws402.errors import WS402Error
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.tables import payments, refunds, sessions, transfers
-from ws402.gateway.refunds.desk import Desk
+from ws402.gateway.refunds.key_context import KeyContext
 
 log = logging.getLogger(__name__)
 
@@ -38,30 +38,30 @@ class Source(msgspec.Struct, kw_only=True):
 class Promoter:
     """Lets waiting refunds become due, or holds them for an operator."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: KeyContext) -> None:
+        self._context = context
         self._recheck: dict[str, float] = {}
 
     async def run(self, head: Head) -> int:
         """One pass; answers how many refunds moved."""
         now = time.monotonic()
         self._recheck = {refund_id: at for refund_id, at in self._recheck.items() if at > now}
-        async with self._desk.database.begin() as connection:
+        async with self._context.database.begin() as connection:
             sources = await self._read(connection, head)
-        self._desk.condition.unproven = len(self._recheck)
+        self._context.condition.unproven = len(self._recheck)
         if not sources:
             return 0
         proven = await self._prove(sources, head)
         verdicts = await self._judge(proven)
         if verdicts:
             await self._write(verdicts)
-        self._desk.condition.unproven = len(self._recheck)
+        self._context.condition.unproven = len(self._recheck)
         return len(verdicts)
 
     async def _read(self, connection: AsyncConnection, head: Head) -> list[Source]:
         query = (
             select(refunds)
-            .where(refunds.c.network == self._desk.network, refunds.c.state == "waiting")
+            .where(refunds.c.network == self._context.network, refunds.c.state == "waiting")
             .where(refunds.c.source_block <= head.final, refunds.c.id.not_in(self._recheck))
             .order_by(refunds.c.created_at)
             .limit(BATCH)
@@ -86,7 +86,7 @@ class Promoter:
         stray: dict[tuple[str, int], Row[Any]] = {}
         txs = {row.tx for row in rows if row.tx is not None}
         if txs:
-            where = (transfers.c.network == self._desk.network) & transfers.c.tx.in_(txs)
+            where = (transfers.c.network == self._context.network) & transfers.c.tx.in_(txs)
             found = await connection.execute(select(transfers).where(where, transfers.c.state != "orphaned"))
             stray = {(row.tx, row.idx): row for row in found}
         return [
@@ -107,23 +107,23 @@ class Promoter:
         for source in sources:
             for each in source.transfers:
                 worth[each.tx] = max(worth.get(each.tx, 0), each.amount)
-        chain = self._desk.chain
-        answers = dict(await self._desk.each(list(worth), lambda tx: chain.lookup(tx, amount=worth[tx])))
+        chain = self._context.chain
+        answers = dict(await self._context.each(list(worth), lambda tx: chain.lookup(tx, amount=worth[tx])))
         proven = []
         for source in sources:
             if source.transfers and all(_shows(answers[each.tx], each, head) for each in source.transfers):
                 proven.append(source)
                 continue
-            self._recheck[source.refund.id] = time.monotonic() + self._desk.policy.recheck_ms / 1000
+            self._recheck[source.refund.id] = time.monotonic() + self._context.policy.recheck_ms / 1000
             log.warning(
-                "refund %s waits: %s does not confirm its payment as final", source.refund.id, self._desk.network
+                "refund %s waits: %s does not confirm its payment as final", source.refund.id, self._context.network
             )
         return proven
 
     async def _judge(self, sources: list[Source]) -> list[dict[str, Any]]:
         """New states. A recipient that is a contract nobody proved to be the payer's own is held (an exchange, say)."""
         unknown = sorted({each.refund.recipient for each in sources if not (each.signed or each.refund.cleared)})
-        contracts = dict(await self._desk.each(unknown, self._desk.chain.is_contract))
+        contracts = dict(await self._context.each(unknown, self._context.chain.is_contract))
         verdicts = []
         for source in sources:
             refund = source.refund
@@ -147,10 +147,10 @@ class Promoter:
             each["updated_at"] = now
             each["due_at"] = now if each["state"] == "due" else None
             if each["state"] == "held":
-                self._desk.counters.refunds_held += 1
+                self._context.counters.refunds_held += 1
                 log.warning("refund %s is held: %s", each["b_id"], each["reason"])
-        async with self._desk.database.begin() as connection:
-            await self._desk.lease.fence(connection)
+        async with self._context.database.begin() as connection:
+            await self._context.lease.fence(connection)
             await connection.execute(_PROMOTE, verdicts)
 
 

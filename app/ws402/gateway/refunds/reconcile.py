@@ -14,7 +14,7 @@ from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import deliveries, refunds, signers, traces
-from ws402.gateway.refunds.desk import Desk
+from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.refunds.send import Sender
 from ws402.gateway.refunds.store import Attempt, Delivery, load
 from ws402.observability import metrics, tracing
@@ -68,20 +68,20 @@ class Line(msgspec.Struct, kw_only=True):
 class Reconciler:
     """Follows one key's transactions."""
 
-    def __init__(self, desk: Desk, sender: Sender) -> None:
-        self._desk = desk
+    def __init__(self, context: KeyContext, sender: Sender) -> None:
+        self._context = context
         self._sender = sender
         self._passed: dict[str, int] = {}
 
     async def run(self) -> tuple[Head, Line]:
         """Bring the ledger up to the chain."""
-        desk = self._desk
+        context = self._context
         # The nonce first: whatever used it is then in a block up to the head.
-        nonce = await desk.chain.next_nonce(desk.address)
-        head = await desk.chain.head()
-        async with desk.database.begin() as connection:
-            row = await desk.lease.fence(connection)
-            desk.condition.paused = row.pause_reason or "paused" if row.paused else None
+        nonce = await context.chain.next_nonce(context.address)
+        head = await context.chain.head()
+        async with context.database.begin() as connection:
+            row = await context.lease.fence(connection)
+            context.condition.paused = row.pause_reason or "paused" if row.paused else None
             next_nonce = None if nonce is None else await self._follow(connection, row, nonce)
             waiting = await load(connection, self._mine() & (deliveries.c.state == "signed"))
             in_blocks = deliveries.c.state.in_(("included", "reverted"))
@@ -92,7 +92,7 @@ class Reconciler:
         # A nonce tells without a question which may be in a block; where there are none, any may.
         look = [each for each in waiting if nonce is None or _place(each) < nonce] + settled
         outcomes: list[Outcome] = []
-        for _, answer in await desk.each(look, lambda each: self._look(each, nonce, head)):
+        for _, answer in await context.each(look, lambda each: self._look(each, nonce, head)):
             if isinstance(answer, Exception):
                 raise answer
             if answer is not None and answer.news:
@@ -104,20 +104,20 @@ class Reconciler:
         for delivery in back:
             self._sender.forget([each.signed.tx for each in delivery.attempts])
         waiting = sorted([each for each in waiting if each.id not in gone] + back, key=_place)
-        paused = bool(row.paused) or desk.condition.paused is not None
+        paused = bool(row.paused) or context.condition.paused is not None
         return head, Line(nonce=nonce, next_nonce=next_nonce, paused=paused, waiting=waiting)
 
     async def _follow(self, connection: AsyncConnection, row: Any, nonce: int) -> int:
         """The next nonce to give out. It starts where the chain is, and never goes back."""
-        desk = self._desk
-        mine = (signers.c.network == desk.network) & (signers.c.address == desk.address)
+        context = self._context
+        mine = (signers.c.network == context.network) & (signers.c.address == context.address)
         if row.next_nonce is None:
             await connection.execute(update(signers).where(mine).values(next_nonce=nonce))
             return nonce
         known: int = row.next_nonce
         if nonce <= known:
             return known
-        desk.counters.foreign += nonce - known
+        context.counters.foreign += nonce - known
         reason = f"Nonces {known} to {nonce - 1} were used by transactions that the ledger does not know."
         await connection.execute(update(signers).where(mine).values(next_nonce=nonce))
         await self._pause(connection, reason)
@@ -127,20 +127,20 @@ class Reconciler:
         """Somebody else uses the key, or this ledger is an old copy that does not know what was sent. Either way, what
         looks due may be paid already: an operator must look.
         """
-        desk = self._desk
-        log.critical("%s: the key %s is paused: %s", desk.network, desk.address, reason)
-        mine = (signers.c.network == desk.network) & (signers.c.address == desk.address)
+        context = self._context
+        log.critical("%s: the key %s is paused: %s", context.network, context.address, reason)
+        mine = (signers.c.network == context.network) & (signers.c.address == context.address)
         await connection.execute(update(signers).where(mine).values(paused=True, pause_reason=reason))
-        desk.condition.paused = reason
+        context.condition.paused = reason
 
     def _mine(self) -> Any:
-        return (deliveries.c.network == self._desk.network) & (deliveries.c.signer == self._desk.address)
+        return (deliveries.c.network == self._context.network) & (deliveries.c.signer == self._context.address)
 
     async def _look(self, delivery: Delivery, nonce: int | None, head: Head) -> Outcome | None:
         """Ask the chain for all attempts: any may be the one. None: nothing can be said yet."""
         pending = False
         for attempt in reversed(delivery.attempts):
-            status = await self._desk.chain.status(attempt.signed.tx)
+            status = await self._context.chain.status(attempt.signed.tx)
             pays = attempt.kind == delivery.kind
             match status.state:
                 case TxState.FINAL:
@@ -155,7 +155,7 @@ class Reconciler:
             self._passed.pop(delivery.id, None)
             return Outcome(delivery=delivery, state=state, attempt=attempt, block=status.block, fee=status.fee)
         if nonce is None:
-            expired = await self._desk.chain.expired(delivery.last.signed)
+            expired = await self._context.chain.expired(delivery.last.signed)
             return Outcome(delivery=delivery, state="failed" if expired else "signed", expired=expired)
         if _place(delivery) >= nonce:
             self._passed.pop(delivery.id, None)
@@ -166,7 +166,7 @@ class Reconciler:
         if head.final < self._passed.setdefault(delivery.id, head.block):
             return None
         for attempt in delivery.attempts:
-            found = await self._desk.chain.lookup(attempt.signed.tx, amount=delivery.amount)
+            found = await self._context.chain.lookup(attempt.signed.tx, amount=delivery.amount)
             if found.state is not TxState.UNKNOWN:
                 return None
         self._passed.pop(delivery.id, None)
@@ -175,10 +175,10 @@ class Reconciler:
     # --- booking -----------------------------------------------------------------------------------------------------
 
     async def _apply(self, outcomes: list[Outcome]) -> None:
-        desk, now = self._desk, now_ms()
-        entries = [entry for each in outcomes for entry in _entries(each, desk.chain.native, now)]
-        async with desk.database.begin() as connection:
-            await desk.lease.fence(connection)
+        context, now = self._context, now_ms()
+        entries = [entry for each in outcomes for entry in _entries(each, context.chain.native, now)]
+        async with context.database.begin() as connection:
+            await context.lease.fence(connection)
             await connection.execute(_MOVE, [_row(each, now) for each in outcomes])
             for state, refund_state in REFUND_STATES.items():
                 ids = [each.delivery.id for each in outcomes if each.state == state]
@@ -187,7 +187,7 @@ class Reconciler:
                     await connection.execute(follow.values(state=refund_state, updated_at=now))
                     if state == "final":
                         done = select(refunds.c.id).where(refunds.c.delivery_id.in_(ids))
-                        desk.counters.refunds_final += len((await connection.execute(done)).all())
+                        context.counters.refunds_final += len((await connection.execute(done)).all())
             for each in outcomes:
                 if each.state == "failed":
                     await self._give_back(connection, each, now)
@@ -207,9 +207,9 @@ class Reconciler:
             .outerjoin(traces, traces.c.session_id == refunds.c.session_id)
             .where(refunds.c.delivery_id.in_(ids))
         )
-        async with self._desk.database.read() as connection:
+        async with self._context.database.read() as connection:
             rows = (await connection.execute(query)).all()
-        series = metrics.REFUND_DELIVERY_SECONDS.of(self._desk.network)
+        series = metrics.REFUND_DELIVERY_SECONDS.of(self._context.network)
         for row in rows:
             series.observe(max(0, now - (row.due_at or row.created_at)) / 1000)
             if row.traceparent is not None:
@@ -222,7 +222,7 @@ class Reconciler:
             state, reason = "due", None
         elif attempt is None:
             state, reason = "due", None
-            self._desk.counters.foreign += 1
+            self._context.counters.foreign += 1
             await self._pause(
                 connection, f"Nonce {delivery.nonce} was used by a transaction that the ledger does not know."
             )
@@ -238,14 +238,14 @@ class Reconciler:
         )
         ids = list(moved.scalars())
         if state == "held":
-            self._desk.counters.refunds_held += len(ids)
+            self._context.counters.refunds_held += len(ids)
         else:
-            self._desk.counters.refunds_returned += len(ids)
+            self._context.counters.refunds_returned += len(ids)
         level = logging.WARNING if outcome.expired else logging.ERROR
         log.log(level, "delivery %s paid nothing; refunds %s are %s again", delivery.id, ", ".join(ids), state)
 
     def _count(self, outcome: Outcome) -> None:
-        counters, was = self._desk.counters, outcome.delivery.state
+        counters, was = self._context.counters, outcome.delivery.state
         if outcome.state != "signed":
             self._sender.forget([each.signed.tx for each in outcome.delivery.attempts])
         if was == "signed" and outcome.state in ("included", "final"):

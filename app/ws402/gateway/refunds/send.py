@@ -11,7 +11,7 @@ from sqlalchemy import update
 from ws402.chains.base import BroadcastRefusedError, ChainUnavailableError
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.tables import attempts
-from ws402.gateway.refunds.desk import Desk
+from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.refunds.lease import LeaseLostError
 from ws402.gateway.refunds.store import Attempt
 
@@ -21,8 +21,8 @@ log = logging.getLogger(__name__)
 class Sender:
     """Broadcasts, and remembers what nodes said."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: KeyContext) -> None:
+        self._context = context
         self._sent: dict[str, float] = {}
         self.underpriced: set[str] = set()
         """Attempts that need a higher fee now."""
@@ -32,7 +32,7 @@ class Sender:
     def wants(self, attempt: Attempt) -> bool:
         """Whether this process has not sent it yet, or so long ago that nodes may have forgotten it."""
         at = self._sent.get(attempt.signed.tx)
-        return at is None or time.monotonic() - at >= self._desk.policy.resend_after_ms / 1000
+        return at is None or time.monotonic() - at >= self._context.policy.resend_after_ms / 1000
 
     def forget(self, txs: Sequence[str]) -> None:
         """These are in a block, or left it: what was noted about them does not matter any more."""
@@ -48,7 +48,7 @@ class Sender:
         """
         reached: list[str] = []
         trouble: Exception | None = None
-        for attempt, answer in await self._desk.each(batch, self._one):
+        for attempt, answer in await self._context.each(batch, self._one):
             tx = attempt.signed.tx
             if answer is None or isinstance(answer, BroadcastRefusedError):
                 self._sent[tx] = time.monotonic()
@@ -61,34 +61,34 @@ class Sender:
             elif trouble is None or isinstance(answer, LeaseLostError):
                 trouble = answer
         if reached:
-            async with self._desk.database.begin() as connection:
+            async with self._context.database.begin() as connection:
                 mark = update(attempts).where(attempts.c.tx.in_(reached), attempts.c.sent_at.is_(None))
                 await connection.execute(mark.values(sent_at=now_ms()))
         if isinstance(trouble, ChainUnavailableError):
-            log.warning("%s: signed refunds wait to be sent: %s", self._desk.network, trouble)
+            log.warning("%s: signed refunds wait to be sent: %s", self._context.network, trouble)
         if trouble is not None:
             raise trouble
 
     async def _one(self, attempt: Attempt) -> None:
-        self._desk.lease.require()
+        self._context.lease.require()
         if attempt.signed.tx in self._sent:
-            self._desk.counters.resent += 1
-        await self._desk.chain.broadcast(attempt.signed)
+            self._context.counters.resent += 1
+        await self._context.chain.broadcast(attempt.signed)
 
     def _refused(self, attempt: Attempt, error: BroadcastRefusedError) -> None:
         tx, nonce = attempt.signed.tx, attempt.signed.nonce
-        self._desk.counters.refused += 1
+        self._context.counters.refused += 1
         match error.reason:
             case "nonce_used":
                 # One of our own attempts may be what used it: the reconciler looks.
-                log.info("%s: nonce %s is in a block already", self._desk.network, nonce)
+                log.info("%s: nonce %s is in a block already", self._context.network, nonce)
             case "underpriced":
                 self.underpriced.add(tx)
             case "insufficient_funds":
                 self.unfunded[tx] = attempt.signed.max_fee
-                log.error("%s: the balance of %s does not cover %s", self._desk.network, self._desk.address, tx)
+                log.error("%s: the balance of %s does not cover %s", self._context.network, self._context.address, tx)
             case "expired":
                 # Or this node lags. Nothing is signed anew before the chain has proven it.
-                log.info("%s: %s may have expired", self._desk.network, tx)
+                log.info("%s: %s may have expired", self._context.network, tx)
             case _:
-                log.error("%s refuses %s (nonce %s), trying again: %s", self._desk.network, tx, nonce, error)
+                log.error("%s refuses %s (nonce %s), trying again: %s", self._context.network, tx, nonce, error)

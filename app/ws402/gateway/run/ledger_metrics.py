@@ -22,8 +22,8 @@ from ws402.gateway.books.balance_check import UNFINISHED, audit
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.entries import Balances, balances
 from ws402.gateway.ledger.tables import entries, invoices, payments, refunds, sessions
-from ws402.gateway.refunds.desk import Desk
 from ws402.gateway.refunds.engine import RefundEngine
+from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.service import PaymentService
 from ws402.observability import metrics
 from ws402.observability.instruments import Gauge, Labels
@@ -93,28 +93,28 @@ class LedgerMetrics:
 
     async def count(self) -> None:
         """Count what is open on the networks whose keys this gateway holds."""
-        desks = self._held()
+        contexts = self._held()
         shown: Shown = {gauge: {} for gauge in _COUNTED}
-        if desks:
+        if contexts:
             async with self._database.read() as connection:
-                await _count(connection, list(desks), shown)
+                await _count(connection, list(contexts), shown)
                 for (account, network, asset), held in (await self._books.read(connection)).items():
-                    if network in desks:
+                    if network in contexts:
                         shown[metrics.ACCOUNT_UNITS][network, asset, account] = held
-        for desk in desks.values():
+        for context in contexts.values():
             try:
-                await _look_at(desk, shown)
+                await _look_at(context, shown)
             except WS402Error as error:  # what the ledger says must be shown all the same
-                log.warning("%s: the refund key's account could not be read: %s", desk.network, error)
+                log.warning("%s: the refund key's account could not be read: %s", context.network, error)
         for gauge, values in shown.items():
             self._show(gauge, values)
 
     async def audit(self) -> None:
         """Compare the books with the chains whose keys this gateway holds."""
-        desks = self._held()
+        contexts = self._held()
         shown: dict[Labels, float] = {}
-        if desks:
-            chains = {network: self._service.chains[network] for network in desks}
+        if contexts:
+            chains = {network: self._service.chains[network] for network in contexts}
             try:
                 lines = await audit(self._database, chains, self._service.addresses, self._books.read)
             except (WS402Error, OSError):
@@ -129,8 +129,8 @@ class LedgerMetrics:
             metrics.AUDIT_TIME.set(time.time())
         self._show(metrics.IMBALANCE, shown)
 
-    def _held(self) -> dict[str, Desk]:
-        return {name: each.desk for name, each in self._engine.workers.items() if each.desk.lease.held}
+    def _held(self) -> dict[str, KeyContext]:
+        return {name: each.context for name, each in self._engine.workers.items() if each.context.lease.held}
 
     def _show(self, gauge: Gauge, values: dict[Labels, float]) -> None:
         for labels in self._shown.get(gauge, set()) - values.keys():
@@ -201,17 +201,17 @@ async def _count(connection: AsyncConnection, networks: list[str], shown: Shown)
         shown[metrics.REFUND_OLDEST][row.network, row.state] = max(0, now - row.oldest) / 1000
 
 
-async def _look_at(desk: Desk, shown: Shown) -> None:
+async def _look_at(context: KeyContext, shown: Shown) -> None:
     """What a key's account holds, and how many deliveries that pays."""
-    held = {asset: await desk.chain.balance(desk.address, asset) for asset in desk.chain.assets}
+    held = {asset: await context.chain.balance(context.address, asset) for asset in context.chain.assets}
     for asset, amount in held.items():
-        shown[metrics.SIGNER_BALANCE][desk.network, asset] = amount
-    cost = desk.condition.delivery_cost
+        shown[metrics.SIGNER_BALANCE][context.network, asset] = amount
+    cost = context.condition.delivery_cost
     if cost is None:
-        order = RefundOrder(recipient=desk.address, asset=desk.chain.native, amount=1, memo="")
+        order = RefundOrder(recipient=context.address, asset=context.chain.native, amount=1, memo="")
         try:
-            cost = await desk.chain.estimate_fee(order, desk.address)
+            cost = await context.chain.estimate_fee(order, context.address)
         except WS402Error as error:
-            log.debug("%s: what a delivery costs is not known yet: %s", desk.network, error)
+            log.debug("%s: what a delivery costs is not known yet: %s", context.network, error)
     if cost:
-        shown[metrics.SIGNER_PAYABLE][(desk.network,)] = held[desk.chain.native] // cost
+        shown[metrics.SIGNER_PAYABLE][(context.network,)] = held[context.chain.native] // cost

@@ -14,7 +14,7 @@ from ws402.protocol import EndReason, RejectCode
 
 if TYPE_CHECKING:
     from ws402.gateway.refunds import RefundEngine
-    from ws402.gateway.refunds.desk import Desk
+    from ws402.gateway.refunds.key_context import KeyContext
     from ws402.gateway.service import PaymentService
     from ws402.keys.keeper import Keeper
 
@@ -42,11 +42,14 @@ def observe(service: PaymentService, engine: RefundEngine) -> ExitStack:
         (metrics.REFUNDS_DELIVERED, lambda: _events(engine, "refunds_final")),
         (metrics.REFUNDS_FAILED, lambda: _events(engine, "refunds_held")),
         (metrics.REFUNDS_CREDITED, lambda: _events(engine, "refunds_credited")),
-        (metrics.LEASE_HELD, lambda: _desks(engine, lambda desk: float(desk.lease.held))),
-        (metrics.SIGNER_PAUSED, lambda: _held(engine, lambda desk: float(desk.condition.paused is not None))),
-        (metrics.NONCE_GAPS, lambda: _held(engine, lambda desk: desk.condition.nonce_gaps)),
-        (metrics.SIGNER_SHORT, lambda: _assets(engine, lambda desk, asset: desk.condition.short.get(asset, 0))),
-        (metrics.SIGNER_LIMITED, lambda: _assets(engine, lambda desk, asset: float(asset in desk.condition.limited))),
+        (metrics.LEASE_HELD, lambda: _contexts(engine, lambda context: float(context.lease.held))),
+        (metrics.SIGNER_PAUSED, lambda: _held(engine, lambda context: float(context.condition.paused is not None))),
+        (metrics.NONCE_GAPS, lambda: _held(engine, lambda context: context.condition.nonce_gaps)),
+        (metrics.SIGNER_SHORT, lambda: _assets(engine, lambda context, asset: context.condition.short.get(asset, 0))),
+        (
+            metrics.SIGNER_LIMITED,
+            lambda: _assets(engine, lambda context, asset: float(asset in context.condition.limited)),
+        ),
     ):
         bound.callback(gauge.bind(source))
     _show_zeros(service)
@@ -100,24 +103,26 @@ def _lags(times: Mapping[str, int]) -> Numbers:
 
 def _events(engine: RefundEngine, only: str | None = None) -> Iterator[tuple[Labels, float]]:
     for network, worker in engine.workers.items():
-        for name, total in asdict(worker.desk.counters).items():
+        for name, total in asdict(worker.context.counters).items():
             if only is None and name not in _OWN:
                 yield (network, name), total
             elif name == only:
                 yield (network,), total
 
 
-def _desks(engine: RefundEngine, read: Callable[[Desk], float]) -> Iterator[tuple[Labels, float]]:
-    return (((network,), read(worker.desk)) for network, worker in engine.workers.items())
+def _contexts(engine: RefundEngine, read: Callable[[KeyContext], float]) -> Iterator[tuple[Labels, float]]:
+    return (((network,), read(worker.context)) for network, worker in engine.workers.items())
 
 
-def _held(engine: RefundEngine, read: Callable[[Desk], float]) -> Iterator[tuple[Labels, float]]:
+def _held(engine: RefundEngine, read: Callable[[KeyContext], float]) -> Iterator[tuple[Labels, float]]:
     """Of the keys that this process holds: what it knows of the others is old."""
-    return (((network,), read(worker.desk)) for network, worker in engine.workers.items() if worker.desk.lease.held)
+    return (
+        ((network,), read(worker.context)) for network, worker in engine.workers.items() if worker.context.lease.held
+    )
 
 
-def _assets(engine: RefundEngine, read: Callable[[Desk, str], float]) -> Iterator[tuple[Labels, float]]:
+def _assets(engine: RefundEngine, read: Callable[[KeyContext, str], float]) -> Iterator[tuple[Labels, float]]:
     for network, worker in engine.workers.items():
-        if worker.desk.lease.held:
-            for asset in worker.desk.chain.assets:
-                yield (network, asset), read(worker.desk, asset)
+        if worker.context.lease.held:
+            for asset in worker.context.chain.assets:
+                yield (network, asset), read(worker.context, asset)

@@ -10,7 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.tables import attempts, deliveries, refunds
-from ws402.gateway.refunds.desk import Desk
+from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.refunds.plan import Bundle, Debt
 from ws402.gateway.refunds.policy import DAY_MS, HOUR_MS
 
@@ -32,12 +32,12 @@ class Reserved(msgspec.Struct, kw_only=True):
 class Queue:
     """The refunds of one key that are due."""
 
-    def __init__(self, desk: Desk) -> None:
-        self._desk = desk
+    def __init__(self, context: KeyContext) -> None:
+        self._context = context
 
     async def bundles(self, connection: AsyncConnection, asset: str) -> list[Bundle]:
         """Due refunds with the credit of their recipients, who waited longest first."""
-        mine = (refunds.c.network == self._desk.network) & (refunds.c.asset == asset)
+        mine = (refunds.c.network == self._context.network) & (refunds.c.asset == asset)
         first = func.min(refunds.c.created_at)
         waiting = (
             select(refunds.c.recipient).where(mine, refunds.c.state == "due").group_by(refunds.c.recipient)
@@ -82,13 +82,13 @@ class Queue:
             deliveries.c.state != "failed",
             deliveries.c.created_at > now_ms() - HOUR_MS,
         )
-        if asset not in self._desk.policy.hourly_limit:
+        if asset not in self._context.policy.hourly_limit:
             return 0
         return sum((await connection.execute(query)).scalars())
 
     async def fees(self, connection: AsyncConnection) -> int:
         """What deliveries cost in the last day, where that is limited; those in no block as they may cost at most."""
-        if self._desk.policy.daily_fees is None:
+        if self._context.policy.daily_fees is None:
             return 0
         recent = self._mine() & (deliveries.c.created_at > now_ms() - DAY_MS)
         paid = select(deliveries.c.fee).where(recent, deliveries.c.fee.is_not(None))
@@ -100,10 +100,10 @@ class Queue:
         query = (
             select(deliveries.c.recipient, func.count().label("total"))
             .where(self._mine(), deliveries.c.asset == asset, deliveries.c.recipient.in_(recipients))
-            .where(deliveries.c.created_at > now_ms() - self._desk.policy.small_window_ms)
+            .where(deliveries.c.created_at > now_ms() - self._context.policy.small_window_ms)
             .group_by(deliveries.c.recipient)
         )
         return {row.recipient: row.total for row in await connection.execute(query)}
 
     def _mine(self) -> Any:
-        return (deliveries.c.network == self._desk.network) & (deliveries.c.signer == self._desk.address)
+        return (deliveries.c.network == self._context.network) & (deliveries.c.signer == self._context.address)

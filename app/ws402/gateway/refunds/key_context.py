@@ -71,7 +71,7 @@ class Condition:
 
 
 @dataclass(slots=True)
-class Desk:
+class KeyContext:
     """One key of one network."""
 
     database: Database

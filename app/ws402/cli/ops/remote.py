@@ -18,7 +18,7 @@ from ws402.errors import ConfigurationError, UnavailableError, WS402Error
 from ws402.settings import MIN_API_KEY_LENGTH
 
 
-class Desk:
+class Remote:
     """One operator's work with one gateway; made from what `ws402 ops` was given."""
 
     def __init__(self, context: click.Context) -> None:
