@@ -19,7 +19,7 @@ import uvloop
 from bench.asgi import AsgiServer
 from bench.bare import BareServer
 from ws402.provider.base import PaymentProvider
-from ws402.provider.mock import MockPaymentProvider
+from ws402.provider.mock.provider import MockPaymentProvider
 from ws402.provider.proxy import ProxyPaymentProvider
 from ws402.server import WS402Server, create_server
 from ws402.settings import ResourceSettings, ServerSettings

@@ -13,7 +13,7 @@ from tests.fixtures.evm import Evm
 
 from ws402.client import EvmWallet
 from ws402.devchain.evm import EvmDevChain
-from ws402.provider.mock import MockPaymentProvider
+from ws402.provider.mock.provider import MockPaymentProvider
 from ws402.server.app import WS402Server, create_server
 from ws402.settings import ResourceSettings, ServerSettings
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 
 import pytest
+from ws402.provider.mock.provider.book import PAYER
 
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from ws402.protocol import (
@@ -21,8 +22,7 @@ from ws402.protocol import (
     VerifyRequest,
     VerifyResponse,
 )
-from ws402.provider.mock import MockPaymentProvider
-from ws402.provider.mock_book import PAYER
+from ws402.provider.mock.provider import MockPaymentProvider
 
 PRICE = 1000
 

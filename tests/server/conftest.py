@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from tests.server.peer import Shop
 
-from ws402.provider.mock import MockPaymentProvider
+from ws402.provider.mock.provider import MockPaymentProvider
 from ws402.server import WS402Server, create_server
 from ws402.settings import ResourceSettings, ServerSettings
 

@@ -12,7 +12,7 @@ import pytest
 
 from ws402.errors import ConfigurationError
 from ws402.protocol import GenerateRequest
-from ws402.provider.mock import MockPaymentProvider
+from ws402.provider.mock.provider import MockPaymentProvider
 from ws402.testing import MockGateway
 
 GENERATE = {"amount": 300_000, "resourceId": "feed", "estimatedDuration": 300, "pricePerSecond": 1000}

@@ -56,7 +56,7 @@ def make_provider(settings: ServerSettings) -> PaymentProvider:
         case "direct":
             return _direct()
         case "mock":
-            from ws402.provider.mock import MockPaymentProvider  # noqa: PLC0415
+            from ws402.provider.mock.provider import MockPaymentProvider  # noqa: PLC0415
 
             logger.warning("provider mock: no money moves, every proof counts as paid; for tests only")
             return MockPaymentProvider()

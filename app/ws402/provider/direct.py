@@ -11,7 +11,6 @@ from typing import Any, Final, TypeVar
 import msgspec
 
 from ws402.errors import UnavailableError, WS402Error
-from ws402.gateway.api.surface import Service
 from ws402.protocol import (
     BlockhashResponse,
     Checkpoint,
@@ -30,6 +29,7 @@ from ws402.protocol import (
     VerifyRequest,
     VerifyResponse,
 )
+from ws402.protocol.service import Service
 
 ATTEMPTS: Final = 3
 BACKOFF_SECONDS: Final = 0.1

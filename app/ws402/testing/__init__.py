@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from ws402.provider.faults import Faults
-    from ws402.provider.mock import MockPaymentProvider
+    from ws402.provider.mock.provider import MockPaymentProvider
+    from ws402.provider.mock.provider.faults import Faults
     from ws402.testing.gateway import HttpFaults, MockGateway
 
 __all__ = ["Faults", "HttpFaults", "MockGateway", "MockPaymentProvider"]
@@ -31,11 +31,11 @@ def __getattr__(name: str) -> Any:
 
         return getattr(gateway, name)
     if name == "MockPaymentProvider":
-        from ws402.provider.mock import MockPaymentProvider as Provider  # noqa: PLC0415
+        from ws402.provider.mock.provider import MockPaymentProvider as Provider  # noqa: PLC0415
 
         return Provider
     if name == "Faults":
-        from ws402.provider.faults import Faults as Knobs  # noqa: PLC0415
+        from ws402.provider.mock.provider.faults import Faults as Knobs  # noqa: PLC0415
 
         return Knobs
     msg = f"module {__name__!r} has no attribute {name!r}"

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from ws402.provider.mock import MockPaymentProvider
+    from ws402.provider.mock.provider import MockPaymentProvider
     from ws402.testing.gateway import MockGateway
 
 
 @pytest.fixture
 def ws402_provider() -> MockPaymentProvider:
     """A fresh `MockPaymentProvider`: pretended payments, honest books, faults on demand."""
-    from ws402.provider.mock import MockPaymentProvider  # noqa: PLC0415 - pytest loads this plugin in every project
+    from ws402.provider.mock.provider import MockPaymentProvider  # noqa: PLC0415 - pytest loads this plugin in every project
 
     return MockPaymentProvider()
 

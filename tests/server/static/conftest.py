@@ -16,7 +16,7 @@ from tests.fixtures.evm import Evm
 from tests.server.static.browser import Page
 
 from ws402.devchain.evm import EvmDevChain
-from ws402.provider.mock import MockPaymentProvider
+from ws402.provider.mock.provider import MockPaymentProvider
 from ws402.server import WS402Server, create_server
 from ws402.settings import ResourceSettings, ServerSettings
 

@@ -14,7 +14,7 @@ from tests.server.static.conftest import Shop
 
 from ws402.money import to_decimal
 from ws402.protocol import BlockhashResponse, EvmPaymentDetails, GenerateRequest, PaymentDetails, SolanaPaymentDetails
-from ws402.provider.mock import MockPaymentProvider
+from ws402.provider.mock.provider import MockPaymentProvider
 from ws402.settings import ResourceSettings
 
 LAMPORTS = 20_000

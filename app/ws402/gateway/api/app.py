@@ -15,9 +15,9 @@ from ws402.errors import ForbiddenError, WS402Error
 from ws402.gateway.api.errors import InternalError, describe
 from ws402.gateway.api.requests import REQUEST_SECONDS, Handle, Requests, refuse
 from ws402.gateway.api.routes import Routes
-from ws402.gateway.api.surface import Service
 from ws402.gateway.auth.keys import Authenticator
 from ws402.protocol import ErrorResponse
+from ws402.protocol.service import Service
 from ws402.settings import GatewaySettings
 
 

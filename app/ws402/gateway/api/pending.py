@@ -14,10 +14,10 @@ from typing import Final
 
 from ws402.errors import ConflictError, WS402Error
 from ws402.gateway.api.errors import InternalError
-from ws402.gateway.api.results import failed, succeeded
-from ws402.gateway.api.surface import Service
 from ws402.observability import metrics, tracing
 from ws402.protocol import OpError, OpResult, VerifyOp, VerifyRequest
+from ws402.protocol.results import failed, succeeded
+from ws402.protocol.service import Service
 
 log = logging.getLogger(__name__)
 

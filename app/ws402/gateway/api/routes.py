@@ -16,7 +16,6 @@ from ws402.errors import InvalidRequestError, UnavailableError, WS402Error
 from ws402.gateway.api.openapi import document
 from ws402.gateway.api.pending import PendingVerifications
 from ws402.gateway.api.requests import Requests, still_there
-from ws402.gateway.api.surface import Service
 from ws402.gateway.auth.keys import Principal, Scope
 from ws402.money import parse_amount
 from ws402.protocol import (
@@ -34,6 +33,7 @@ from ws402.protocol import (
     VerifyRequest,
     VerifyResponse,
 )
+from ws402.protocol.service import Service
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,6 @@ from typing import Any, TypeVar
 import msgspec
 
 from ws402.errors import ConflictError, NoSolanaError, NotFoundError, WS402Error
-from ws402.gateway.api.results import failed, succeeded
 from ws402.money import parse_amount, price, wire_amount
 from ws402.protocol import (
     AnyOp,
@@ -43,8 +42,17 @@ from ws402.protocol import (
     VerifyRequest,
     VerifyResponse,
 )
-from ws402.provider.faults import Call, Faults
-from ws402.provider.mock_book import REASONS, RECIPIENT, MockBook, MockRefusal, MockSession, check_transfer, now_ms
+from ws402.protocol.results import failed, succeeded
+from ws402.provider.mock.provider.book import (
+    REASONS,
+    RECIPIENT,
+    MockBook,
+    MockRefusal,
+    MockSession,
+    check_transfer,
+    now_ms,
+)
+from ws402.provider.mock.provider.faults import Call, Faults
 
 T = TypeVar("T")
 
