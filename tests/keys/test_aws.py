@@ -15,7 +15,7 @@ import pytest
 from ws402.errors import ConfigurationError
 from ws402.keys.aws import AwsSource
 from ws402.keys.keyring import open_keyring
-from ws402.keys.secrets import SecretsUnavailableError, Wanted
+from ws402.keys.snapshot import SecretsUnavailableError, Wanted
 from ws402.settings import AwsSettings, GatewaySettings
 
 KEY, NEXT, THIRD = "11" * 32, "22" * 32, "33" * 32

@@ -12,7 +12,7 @@ import hvac
 import requests
 
 from ws402.errors import ConfigurationError
-from ws402.keys.secrets import API_KEYS, DATABASE, KEYS, RPC
+from ws402.keys.snapshot import API_KEYS, DATABASE, KEYS, RPC
 from ws402.keys.vault.bootstrap import GENERATE, Bootstrap, Order
 
 

@@ -26,7 +26,7 @@ from botocore.exceptions import (
 )
 
 from ws402.errors import ConfigurationError
-from ws402.keys.secrets import (
+from ws402.keys.snapshot import (
     KEYS,
     PER_SECRET,
     Counters,
@@ -65,7 +65,7 @@ REASONS: Final[Mapping[str, Reason]] = {
 
 
 class AwsSource:
-    """See `ws402.keys.secrets.Source`. A look asks for the ids of versions; a new version is then read once."""
+    """See `ws402.keys.snapshot.Source`. A look asks for the ids of versions; a new version is then read once."""
 
     kind = "aws"
 

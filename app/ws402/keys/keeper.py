@@ -13,7 +13,7 @@ from dataclasses import replace
 from typing import Final
 
 from ws402.errors import ConfigurationError, UnavailableError
-from ws402.keys.secrets import Counters, SecretsUnavailableError, Snapshot, Source, as_configuration
+from ws402.keys.snapshot import Counters, SecretsUnavailableError, Snapshot, Source, as_configuration
 from ws402.observability import redact
 
 log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from ws402.errors import ConfigurationError
 from ws402.keys.base import Signer
 from ws402.keys.keeper import Keeper
 from ws402.keys.local import LocalEd25519Signer, LocalSigner
-from ws402.keys.secrets import KeyVersion, Snapshot, Source, Wanted
+from ws402.keys.snapshot import KeyVersion, Snapshot, Source, Wanted
 from ws402.keys.vault.source import VaultSource
-from ws402.keys.vault.transit import TransitDesk, TransitSigner
+from ws402.keys.vault.transit import TransitClient, TransitSigner
 from ws402.settings import (
     EVM_CHAIN_IDS,
     AwsSettings,
@@ -34,7 +34,7 @@ class Keyring:
         self.wanted = wanted
         self._settings = settings
         self._networks = {each.network: each for each in networks_of(settings)}
-        self._transit: TransitDesk | None = None
+        self._transit: TransitClient | None = None
 
     def close_unused(self) -> None:
         """The gateway was not built: give up the login."""
@@ -81,7 +81,7 @@ class Keyring:
         if key.public_key is not None:
             assert self._settings.vault is not None  # noqa: S101 - only Vault keeps such keys
             if self._transit is None:
-                self._transit = TransitDesk(self._settings.vault, self.keeper.counters)
+                self._transit = TransitClient(self._settings.vault, self.keeper.counters)
             return TransitSigner(self._transit, self.wanted.transit[network], key.version, key.public_key)
         assert key.private_key is not None  # noqa: S101 - one of both
         try:

@@ -18,8 +18,8 @@ from ws402.settings.networks import (
     SplTokenSettings,
     TokenSettings,
 )
-from ws402.settings.secrets import AwsSettings, VaultSettings
 from ws402.settings.server import ResourceSettings, ServerSettings
+from ws402.settings.sources import AwsSettings, VaultSettings
 
 __all__ = [
     "EVM_CHAIN_IDS",

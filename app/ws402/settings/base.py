@@ -44,7 +44,7 @@ class ProcessSettings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Explicit values, environment, files of secrets, file."""
-        from ws402.settings.secrets import SecretFiles  # noqa: PLC0415 - it stands on this module
+        from ws402.settings.sources import SecretFiles  # noqa: PLC0415 - it stands on this module
 
         return init_settings, env_settings, SecretFiles(settings_cls), _TomlFile(settings_cls)
 

@@ -11,7 +11,7 @@ from pydantic_settings import NoDecode
 from ws402.settings.link import KubernetesIdentitySettings
 from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings, NetworkSettings, SolanaNetworkSettings
 from ws402.settings.observability import ObservedSettings
-from ws402.settings.secrets import AwsSettings, VaultSettings
+from ws402.settings.sources import AwsSettings, VaultSettings
 
 MIN_API_KEY_LENGTH: Final = 32
 """Shorter API keys can be guessed and are refused."""

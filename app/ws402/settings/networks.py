@@ -7,7 +7,7 @@ from typing import Final, Self
 from pydantic import Field, SecretStr, model_validator
 
 from ws402.settings.base import StrictSettings
-from ws402.settings.secrets import SIGNER_PATTERN
+from ws402.settings.sources import SIGNER_PATTERN
 
 EVM_CHAIN_IDS: Final = {"base": 8453, "base-sepolia": 84532}
 """Chain ids of the networks that stock peers know by name."""

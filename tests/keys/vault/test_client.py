@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from tests.fixtures.vault import Reviewer, VaultCorner
 
-from ws402.keys.secrets import Counters, SecretsUnavailableError
+from ws402.keys.snapshot import Counters, SecretsUnavailableError
 from ws402.keys.vault.client import VaultClient
 from ws402.settings import VaultSettings
 

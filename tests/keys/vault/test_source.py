@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from tests.fixtures.vault import VaultCorner
 
-from ws402.keys.secrets import SecretsUnavailableError
+from ws402.keys.snapshot import SecretsUnavailableError
 
 KEY, NEXT, THIRD = "11" * 32, "22" * 32, "33" * 32
 ALL = {"keys": ("base",), "api_keys": True, "database": True, "rpc": ("base",)}

@@ -18,24 +18,24 @@ from tests.fixtures.vault import VaultCorner
 from ws402.chains.solana import address_of
 from ws402.gateway.run.gateway import build
 from ws402.keys.base import SignerUnavailableError
-from ws402.keys.secrets import Counters, SecretsUnavailableError
-from ws402.keys.vault.transit import TransitDesk, TransitSigner
+from ws402.keys.snapshot import Counters, SecretsUnavailableError
+from ws402.keys.vault.transit import TransitClient, TransitSigner
 from ws402.settings import GatewaySettings, SolanaNetworkSettings, VaultSettings
 
 MESSAGE = b"a transaction's message, much longer than any digest would be, as Solana signs it" * 3
 
 
 @pytest.fixture
-async def desk(vault: VaultCorner) -> AsyncIterator[TransitDesk]:
+async def desk(vault: VaultCorner) -> AsyncIterator[TransitClient]:
     """Over a corner with a transit key of its path's name."""
-    made = TransitDesk(vault.approle("--transit-key", vault.path), Counters())
+    made = TransitClient(vault.approle("--transit-key", vault.path), Counters())
     yield made
     await made.close()
     vault.root.secrets.transit.update_key_configuration(vault.path, deletion_allowed=True)
     vault.root.secrets.transit.delete_key(vault.path)
 
 
-def signers(vault: VaultCorner, desk: TransitDesk) -> list[TransitSigner]:
+def signers(vault: VaultCorner, desk: TransitClient) -> list[TransitSigner]:
     """Of all versions, newest first, as the source of secrets finds them."""
     settings = vault.settings(auth="token", token_file=vault.file("root", vault.root.token))
     source = vault.source(settings, transit={"solana": vault.path})
@@ -45,7 +45,7 @@ def signers(vault: VaultCorner, desk: TransitDesk) -> list[TransitSigner]:
 
 
 @pytest.mark.vault
-async def test_a_message_is_signed_and_the_key_stays_where_it_is(vault: VaultCorner, desk: TransitDesk) -> None:
+async def test_a_message_is_signed_and_the_key_stays_where_it_is(vault: VaultCorner, desk: TransitClient) -> None:
     (signer,) = signers(vault, desk)
     signature = await signer.sign(MESSAGE)
     Ed25519PublicKey.from_public_bytes(signer.public_key).verify(signature, MESSAGE)
@@ -57,7 +57,7 @@ async def test_a_message_is_signed_and_the_key_stays_where_it_is(vault: VaultCor
 
 
 @pytest.mark.vault
-async def test_each_version_signs_by_its_own_key(vault: VaultCorner, desk: TransitDesk) -> None:
+async def test_each_version_signs_by_its_own_key(vault: VaultCorner, desk: TransitClient) -> None:
     vault.root.secrets.transit.rotate_key(vault.path)
     new, old = signers(vault, desk)
     assert (new.version, old.version) == (2, 1)
@@ -69,7 +69,7 @@ async def test_each_version_signs_by_its_own_key(vault: VaultCorner, desk: Trans
 
 
 @pytest.mark.vault
-async def test_a_gateway_is_paid_at_the_account_of_the_transit_key(vault: VaultCorner, desk: TransitDesk) -> None:
+async def test_a_gateway_is_paid_at_the_account_of_the_transit_key(vault: VaultCorner, desk: TransitClient) -> None:
     (signer,) = signers(vault, desk)
     settings = GatewaySettings(
         vault=vault.approle("--transit-key", vault.path),
@@ -90,7 +90,7 @@ async def test_a_gateway_is_paid_at_the_account_of_the_transit_key(vault: VaultC
 
 
 @pytest.mark.vault
-async def test_a_sealed_vault_signs_nothing_and_holds_up_nobody(vault: VaultCorner, desk: TransitDesk) -> None:
+async def test_a_sealed_vault_signs_nothing_and_holds_up_nobody(vault: VaultCorner, desk: TransitClient) -> None:
     (signer,) = signers(vault, desk)
     await signer.sign(MESSAGE)
     vault.seal()
@@ -105,7 +105,7 @@ async def test_a_sealed_vault_signs_nothing_and_holds_up_nobody(vault: VaultCorn
 
 
 @pytest.mark.vault
-async def test_a_policy_for_another_key_does_not_sign(vault: VaultCorner, desk: TransitDesk) -> None:
+async def test_a_policy_for_another_key_does_not_sign(vault: VaultCorner, desk: TransitClient) -> None:
     (signer,) = signers(vault, desk)
     other = TransitSigner(desk, f"{vault.path}-other", 1, signer.public_key)
     with pytest.raises(SignerUnavailableError) as refused:
@@ -138,7 +138,7 @@ async def test_a_signature_that_is_not_the_keys_is_refused(
 
     (tmp_path / "token").write_text("t")
     settings = VaultSettings(address=likeness(reply), auth="token", token_file=tmp_path / "token")
-    desk = TransitDesk(settings, Counters())
+    desk = TransitClient(settings, Counters())
     with pytest.raises(SignerUnavailableError):
         await TransitSigner(desk, "float", 1, key.public_key().public_bytes_raw()).sign(MESSAGE)
     await desk.close()

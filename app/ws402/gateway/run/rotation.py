@@ -12,7 +12,7 @@ from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.service import PaymentService
 from ws402.keys.base import Signer
 from ws402.keys.keyring import Keyring
-from ws402.keys.secrets import Snapshot
+from ws402.keys.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ import requests
 from hvac.exceptions import Forbidden, InvalidPath, VaultDown, VaultError
 
 from ws402.errors import ConfigurationError, UnavailableError
-from ws402.keys.secrets import API_KEYS, DATABASE, KEYS, RPC
+from ws402.keys.snapshot import API_KEYS, DATABASE, KEYS, RPC
 
 GENERATE: Final = "generate"
 """In place of a key: make one."""

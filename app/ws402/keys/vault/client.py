@@ -29,7 +29,7 @@ from hvac.exceptions import (
     VaultNotInitialized,
 )
 
-from ws402.keys.secrets import Counters, SecretsUnavailableError
+from ws402.keys.snapshot import Counters, SecretsUnavailableError
 from ws402.settings import VaultSettings
 
 log = logging.getLogger(__name__)

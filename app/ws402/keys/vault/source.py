@@ -8,7 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from ws402.keys.secrets import (
+from ws402.keys.snapshot import (
     KEYS,
     PER_SECRET,
     PREVIOUS_KEYS,
@@ -28,7 +28,7 @@ Step = Callable[[Snapshot, str, int], Snapshot]
 
 
 class VaultSource:
-    """See `ws402.keys.secrets.Source`. A look at versions reads metadata only; a new version is then read once."""
+    """See `ws402.keys.snapshot.Source`. A look at versions reads metadata only; a new version is then read once."""
 
     kind = "vault"
 

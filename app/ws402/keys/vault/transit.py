@@ -12,12 +12,12 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 from ws402.keys.base import SignerUnavailableError
-from ws402.keys.secrets import Counters, SecretsUnavailableError
+from ws402.keys.snapshot import Counters, SecretsUnavailableError
 from ws402.keys.vault.client import VaultClient
 from ws402.settings import VaultSettings
 
 
-class TransitDesk:
+class TransitClient:
     """The one connection over which all transit keys sign, one signature at a time, off the event loop."""
 
     def __init__(self, settings: VaultSettings, counters: Counters) -> None:
@@ -52,7 +52,7 @@ class TransitSigner:
 
     __slots__ = ("_desk", "_name", "_verifier", "algorithm", "key_id", "public_key", "version")
 
-    def __init__(self, desk: TransitDesk, name: str, version: int, public_key: bytes) -> None:
+    def __init__(self, desk: TransitClient, name: str, version: int, public_key: bytes) -> None:
         self._desk = desk
         self._name = name
         self._verifier = Ed25519PublicKey.from_public_bytes(public_key)
