@@ -15,7 +15,6 @@ from pathlib import Path
 import httpx
 import pytest
 from tests.fixtures.certificates import Authority, Pair
-from ws402.provider.mock.provider.service import MockPaymentService
 
 from ws402 import files, tls
 from ws402.errors import ConfigurationError, ForbiddenError, UnavailableError
@@ -23,6 +22,7 @@ from ws402.gateway.api.app import GatewayApp
 from ws402.gateway.auth.keys import Authenticator
 from ws402.protocol import GenerateRequest
 from ws402.provider.credentials import LinkFiles
+from ws402.provider.mock.service import MockPaymentService
 from ws402.provider.proxy import ProxyPaymentProvider
 from ws402.serving import HttpServer
 from ws402.settings import GatewaySettings, load

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 import pytest
-from ws402.provider.mock.provider.service import MockPaymentService
 
 from ws402.errors import ConflictError, UnavailableError
 from ws402.protocol import (
@@ -18,6 +17,7 @@ from ws402.protocol import (
     VerifyRequest,
 )
 from ws402.provider.direct import DirectPaymentProvider
+from ws402.provider.mock.service import MockPaymentService
 
 GENERATE = GenerateRequest(amount=300_000, resource_id="feed", estimated_duration=300, price_per_second=1000)
 

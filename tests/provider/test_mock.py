@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 
 import pytest
-from ws402.provider.mock.provider.book import PAYER
 
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError
 from ws402.protocol import (
@@ -22,6 +21,7 @@ from ws402.protocol import (
     VerifyRequest,
     VerifyResponse,
 )
+from ws402.provider.mock.book import PAYER
 from ws402.provider.mock.provider import MockPaymentProvider
 
 PRICE = 1000

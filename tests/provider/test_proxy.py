@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from ws402.provider.mock.provider.book import PAYER
 
 from ws402.errors import (
     ConfigurationError,
@@ -35,6 +34,7 @@ from ws402.protocol import (
     VerifyResponse,
 )
 from ws402.provider.base import PaymentProvider
+from ws402.provider.mock.book import PAYER
 from ws402.provider.proxy import ProxyPaymentProvider
 from ws402.testing import MockGateway
 

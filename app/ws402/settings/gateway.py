@@ -89,7 +89,7 @@ class GatewaySettings(ObservedSettings):
     """How often the refund engine looks for work."""
     refund_lease_seconds: float = Field(default=15.0, ge=2)
     """A gateway that holds a signing key and does not renew for this long loses it to another."""
-    census_seconds: float = Field(default=15, ge=1)
+    ledger_metrics_seconds: float = Field(default=15, ge=1)
     """How often the ledger's figures are counted for metrics, by the gateway that holds a network's signing key."""
     audit_log_key: SecretStr | None = Field(default=None, min_length=MIN_API_KEY_LENGTH)
     """Makes the audit log's hashes ones that nobody who only has the database can forge; keep it elsewhere."""

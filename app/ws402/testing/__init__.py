@@ -17,8 +17,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from ws402.provider.mock.faults import Faults
     from ws402.provider.mock.provider import MockPaymentProvider
-    from ws402.provider.mock.provider.faults import Faults
     from ws402.testing.gateway import HttpFaults, MockGateway
 
 __all__ = ["Faults", "HttpFaults", "MockGateway", "MockPaymentProvider"]
@@ -35,7 +35,7 @@ def __getattr__(name: str) -> Any:
 
         return Provider
     if name == "Faults":
-        from ws402.provider.mock.provider.faults import Faults as Knobs  # noqa: PLC0415
+        from ws402.provider.mock.faults import Faults as Knobs  # noqa: PLC0415
 
         return Knobs
     msg = f"module {__name__!r} has no attribute {name!r}"

@@ -17,9 +17,9 @@ from ws402.gateway.api.app import create_app
 from ws402.gateway.api.errors import Headers, decode
 from ws402.gateway.api.requests import refuse, reply
 from ws402.gateway.auth.keys import Authenticator
+from ws402.provider.mock.faults import Faults
 from ws402.provider.mock.provider import MockPaymentProvider
-from ws402.provider.mock.provider.faults import Faults
-from ws402.provider.mock.provider.service import MockPaymentService
+from ws402.provider.mock.service import MockPaymentService
 from ws402.serving import HttpServer
 from ws402.settings import GatewaySettings
 from ws402.testing.control import AnyCommand, obey, state

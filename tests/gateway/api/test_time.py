@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import httpx
 import pytest
-from ws402.provider.mock.provider.service import MockPaymentService
 
 from ws402.gateway.api.app import GatewayApp
 from ws402.gateway.auth.keys import Authenticator
+from ws402.provider.mock.service import MockPaymentService
 from ws402.serving import HttpServer
 from ws402.settings import GatewaySettings
 

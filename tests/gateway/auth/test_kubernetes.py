@@ -17,13 +17,13 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import rsa
 from tests.fixtures.cluster import ISSUER, Cluster
-from ws402.provider.mock.provider.service import MockPaymentService
 
 from ws402.errors import UnauthorizedError
 from ws402.gateway.api.app import GatewayApp
 from ws402.gateway.auth import cluster_keys
 from ws402.gateway.auth.keys import Authenticator
 from ws402.protocol import GenerateRequest
+from ws402.provider.mock.service import MockPaymentService
 from ws402.provider.proxy import ProxyPaymentProvider
 from ws402.serving import HttpServer
 from ws402.settings import GatewaySettings, load

@@ -26,7 +26,7 @@ MESSAGE = b"a transaction's message, much longer than any digest would be, as So
 
 
 @pytest.fixture
-async def desk(vault: VaultCorner) -> AsyncIterator[TransitClient]:
+async def client(vault: VaultCorner) -> AsyncIterator[TransitClient]:
     """Over a corner with a transit key of its path's name."""
     made = TransitClient(vault.approle("--transit-key", vault.path), Counters())
     yield made
@@ -35,18 +35,18 @@ async def desk(vault: VaultCorner) -> AsyncIterator[TransitClient]:
     vault.root.secrets.transit.delete_key(vault.path)
 
 
-def signers(vault: VaultCorner, desk: TransitClient) -> list[TransitSigner]:
+def signers(vault: VaultCorner, client: TransitClient) -> list[TransitSigner]:
     """Of all versions, newest first, as the source of secrets finds them."""
     settings = vault.settings(auth="token", token_file=vault.file("root", vault.root.token))
     source = vault.source(settings, transit={"solana": vault.path})
     line = source.load().keys["solana"]
     source.close()
-    return [TransitSigner(desk, vault.path, each.version, each.public_key or b"") for each in line]
+    return [TransitSigner(client, vault.path, each.version, each.public_key or b"") for each in line]
 
 
 @pytest.mark.vault
-async def test_a_message_is_signed_and_the_key_stays_where_it_is(vault: VaultCorner, desk: TransitClient) -> None:
-    (signer,) = signers(vault, desk)
+async def test_a_message_is_signed_and_the_key_stays_where_it_is(vault: VaultCorner, client: TransitClient) -> None:
+    (signer,) = signers(vault, client)
     signature = await signer.sign(MESSAGE)
     Ed25519PublicKey.from_public_bytes(signer.public_key).verify(signature, MESSAGE)
     assert await signer.sign(MESSAGE) == signature
@@ -57,9 +57,9 @@ async def test_a_message_is_signed_and_the_key_stays_where_it_is(vault: VaultCor
 
 
 @pytest.mark.vault
-async def test_each_version_signs_by_its_own_key(vault: VaultCorner, desk: TransitClient) -> None:
+async def test_each_version_signs_by_its_own_key(vault: VaultCorner, client: TransitClient) -> None:
     vault.root.secrets.transit.rotate_key(vault.path)
-    new, old = signers(vault, desk)
+    new, old = signers(vault, client)
     assert (new.version, old.version) == (2, 1)
     signed = await asyncio.gather(*(each.sign(MESSAGE) for each in (new, old)))
     for signer, signature, other in zip((new, old), signed, (old, new), strict=True):
@@ -69,8 +69,8 @@ async def test_each_version_signs_by_its_own_key(vault: VaultCorner, desk: Trans
 
 
 @pytest.mark.vault
-async def test_a_gateway_is_paid_at_the_account_of_the_transit_key(vault: VaultCorner, desk: TransitClient) -> None:
-    (signer,) = signers(vault, desk)
+async def test_a_gateway_is_paid_at_the_account_of_the_transit_key(vault: VaultCorner, client: TransitClient) -> None:
+    (signer,) = signers(vault, client)
     settings = GatewaySettings(
         vault=vault.approle("--transit-key", vault.path),
         database_url=SecretStr("sqlite:///unused.db"),
@@ -90,24 +90,24 @@ async def test_a_gateway_is_paid_at_the_account_of_the_transit_key(vault: VaultC
 
 
 @pytest.mark.vault
-async def test_a_sealed_vault_signs_nothing_and_holds_up_nobody(vault: VaultCorner, desk: TransitClient) -> None:
-    (signer,) = signers(vault, desk)
+async def test_a_sealed_vault_signs_nothing_and_holds_up_nobody(vault: VaultCorner, client: TransitClient) -> None:
+    (signer,) = signers(vault, client)
     await signer.sign(MESSAGE)
     vault.seal()
     try:
         with pytest.raises(SignerUnavailableError) as refused:
             await signer.sign(MESSAGE)
         assert "sealed" in refused.value.message
-        assert desk.counters.failures["sealed"] == 1
+        assert client.counters.failures["sealed"] == 1
     finally:
         vault.unseal()
     assert await signer.sign(MESSAGE)
 
 
 @pytest.mark.vault
-async def test_a_policy_for_another_key_does_not_sign(vault: VaultCorner, desk: TransitClient) -> None:
-    (signer,) = signers(vault, desk)
-    other = TransitSigner(desk, f"{vault.path}-other", 1, signer.public_key)
+async def test_a_policy_for_another_key_does_not_sign(vault: VaultCorner, client: TransitClient) -> None:
+    (signer,) = signers(vault, client)
+    other = TransitSigner(client, f"{vault.path}-other", 1, signer.public_key)
     with pytest.raises(SignerUnavailableError) as refused:
         await other.sign(MESSAGE)
     assert "denies" in refused.value.message
@@ -138,7 +138,7 @@ async def test_a_signature_that_is_not_the_keys_is_refused(
 
     (tmp_path / "token").write_text("t")
     settings = VaultSettings(address=likeness(reply), auth="token", token_file=tmp_path / "token")
-    desk = TransitClient(settings, Counters())
+    client = TransitClient(settings, Counters())
     with pytest.raises(SignerUnavailableError):
-        await TransitSigner(desk, "float", 1, key.public_key().public_bytes_raw()).sign(MESSAGE)
-    await desk.close()
+        await TransitSigner(client, "float", 1, key.public_key().public_bytes_raw()).sign(MESSAGE)
+    await client.close()

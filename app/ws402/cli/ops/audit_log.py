@@ -28,8 +28,8 @@ def verify(context: click.Context, expect: str | None, offline: bool) -> None:
     if offline:
         result = asyncio.run(_offline(expect))
     else:
-        desk = Remote(context)
-        result = _all(lambda after: desk.get("audit-log", after=after, expect=expect))
+        remote = Remote(context)
+        result = _all(lambda after: remote.get("audit-log", after=after, expect=expect))
     if expect is not None and not result["expected"] and result["problem"] is None:
         result["problem"] = f"no record has the hash {expect}"
     if context.obj[1]:

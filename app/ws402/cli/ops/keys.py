@@ -18,9 +18,9 @@ def group() -> None:
 @click.pass_context
 def listed(context: click.Context) -> None:
     """All keys, revoked ones too; the ledger has only their hashes."""
-    desk = Remote(context)
-    answer = desk.get("keys")
-    desk.show(answer, ("id", "tenant", "name", "scopes", "created_at", "revoked_at"), answer["keys"])
+    remote = Remote(context)
+    answer = remote.get("keys")
+    remote.show(answer, ("id", "tenant", "name", "scopes", "created_at", "revoked_at"), answer["keys"])
 
 
 @group.command()
@@ -38,11 +38,11 @@ def listed(context: click.Context) -> None:
 @click.pass_context
 def add(context: click.Context, tenant: str, name: str, scopes: tuple[str, ...]) -> None:
     """Make a key and print it: it is shown once, and can't be read again."""
-    desk = Remote(context)
-    answer = desk.change("keys/add", tenant=tenant, name=name, scopes=list(scopes))
-    if desk.as_json:
+    remote = Remote(context)
+    answer = remote.change("keys/add", tenant=tenant, name=name, scopes=list(scopes))
+    if remote.as_json:
         click.echo(json.dumps(answer, indent=2))
-    elif desk.dry_run:
+    elif remote.dry_run:
         click.echo(f"would be done: a key of {tenant} for {', '.join(scopes)}")
     else:
         click.echo(answer["key"])
@@ -54,5 +54,5 @@ def add(context: click.Context, tenant: str, name: str, scopes: tuple[str, ...])
 @click.pass_context
 def revoke(context: click.Context, key_id: str) -> None:
     """End a key's validity at every gateway, within seconds."""
-    desk = Remote(context)
-    desk.done(desk.change("keys/revoke", id=key_id))
+    remote = Remote(context)
+    remote.done(remote.change("keys/revoke", id=key_id))

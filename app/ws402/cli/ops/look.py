@@ -18,11 +18,11 @@ of_network = click.option("--network", help="Of this network only.")
 @click.pass_context
 def status(context: click.Context) -> None:
     """Readiness, networks and refund keys, sessions and refunds by state; exit status 3 when not ready."""
-    desk = Remote(context)
-    answer = desk.get("status")
+    remote = Remote(context)
+    answer = remote.get("status")
     rows = [_network(each) for each in answer["networks"]]
-    desk.show(answer, ("network", "head", "final", "refundKey", "lease", "unfinished", "trouble"), rows)
-    if not desk.as_json:
+    remote.show(answer, ("network", "head", "final", "refundKey", "lease", "unfinished", "trouble"), rows)
+    if not remote.as_json:
         oldest = answer["oldestRefundAt"]
         age = f", the oldest of {(time.time() * 1000 - oldest) / 1000:.0f} s" if oldest else ""
         click.echo(f"sessions: {_states(answer['sessions'])}")
@@ -59,10 +59,10 @@ def _states(counts: dict[str, int]) -> str:
 @click.pass_context
 def sessions(context: click.Context, state: str | None, limit: int) -> None:
     """Sessions: paid, consumed, refunded; which server has them."""
-    desk = Remote(context)
-    answer = desk.get("sessions", state=state, limit=limit)
+    remote = Remote(context)
+    answer = remote.get("sessions", state=state, limit=limit)
     columns = ("id", "state", "network", "asset", "paid", "consumed", "refunded", "resourceId", "openedAt", "serverId")
-    desk.show(answer, columns, answer["sessions"])
+    remote.show(answer, columns, answer["sessions"])
 
 
 @click.command()
@@ -71,10 +71,10 @@ def sessions(context: click.Context, state: str | None, limit: int) -> None:
 @click.pass_context
 def payments(context: click.Context, network: str | None, limit: int) -> None:
     """Transfers that were credited to an invoice."""
-    desk = Remote(context)
-    answer = desk.get("payments", network=network, limit=limit)
+    remote = Remote(context)
+    answer = remote.get("payments", network=network, limit=limit)
     columns = ("id", "network", "asset", "amount", "payer", "binding", "sessionId", "createdAt", "tx")
-    desk.show(answer, columns, answer["payments"])
+    remote.show(answer, columns, answer["payments"])
 
 
 @click.command()
@@ -83,20 +83,20 @@ def payments(context: click.Context, network: str | None, limit: int) -> None:
 @click.pass_context
 def invoices(context: click.Context, network: str | None, limit: int) -> None:
     """Invoices that can still be paid."""
-    desk = Remote(context)
-    answer = desk.get("invoices", network=network, limit=limit)
+    remote = Remote(context)
+    answer = remote.get("invoices", network=network, limit=limit)
     columns = ("id", "tenant", "network", "asset", "amount", "resourceId", "createdAt", "expiresAt")
-    desk.show(answer, columns, answer["invoices"])
+    remote.show(answer, columns, answer["invoices"])
 
 
 @click.command()
 @click.pass_context
 def audit(context: click.Context) -> None:
     """Compare the books with themselves and with the chains; exit status 3 when anything differs."""
-    desk = Remote(context)
-    answer = desk.get("audit")
+    remote = Remote(context)
+    answer = remote.get("audit")
     columns = ("network", "asset", "block", "booked", "onChain", "difference", "escrowDifference", "owedDifference")
-    desk.show(answer, columns, answer["entries"])
+    remote.show(answer, columns, answer["entries"])
     if not answer["clean"]:
         click.echo("The books differ from the chain, or from themselves.", err=True)
         sys.exit(3)

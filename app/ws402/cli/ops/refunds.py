@@ -23,10 +23,10 @@ def group() -> None:
 @click.pass_context
 def listed(context: click.Context, state: str | None, limit: int) -> None:
     """Refunds, newest first."""
-    desk = Remote(context)
-    answer = desk.get("refunds", state=state, limit=limit)
+    remote = Remote(context)
+    answer = remote.get("refunds", state=state, limit=limit)
     columns = ("id", "state", "network", "asset", "amount", "recipient", "createdAt", "reason", "tx")
-    desk.show(answer, columns, answer["refunds"])
+    remote.show(answer, columns, answer["refunds"])
 
 
 @group.command()
@@ -38,8 +38,8 @@ def show(context: click.Context, refund_id: str) -> None:
 
 
 def _change(context: click.Context, refund_id: str, action: str, reason: str = "") -> None:
-    desk = Remote(context)
-    desk.done(desk.change("refunds/change", refundId=refund_id, action=action, reason=reason))
+    remote = Remote(context)
+    remote.done(remote.change("refunds/change", refundId=refund_id, action=action, reason=reason))
 
 
 @group.command()
@@ -83,14 +83,14 @@ def resolve(context: click.Context, refund_id: str, reason: str) -> None:
 @click.pass_context
 def release_all(context: click.Context, network: str, asset: str, state: str) -> None:
     """Send all held refunds of an asset, such as after a token's pause, or all that is kept as credit."""
-    desk = Remote(context)
-    desk.done(desk.change("refunds/release", network=network, asset=asset, state=state))
+    remote = Remote(context)
+    remote.done(remote.change("refunds/release", network=network, asset=asset, state=state))
 
 
 @click.command("credits")
 @click.pass_context
 def credit(context: click.Context) -> None:
     """What is owed but too small to send, by asset; send it with: ws402 ops refunds release-all … --state credit."""
-    desk = Remote(context)
-    answer = desk.get("credits")
-    desk.show(answer, ("network", "asset", "refunds", "payers", "total", "oldestAt"), answer["credits"])
+    remote = Remote(context)
+    answer = remote.get("credits")
+    remote.show(answer, ("network", "asset", "refunds", "payers", "total", "oldestAt"), answer["credits"])

@@ -16,14 +16,14 @@ def group() -> None:
 @click.pass_context
 def listed(context: click.Context) -> None:
     """Signing keys: next nonce, lease holder, pause."""
-    desk = Remote(context)
-    answer = desk.get("signers")
-    desk.show(answer, ("network", "address", "next_nonce", "lease_holder", "pause_reason"), answer["keys"])
+    remote = Remote(context)
+    answer = remote.get("signers")
+    remote.show(answer, ("network", "address", "next_nonce", "lease_holder", "pause_reason"), answer["keys"])
 
 
 def _switch(context: click.Context, network: str, action: str, reason: str = "") -> None:
-    desk = Remote(context)
-    desk.done(desk.change("signers/switch", network=network, action=action, reason=reason))
+    remote = Remote(context)
+    remote.done(remote.change("signers/switch", network=network, action=action, reason=reason))
 
 
 @group.command()
@@ -44,8 +44,8 @@ def resume(context: click.Context, network: str) -> None:
 
 
 def _capital(context: click.Context, network: str, asset: str, amount: int, tx: str, action: str) -> None:
-    desk = Remote(context)
-    desk.done(desk.change("capital", network=network, asset=asset, amount=str(amount), tx=tx, action=action))
+    remote = Remote(context)
+    remote.done(remote.change("capital", network=network, asset=asset, amount=str(amount), tx=tx, action=action))
 
 
 @group.command()

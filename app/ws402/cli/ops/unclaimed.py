@@ -16,9 +16,9 @@ def group() -> None:
 @click.pass_context
 def listed(context: click.Context) -> None:
     """Unclaimed transfers, newest first."""
-    desk = Remote(context)
-    answer = desk.get("unclaimed")
-    desk.show(answer, ("network", "asset", "amount", "sender", "blockTime", "tx"), answer["transfers"])
+    remote = Remote(context)
+    answer = remote.get("unclaimed")
+    remote.show(answer, ("network", "asset", "amount", "sender", "blockTime", "tx"), answer["transfers"])
 
 
 @group.command()
@@ -27,5 +27,5 @@ def listed(context: click.Context) -> None:
 @click.pass_context
 def refund(context: click.Context, network: str, tx: str) -> None:
     """Send the money of a transaction that pays for no session back to its sender."""
-    desk = Remote(context)
-    desk.done(desk.change("unclaimed/refund", network=network, tx=tx))
+    remote = Remote(context)
+    remote.done(remote.change("unclaimed/refund", network=network, tx=tx))

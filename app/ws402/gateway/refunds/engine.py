@@ -149,7 +149,7 @@ class Worker:
 
     def _keep(self) -> None:
         if self._keeper is None or self._keeper.done():
-            self._keeper = asyncio.create_task(self.context.lease.keep(), name=f"lease {self.desk.network}")
+            self._keeper = asyncio.create_task(self.context.lease.keep(), name=f"lease {self.context.network}")
 
     def _failed(self, error: Exception) -> None:
         if self.context.condition.error is None:
@@ -249,7 +249,7 @@ class RefundEngine:
             self._begin(worker)
 
     def _begin(self, worker: Worker) -> None:
-        task = asyncio.create_task(worker.run(), name=f"refunds {worker.desk.network} {worker.desk.address}")
+        task = asyncio.create_task(worker.run(), name=f"refunds {worker.context.network} {worker.context.address}")
         self._tasks.add(task)
         task.add_done_callback(lambda _: self._ended(worker, task))
 
@@ -262,7 +262,7 @@ class RefundEngine:
         log.info("%s: all that %s signed is done", worker.context.network, worker.context.address)
         if self.on_retired is not None:
             self.on_retired(worker.context.network, worker.context.signer)
-        closing = asyncio.create_task(worker.close(), name=f"retired {worker.desk.address}")
+        closing = asyncio.create_task(worker.close(), name=f"retired {worker.context.address}")
         self._tasks.add(closing)
         closing.add_done_callback(self._tasks.discard)
 

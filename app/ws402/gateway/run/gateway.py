@@ -145,9 +145,9 @@ class Gateway:
             self._open.enter_context(observe_secrets(self.keyring.keeper))
         self._open.enter_context(observe(self.service, self.refunds))
         if self.settings.metrics_port is not None:
-            census = LedgerMetrics(self.service, self.refunds)
-            self._open.push_async_callback(census.close)
-            await census.start()
+            ledger_metrics = LedgerMetrics(self.service, self.refunds)
+            self._open.push_async_callback(ledger_metrics.close)
+            await ledger_metrics.start()
         if self._http is not None and self._app is not None:
             await self._stored.start()
             self._open.push_async_callback(self._stored.close)

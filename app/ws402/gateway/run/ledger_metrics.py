@@ -80,7 +80,7 @@ class LedgerMetrics:
         """Begin."""
         settings = self._service.settings
         for name, work, seconds in (
-            ("census", self.count, settings.census_seconds),
+            ("count", self.count, settings.ledger_metrics_seconds),
             ("audit", self.audit, settings.audit_seconds),
         ):
             self._tasks.append(asyncio.create_task(self._repeat(work, seconds), name=name))

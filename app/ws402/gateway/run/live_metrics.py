@@ -1,4 +1,4 @@
-"""What metrics read of a running gateway at each scrape: numbers in memory. The ledger's come from the census."""
+"""What metrics read of a running gateway at each scrape: numbers in memory. The ledger's come from `LedgerMetrics`."""
 
 from __future__ import annotations
 

@@ -50,16 +50,16 @@ class TransitClient:
 class TransitSigner:
     """One version of a transit key. See `ws402.keys.base.Signer`."""
 
-    __slots__ = ("_desk", "_name", "_verifier", "algorithm", "key_id", "public_key", "version")
+    __slots__ = ("_client", "_name", "_verifier", "algorithm", "key_id", "public_key", "version")
 
-    def __init__(self, desk: TransitClient, name: str, version: int, public_key: bytes) -> None:
-        self._desk = desk
+    def __init__(self, client: TransitClient, name: str, version: int, public_key: bytes) -> None:
+        self._client = client
         self._name = name
         self._verifier = Ed25519PublicKey.from_public_bytes(public_key)
         self.algorithm: Literal["secp256k1", "ed25519"] = "ed25519"
         self.version = version
         self.public_key = public_key
-        self.key_id = f"{desk.mount}/{name}:v{version}"
+        self.key_id = f"{client.mount}/{name}:v{version}"
 
     async def sign(self, payload: bytes) -> bytes:
         """Sign a message (RFC 8032) to 64 bytes, which are checked against the public key.
@@ -67,9 +67,9 @@ class TransitSigner:
         Raises SignerUnavailableError. A repeated call is harmless: the same message has the same signature.
         """
         try:
-            written = await self._desk.sign(self._name, self.version, payload)
+            written = await self._client.sign(self._name, self.version, payload)
         except SecretsUnavailableError as error:
-            self._desk.counters.failures[error.reason] += 1
+            self._client.counters.failures[error.reason] += 1
             raise SignerUnavailableError(
                 f"{self.key_id} does not sign: {error.message}", remedy=error.remedy, code=error.code
             ) from None

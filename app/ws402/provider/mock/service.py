@@ -43,7 +43,7 @@ from ws402.protocol import (
     VerifyResponse,
 )
 from ws402.protocol.results import failed, succeeded
-from ws402.provider.mock.provider.book import (
+from ws402.provider.mock.book import (
     REASONS,
     RECIPIENT,
     MockBook,
@@ -52,7 +52,7 @@ from ws402.provider.mock.provider.book import (
     check_transfer,
     now_ms,
 )
-from ws402.provider.mock.provider.faults import Call, Faults
+from ws402.provider.mock.faults import Call, Faults
 
 T = TypeVar("T")
 
