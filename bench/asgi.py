@@ -76,7 +76,7 @@ class AsgiServer:
             if json.loads(message["text"]).get("type") == "payment_proof":
                 break
         proof = msgspec.json.decode(message["text"], type=PaymentProofMessage)
-        answer = await self.provider.verify_payment(
+        answer = await self.provider.verify(
             VerifyRequest(proof=proof.proof, resource_id=query["resourceId"][0], server_id="asgi")
         )
         if not answer.valid or answer.session_id is None:

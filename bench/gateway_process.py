@@ -70,7 +70,7 @@ async def seed(gateway: Gateway, count: int, path: str) -> None:
     proofs, transfers = [], []
     request = GenerateRequest(amount=AMOUNT, resource_id="film", estimated_duration=300)
     for _ in range(count // 100):
-        for details in await asyncio.gather(*(gateway.service.generate("default", request) for _ in range(100))):
+        for details in await asyncio.gather(*(gateway.service.of("default").generate(request) for _ in range(100))):
             tx = "0x" + secrets.token_hex(32)
             proofs.append(Proof(reference=details.reference, tx_hash=tx, sender_address=sender))
             transfers.append(

@@ -89,14 +89,14 @@ async def state_of(gateway: Gateway, refund_id: str) -> str:
 async def owe(gateway: Gateway, evm: Evm) -> str:
     """A refund that is due; answers its id."""
     payer = await asyncio.to_thread(evm.account, ETHER)
-    details: Any = await gateway.service.generate(
-        "default", GenerateRequest(amount=10**15, resource_id="feed", estimated_duration=60)
+    details: Any = await gateway.service.of("default").generate(
+        GenerateRequest(amount=10**15, resource_id="feed", estimated_duration=60)
     )
     data = bytes.fromhex(details.data[2:])
     tx = await asyncio.to_thread(evm.send, payer, details.recipient, value=10**15, data=data)
     proof = Proof(reference=details.reference, tx_hash=tx, sender_address=payer.address)
-    assert (await gateway.service.verify("default", VerifyRequest(proof=proof))).valid
-    answer = await gateway.service.refund("default", RefundRequest(proof=proof, amount=4 * 10**14))
+    assert (await gateway.service.of("default").verify(VerifyRequest(proof=proof))).valid
+    answer = await gateway.service.of("default").refund(RefundRequest(proof=proof, amount=4 * 10**14))
     assert answer.refund_id
     return answer.refund_id
 
@@ -169,7 +169,7 @@ async def test_sessions_and_payments_are_listed_with_their_amounts(gateway: tupl
 
 async def test_invoices_are_listed_until_they_are_paid(gateway: tuple[Gateway, Evm]) -> None:
     running, _ = gateway
-    await running.service.generate("default", GenerateRequest(amount=77, resource_id="feed", estimated_duration=60))
+    await running.service.of("default").generate(GenerateRequest(amount=77, resource_id="feed", estimated_duration=60))
     assert [each["amount"] for each in json.loads((await ops(running, "--json", "invoices")).output)["invoices"]] == [
         77
     ]

@@ -63,7 +63,7 @@ class Till:
     async def invoice(self, amount: int = AMOUNT, *, tenant: str = TENANT, **fields: Any) -> Any:
         """An invoice for 300 seconds of the resource 'film'."""
         request = {"resource_id": "film", "estimated_duration": 300, "price_per_second": PRICE} | fields
-        return await self.service.generate(tenant, GenerateRequest(amount=amount, **request))
+        return await self.service.of(tenant).generate(GenerateRequest(amount=amount, **request))
 
     async def payer(self, amount: int = ETHER) -> Any:
         """A fresh account with money."""
@@ -138,7 +138,7 @@ class Till:
     ) -> VerifyResponse:
         """As our own servers verify; `server_id=None`: as stock servers do."""
         request = VerifyRequest(proof=proof, **({"server_id": "server-1"} | more))
-        return await self.service.verify(tenant, request, key=key)
+        return await self.service.of(tenant).verify(request, key=key)
 
     async def open(self, amount: int = AMOUNT, **more: Any) -> VerifyResponse:
         """A fresh payer's session."""
@@ -149,8 +149,7 @@ class Till:
 
     async def settle(self, session_id: str, elapsed_ms: int, *, tenant: str = TENANT, epoch: int = 0) -> SettleResponse:
         """End a session as its server does."""
-        return await self.service.settle(
-            tenant,
+        return await self.service.of(tenant).settle(
             SettleRequest(
                 session_id=session_id,
                 epoch=epoch,
@@ -163,7 +162,7 @@ class Till:
 
     async def refund(self, proof: Proof, amount: int, *, tenant: str = TENANT) -> RefundResponse:
         """End a session as stock servers do."""
-        return await self.service.refund(tenant, RefundRequest(proof=proof, amount=amount))
+        return await self.service.of(tenant).refund(RefundRequest(proof=proof, amount=amount))
 
     async def rows(self, query: Select[Any]) -> Sequence[Row[Any]]:
         """Read the ledger."""

@@ -104,7 +104,7 @@ async def test_a_bug_in_the_provider_closes_1011_and_the_server_goes_on(
 
     reference = await shop.invoice()
     with monkeypatch.context() as patched:
-        patched.setattr(shop.provider, "verify_payment", explode)
+        patched.setattr(shop.provider, "verify", explode)
         peer = await shop.connect()
         await peer.prove(any_proof(reference))
         code, reason = await peer.closed()

@@ -64,7 +64,7 @@ def make_provider(settings: ServerSettings) -> PaymentProvider:
 
 def _direct() -> PaymentProvider:
     try:
-        from ws402.gateway.run.gateway import EmbeddedPaymentProvider  # noqa: PLC0415
+        from ws402.provider.embedded import EmbeddedPaymentProvider  # noqa: PLC0415
     except ModuleNotFoundError as error:
         raise ConfigurationError(
             f"PROVIDER=direct runs a gateway in this process, which needs the package {error.name}.",

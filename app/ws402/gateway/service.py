@@ -5,10 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-import msgspec
 from sqlalchemy import delete, select
 from sqlalchemy.exc import DBAPIError
 
@@ -16,43 +15,33 @@ from ws402.chains.base import AnchoredChain, Chain, ChainUnavailableError
 from ws402.errors import InvalidRequestError, NoSolanaError, NotFoundError, UnavailableError, WS402Error
 from ws402.gateway.books.balance_check import AuditLine, audit
 from ws402.gateway.books.queries import Queries
+from ws402.gateway.books.stats import stats
 from ws402.gateway.intake.claims import Claim
 from ws402.gateway.intake.invoices import Draft, Invoices
 from ws402.gateway.intake.verification import Verifier
 from ws402.gateway.ledger.batching import Batcher
 from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.idempotency import forget
-from ws402.gateway.ledger.tables import attempts, deliveries, invoices, payments, refunds, sessions, traces
+from ws402.gateway.ledger.tables import invoices, payments, traces
 from ws402.gateway.usage.sessions import Report, Resume, Sessions
 from ws402.gateway.usage.settlement import Settle, Settlement, StockRefund, stock_refund
 from ws402.gateway.watch.transfers import owe_unclaimed, refund_unclaimed
 from ws402.gateway.watch.watcher import Watcher
-from ws402.money import wire_amount
-from ws402.observability import tracing
 from ws402.protocol import (
-    AnyOp,
     BlockhashResponse,
     Checkpoint,
-    CheckpointOp,
     CheckpointResponse,
-    GenerateOp,
     GenerateRequest,
-    OpError,
-    OpResult,
     PaymentDetails,
     RefundRequest,
     RefundResponse,
-    RefundStatusRequest,
     RefundStatusResponse,
-    ReleaseOp,
     ReleaseRequest,
-    ResumeOp,
     ResumeRequest,
     ResumeResponse,
-    SettleOp,
     SettleRequest,
     SettleResponse,
-    VerifyOp,
+    StatsResponse,
     VerifyRequest,
     VerifyResponse,
 )
@@ -89,11 +78,11 @@ class PaymentService:
     ) -> None:
         self.settings = settings
         self.database = database
-        self.views = Queries(database)
+        self.queries = Queries(database)
         self.chains = chains
         self.addresses = addresses
         self.watcher = Watcher(database, chains, addresses)
-        self.payments = Verifier(settings, database, chains, self.watcher)
+        self.verifier = Verifier(settings, database, chains, self.watcher)
         self.started_at = time.time()
         self.on_refunds = on_refunds
         self.sessions_settled = 0
@@ -101,22 +90,23 @@ class PaymentService:
         """What readiness asks besides; each raises UnavailableError with its reason."""
         settlement, live = Settlement(database), Sessions(database)
         self._live = live
-        self._invoices = Invoices(settings, database, chains)
-        self._generate: Batcher[Draft, PaymentDetails] = Batcher("generate", self._invoices.create)
-        self._settle: Batcher[Settle, SettleResponse] = Batcher("settle", settlement.settle)
-        self._refund: Batcher[StockRefund, RefundResponse] = Batcher("refund", settlement.refund)
-        self._report: Batcher[Report, CheckpointResponse] = Batcher("report", live.report)
-        self._resume: Batcher[Resume, ResumeResponse] = Batcher("resume", live.resume)
+        self.invoices = Invoices(settings, database, chains)
+        self.generating: Batcher[Draft, PaymentDetails] = Batcher("generate", self.invoices.create)
+        self.settling: Batcher[Settle, SettleResponse] = Batcher("settle", settlement.settle)
+        self.refunding: Batcher[StockRefund, RefundResponse] = Batcher("refund", settlement.refund)
+        self.reporting: Batcher[Report, CheckpointResponse] = Batcher("report", live.report)
+        self.resuming: Batcher[Resume, ResumeResponse] = Batcher("resume", live.resume)
         self._answered: Batcher[str, None] = Batcher("answered", live.mark_answered)
         self.batchers: tuple[Batcher[Any, Any], ...] = (
-            self.payments.batcher,
-            self._generate,
-            self._settle,
-            self._refund,
-            self._report,
-            self._resume,
+            self.verifier.batcher,
+            self.generating,
+            self.settling,
+            self.refunding,
+            self.reporting,
+            self.resuming,
             self._answered,
         )
+        self._tenants: dict[str, TenantCalls] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._available_since = 0.0
 
@@ -151,104 +141,16 @@ class PaymentService:
         for check in self.checks:
             check()
 
-    # --- calls -------------------------------------------------------------------------------------------------------
-
-    async def generate(self, tenant: str, request: GenerateRequest) -> PaymentDetails:
-        """Make an invoice."""
-        return await self._generate.submit(self._invoices.draft(tenant, request))
-
-    async def verify(self, tenant: str, request: VerifyRequest, *, key: str | None = None) -> VerifyResponse:
-        """Check a proof, and open or top up a session. A refused proof is an answer, not an error."""
-        return await self.payments.verify(Claim(tenant, key, request))
-
-    async def checkpoint(self, tenant: str, request: Checkpoint) -> CheckpointResponse:
-        """Record a session's usage so far."""
-        return await self._report.submit(Report(tenant, request))
-
-    async def release(self, tenant: str, request: ReleaseRequest) -> CheckpointResponse:
-        """Let go of a session so that it can be resumed."""
-        return await self._report.submit(Report(tenant, request))
-
-    async def resume(self, tenant: str, request: ResumeRequest, *, key: str | None = None) -> ResumeResponse:
-        """Take a session over by its one-time token. Raises ConflictError."""
-        return await self._resume.submit(Resume(tenant, key, request))
-
-    async def settle(self, tenant: str, request: SettleRequest) -> SettleResponse:
-        """End a session; repeated, the same answer."""
-        response = await self._settle.submit(Settle(tenant, request))
-        self._settled()
-        return response
-
-    async def refund(self, tenant: str, request: RefundRequest) -> RefundResponse:
-        """End a session as stock servers do. Raises NotRefundableError, NotFoundError."""
-        tx = request.proof.tx
-        if not tx:
-            raise InvalidRequestError("'proof' needs txHash or signature.")
-        response = await self._refund.submit(stock_refund(tenant, self._normalize(tx), request))
-        self._settled()
-        return response
-
-    async def refund_status(self, tenant: str, request: RefundStatusRequest) -> RefundStatusResponse:
-        """Where a refund of this tenant is. Raises NotFoundError."""
-        query = (
-            select(refunds, sessions.c.tenant, deliveries.c.tx.label("delivered"))
-            .outerjoin(sessions, refunds.c.session_id == sessions.c.id)
-            .outerjoin(deliveries, refunds.c.delivery_id == deliveries.c.id)
-            .where(refunds.c.id == request.refund_id)
-        )
-        async with self.database.begin() as connection:
-            row = (await connection.execute(query)).first()
-            if row is None or row.tenant != tenant:
-                raise NotFoundError(f"There is no refund '{request.refund_id}'.")
-            tx = row.delivered
-            if tx is None and row.delivery_id:
-                newest = select(attempts.c.tx).where(attempts.c.delivery_id == row.delivery_id)
-                tx = (await connection.execute(newest.order_by(attempts.c.number.desc()).limit(1))).scalar()
-        return RefundStatusResponse(
-            refund_id=row.id, state=row.state, amount=wire_amount(row.amount), recipient=row.recipient, tx_hash=tx
-        )
+    def of(self, tenant: str) -> TenantCalls:
+        """One tenant's calls."""
+        calls = self._tenants.get(tenant)
+        if calls is None:
+            calls = self._tenants[tenant] = TenantCalls(self, tenant)
+        return calls
 
     async def mark_answered(self, session_id: str) -> None:
         """A stock server got the answer that opened this session: the same proof again is a replay."""
         await self._answered.submit(session_id)
-
-    async def run(self, tenant: str, ops: Sequence[AnyOp]) -> list[OpResult]:
-        """Answer a batch of operations, each on its own, in order."""
-        waiting = [self._start(tenant, op) if op.traceparent is None else self._traced(tenant, op) for op in ops]
-        results = await asyncio.gather(*waiting, return_exceptions=True)
-        if any(isinstance(op, SettleOp) for op in ops):
-            self._settled()
-        return [_op_result(result) for result in results]
-
-    def _traced(self, tenant: str, op: AnyOp) -> asyncio.Future[Any]:
-        """The same, in the operation's own trace."""
-        span = tracing.begin(f"ws402.{type(op).__struct_config__.tag}", tracing.SERVER, op.traceparent)
-        if span is None:
-            return self._start(tenant, op)
-        with tracing.use(span):
-            future = self._start(tenant, op)
-        future.add_done_callback(lambda done: span.end(tracing.error_of(done)))
-        return future
-
-    def _start(self, tenant: str, op: AnyOp) -> asyncio.Future[Any]:
-        try:
-            match op:
-                case GenerateOp():
-                    return self._generate.submit(self._invoices.draft(tenant, op.body))
-                case VerifyOp():
-                    return asyncio.ensure_future(self.payments.verify(Claim(tenant, op.key, op.body)))
-                case CheckpointOp() | ReleaseOp():
-                    return self._report.submit(Report(tenant, op.body))
-                case SettleOp():
-                    return self._settle.submit(Settle(tenant, op.body))
-                case ResumeOp():
-                    return self._resume.submit(Resume(tenant, op.key, op.body))
-                case _:
-                    return asyncio.ensure_future(self.refund_status(tenant, op.body))
-        except WS402Error as error:
-            refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-            refused.set_exception(error)
-            return refused
 
     # --- what operators see ------------------------------------------------------------------------------------------
 
@@ -265,9 +167,14 @@ class PaymentService:
             remedy="Pay on the network that the schema names.",
         )
 
+    async def stats(self) -> StatsResponse:
+        """Counters since this process started; refunds as the ledger has them."""
+        refunds = await self.queries.refund_counts()
+        return stats(self.settings, self.chains, self.verifier, refunds, self.started_at)
+
     async def pending(self) -> dict[str, Any]:
         """Open invoices and unfinished refunds, newest first, at most 500 of each."""
-        return await self.views.pending()
+        return await self.queries.pending()
 
     async def refund_unclaimed(self, network: str, tx: str, *, dry_run: bool = False) -> list[str]:
         """Owe an unclaimed transaction's money to its senders; the refunds' ids. Raises NotFoundError."""
@@ -289,11 +196,12 @@ class PaymentService:
 
     # --- upkeep ------------------------------------------------------------------------------------------------------
 
-    def _settled(self) -> None:
-        self.sessions_settled += 1
+    def settled(self, _: object = None) -> None:
+        """Sessions may have ended: what they leave is due soon."""
         self.on_refunds()
 
-    def _normalize(self, tx: str) -> str:
+    def normalize_tx(self, tx: str) -> str:
+        """A transaction id in the spelling of the network that it can be of. Raises InvalidRequestError."""
         for chain in self.chains.values():
             try:
                 return chain.normalize_tx(tx)
@@ -326,14 +234,14 @@ class PaymentService:
         gone = await self._live.vanished(
             now - vanish_ms if up_ms >= vanish_ms else 0, now - resume_ms if up_ms >= resume_ms else 0
         )
-        for result in await asyncio.gather(*(self._settle.submit(op) for op in gone), return_exceptions=True):
+        for result in await asyncio.gather(*(self.settling.submit(op) for op in gone), return_exceptions=True):
             if isinstance(result, Exception):
                 log.info("a session was not settled for its server: %s", result)
         async with self.database.begin() as connection:
             stray = await refund_unclaimed(connection, now)
         if gone or stray:
             log.info("settled %d sessions of vanished servers, refunded %d stray transfers", len(gone), stray)
-            self._settled()
+            self.settled()
 
     async def _purge(self) -> None:
         now = now_ms()
@@ -345,16 +253,66 @@ class PaymentService:
             await connection.execute(delete(invoices).where(invoices.c.expires_at < now - 24 * 3600 * 1000, ~paid))
 
 
-def _op_result(result: Any) -> OpResult:
-    if not isinstance(result, BaseException):
-        return OpResult(ok=msgspec.Raw(msgspec.json.encode(result)))
-    if isinstance(result, WS402Error):
-        retry = isinstance(result, UnavailableError)
-        error = OpError(
-            code=result.code, message=result.message, retry=retry, remedy=result.remedy, status=result.status
-        )
-        return OpResult(error=error)
-    if not isinstance(result, Exception):
-        raise result
-    log.error("an operation failed", exc_info=result)
-    return OpResult(error=OpError(code="internal", message="The gateway failed; it is logged.", retry=True))
+class TenantCalls:
+    """The calls of one tenant: another tenant's invoices and sessions do not exist for it. See `PaymentCalls`.
+
+    Plain functions where they can be: an operation of a batch is then no task of its own.
+    """
+
+    __slots__ = ("_service", "_tenant")
+
+    def __init__(self, service: PaymentService, tenant: str) -> None:
+        self._service = service
+        self._tenant = tenant
+
+    def generate(self, request: GenerateRequest, /) -> Awaitable[PaymentDetails]:
+        """Make an invoice."""
+        return self._service.generating.submit(self._service.invoices.draft(self._tenant, request))
+
+    def verify(self, request: VerifyRequest, /, *, key: str | None = None) -> Awaitable[VerifyResponse]:
+        """Check a proof, and open or top up a session. A refused proof is an answer, not an error."""
+        return self._service.verifier.verify(Claim(self._tenant, key, request))
+
+    def checkpoint(self, request: Checkpoint, /) -> Awaitable[CheckpointResponse]:
+        """Record a session's usage so far."""
+        return self._service.reporting.submit(Report(self._tenant, request))
+
+    def release(self, request: ReleaseRequest, /) -> Awaitable[CheckpointResponse]:
+        """Let go of a session so that it can be resumed."""
+        return self._service.reporting.submit(Report(self._tenant, request))
+
+    def resume(self, request: ResumeRequest, /, *, key: str | None = None) -> Awaitable[ResumeResponse]:
+        """Take a session over by its one-time token. Raises ConflictError."""
+        return self._service.resuming.submit(Resume(self._tenant, key, request))
+
+    def settle(self, request: SettleRequest, /) -> Awaitable[SettleResponse]:
+        """End a session; repeated, the same answer."""
+        answer = self._service.settling.submit(Settle(self._tenant, request))
+        answer.add_done_callback(self._service.settled)
+        return answer
+
+    def refund(self, request: RefundRequest, /) -> Awaitable[RefundResponse]:
+        """End a session as stock servers do. Raises NotRefundableError, NotFoundError."""
+        tx = request.proof.tx
+        if not tx:
+            raise InvalidRequestError("'proof' needs txHash or signature.")
+        tx = self._service.normalize_tx(tx)
+        answer = self._service.refunding.submit(stock_refund(self._tenant, tx, request))
+        answer.add_done_callback(self._service.settled)
+        return answer
+
+    async def refund_status(self, refund_id: str, /) -> RefundStatusResponse:
+        """Where a refund of this tenant is. Raises NotFoundError."""
+        return await self._service.queries.refund_status(self._tenant, refund_id)
+
+    async def blockhash(self, network: str | None = None, /) -> BlockhashResponse:
+        """A recent blockhash of this network, or of the first of its kind. Raises NoSolanaError."""
+        return await self._service.blockhash(network)
+
+    async def stats(self) -> StatsResponse:
+        """Counters since this process started; refunds as the ledger has them."""
+        return await self._service.stats()
+
+    async def ready(self) -> None:
+        """Raise UnavailableError, with the reason, when payments cannot be served now."""
+        await self._service.ready()

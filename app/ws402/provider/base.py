@@ -4,29 +4,15 @@ from __future__ import annotations
 
 from typing import Any, Protocol
 
-from ws402.protocol import (
-    BlockhashResponse,
-    Checkpoint,
-    CheckpointResponse,
-    GenerateRequest,
-    PaymentDetails,
-    RefundRequest,
-    RefundResponse,
-    RefundStatusResponse,
-    ReleaseRequest,
-    ResumeRequest,
-    ResumeResponse,
-    SettleRequest,
-    SettleResponse,
-    VerifyRequest,
-    VerifyResponse,
-)
+import msgspec
+
+from ws402.errors import WS402Error
+from ws402.protocol import GenerateRequest, PaymentDetails, RefundRequest, RefundResponse, VerifyRequest, VerifyResponse
+from ws402.protocol.service import PaymentCalls
 
 
-class PaymentProvider(Protocol):
-    """Raises `UnavailableError` when the gateway cannot be reached (the call may be repeated) and other `WS402Error`s
-    when it answered no. Calls are idempotent: implementations repeat them safely after a lost answer.
-    """
+class PaymentProvider(PaymentCalls, Protocol):
+    """The calls of a payment service, repeated safely after a lost answer."""
 
     name: str
     """'proxy', 'direct' or 'mock', as `/status` shows it."""
@@ -38,35 +24,35 @@ class PaymentProvider(Protocol):
     async def close(self) -> None:
         """Finish calls under way and close connections."""
 
-    async def generate_payment_details(self, request: GenerateRequest) -> PaymentDetails:
-        """Ask for an invoice."""
 
-    async def verify_payment(self, request: VerifyRequest) -> VerifyResponse:
-        """Verify a proof and open (or top up) a session. May take as long as the payment needs to confirm."""
+class StockNames:
+    """The names by which users of JavaScript `ws402` know the calls of a `PaymentProvider`; each is an alias."""
 
-    async def checkpoint(self, request: Checkpoint) -> CheckpointResponse:
-        """Report usage; concurrent calls are sent together."""
+    async def generate_payment_details(self: PaymentCalls, request: GenerateRequest) -> PaymentDetails:
+        """`generate`."""
+        return await self.generate(request)
 
-    async def settle(self, request: SettleRequest) -> SettleResponse:
-        """End a session; the same request always gets the same answer."""
+    async def request_payment_details(self: PaymentCalls, request: GenerateRequest) -> PaymentDetails:
+        """`generate`."""
+        return await self.generate(request)
 
-    async def release(self, request: ReleaseRequest) -> CheckpointResponse:
-        """Hand a live session back so that it can be resumed elsewhere."""
+    async def verify_payment(self: PaymentCalls, request: VerifyRequest) -> VerifyResponse:
+        """`verify`."""
+        return await self.verify(request)
 
-    async def resume(self, request: ResumeRequest) -> ResumeResponse:
-        """Take a session over. Raises ConflictError for a used, unknown or outdated token."""
+    async def issue_refund(self: PaymentCalls, request: RefundRequest) -> RefundResponse:
+        """`refund`."""
+        return await self.refund(request)
 
-    async def refund_status(self, refund_id: str) -> RefundStatusResponse:
-        """Where a refund is."""
+    async def health_check(self: PaymentCalls) -> bool:
+        """Whether `ready` raises nothing."""
+        try:
+            await self.ready()
+        except WS402Error:
+            return False
+        return True
 
-    async def issue_refund(self, request: RefundRequest) -> RefundResponse:
-        """End a session as stock servers do, by an amount."""
-
-    async def blockhash(self, network: str | None = None) -> BlockhashResponse:
-        """A recent blockhash for payers on Solana. Raises NoSolanaError."""
-
-    async def health_check(self) -> bool:
-        """Whether the gateway answers."""
-
-    async def get_gateway_info(self) -> dict[str, Any]:
-        """GET /api/stats."""
+    async def get_gateway_info(self: PaymentCalls) -> dict[str, Any]:
+        """`stats`, as a dictionary with the wire's names."""
+        info: dict[str, Any] = msgspec.to_builtins(await self.stats())
+        return info

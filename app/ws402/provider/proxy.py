@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final, TypeVar
 from urllib.parse import urlencode
 
 import msgspec
@@ -41,11 +41,13 @@ from ws402.protocol import (
     SettleOp,
     SettleRequest,
     SettleResponse,
+    StatsResponse,
     VerifyOp,
     VerifyRequest,
     VerifyResponse,
 )
 from ws402.provider.answers import error_of_op
+from ws402.provider.base import StockNames
 from ws402.provider.credentials import NO_FILES, Credential, LinkFiles
 from ws402.provider.lanes import Lane
 from ws402.provider.transport import BACKOFF_SECONDS, Transport
@@ -65,10 +67,11 @@ _settle: Final = msgspec.json.Decoder(SettleResponse)
 _resume: Final = msgspec.json.Decoder(ResumeResponse)
 _status: Final = msgspec.json.Decoder(RefundStatusResponse)
 _blockhash: Final = msgspec.json.Decoder(BlockhashResponse)
+_stats: Final = msgspec.json.Decoder(StatsResponse)
 _refund: Final = msgspec.json.Decoder(RefundResponse)
 
 
-class ProxyPaymentProvider:
+class ProxyPaymentProvider(StockNames):
     """Asks a gateway over HTTP.
 
     The server proves itself by `api_key` or by the token in `token_file`; `files` are for TLS. `timeout` is in seconds
@@ -124,61 +127,57 @@ class ProxyPaymentProvider:
         for unbind in self._unbind:
             unbind()
 
-    async def generate_payment_details(self, request: GenerateRequest) -> PaymentDetails:
+    async def generate(self, request: GenerateRequest, /) -> PaymentDetails:
         """Ask for an invoice. Repeated after a lost answer, it may leave an invoice that nobody pays."""
         return await self._ask(self._quick, GenerateOp(body=request), _details)
 
-    async def request_payment_details(self, request: GenerateRequest) -> PaymentDetails:
-        """Another name for `generate_payment_details`, which existing users know."""
-        return await self.generate_payment_details(request)
-
-    async def verify_payment(self, request: VerifyRequest) -> VerifyResponse:
+    async def verify(self, request: VerifyRequest, /, *, key: str | None = None) -> VerifyResponse:
         """Verify a proof and open (or top up) a session; waits as long as the gateway waits for the chain."""
-        op = VerifyOp(key=secrets.token_hex(16), body=request)
+        op = VerifyOp(key=key or secrets.token_hex(16), body=request)
         try:
             async with asyncio.timeout(VERIFY_SECONDS):
                 return await self._ask(self._fresh, op, _verify)
         except TimeoutError:
             raise UnavailableError("The gateway did not verify the payment in time.", code="timeout") from None
 
-    async def checkpoint(self, request: Checkpoint) -> CheckpointResponse:
+    async def checkpoint(self, request: Checkpoint, /) -> CheckpointResponse:
         """Report usage."""
         return await self._ask(self._quick, CheckpointOp(body=request), _checkpoint)
 
-    async def settle(self, request: SettleRequest) -> SettleResponse:
+    async def settle(self, request: SettleRequest, /) -> SettleResponse:
         """End a session."""
         return await self._ask(self._quick, SettleOp(body=request), _settle)
 
-    async def release(self, request: ReleaseRequest) -> CheckpointResponse:
+    async def release(self, request: ReleaseRequest, /) -> CheckpointResponse:
         """Hand a live session back."""
         return await self._ask(self._quick, ReleaseOp(body=request), _checkpoint)
 
-    async def resume(self, request: ResumeRequest) -> ResumeResponse:
+    async def resume(self, request: ResumeRequest, /, *, key: str | None = None) -> ResumeResponse:
         """Take a session over."""
-        return await self._ask(self._quick, ResumeOp(key=secrets.token_hex(16), body=request), _resume)
+        return await self._ask(self._quick, ResumeOp(key=key or secrets.token_hex(16), body=request), _resume)
 
-    async def refund_status(self, refund_id: str) -> RefundStatusResponse:
+    async def refund_status(self, refund_id: str, /) -> RefundStatusResponse:
         """Where a refund is."""
         return await self._ask(self._quick, RefundStatusOp(body=RefundStatusRequest(refund_id=refund_id)), _status)
 
-    async def issue_refund(self, request: RefundRequest) -> RefundResponse:
+    async def refund(self, request: RefundRequest, /) -> RefundResponse:
         """End a session as stock servers do."""
         content = await self._transport.call("POST", "/api/payment/refund", _encoder.encode(request))
         return _read(_refund, content)
 
-    async def blockhash(self, network: str | None = None) -> BlockhashResponse:
+    async def blockhash(self, network: str | None = None, /) -> BlockhashResponse:
         """A recent blockhash for payers on Solana."""
         query = f"?{urlencode({'network': network})}" if network else ""
         return _read(_blockhash, await self._transport.call("GET", f"/api/blockhash{query}"))
 
-    async def health_check(self) -> bool:
-        """Whether the gateway answers."""
-        return await self._transport.healthy()
-
-    async def get_gateway_info(self) -> dict[str, Any]:
+    async def stats(self) -> StatsResponse:
         """GET /api/stats."""
-        info: dict[str, Any] = msgspec.json.decode(await self._transport.call("GET", "/api/stats"))
-        return info
+        return _read(_stats, await self._transport.call("GET", "/api/stats"))
+
+    async def ready(self) -> None:
+        """Whether the gateway answers."""
+        if not await self._transport.healthy():
+            raise UnavailableError("The gateway does not answer.")
 
     async def _ask(self, lane: Lane, op: AnyOp, decoder: msgspec.json.Decoder[T]) -> T:
         if (span := tracing.current()) is None:

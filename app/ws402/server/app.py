@@ -138,10 +138,8 @@ class WS402Server:
     async def _greet_gateway(self) -> None:
         """Say early that the gateway is away; that it comes later is no reason not to start."""
         try:
-            healthy = await self.sessions.provider.health_check()
+            await self.sessions.provider.ready()
         except WS402Error:
-            healthy = False
-        if not healthy:
             url = self.sessions.provider.gateway_url or self.sessions.provider.name
             logger.warning("the gateway does not answer (%s); sessions can begin when it does", url)
 

@@ -110,7 +110,7 @@ class Opening:
 
     async def _pay(self, socket: Socket, message: PaymentProofMessage, span: tracing.Span | None) -> bool:
         sessions = self._sessions
-        answer = await sessions.provider.verify_payment(self._request(message, socket.resource_id))
+        answer = await sessions.provider.verify(self._request(message, socket.resource_id))
         if not answer.valid:
             reject(socket, answer.reason or "The payment was refused.", answer.code)
             return False
@@ -206,7 +206,7 @@ class Opening:
         request = self._request(message, session.resource.settings.id)
         request.session_id = session.id
         try:
-            answer = await sessions.provider.verify_payment(request)
+            answer = await sessions.provider.verify(request)
         except WS402Error as error:
             return ErrorMessage(code=error.code, message=str(error))
         except Exception:

@@ -31,6 +31,7 @@ from ws402.protocol import (
     VerifyRequest,
 )
 from ws402.provider.credentials import LinkFiles
+from ws402.provider.direct import DirectPaymentProvider
 from ws402.provider.proxy import ProxyPaymentProvider
 from ws402.settings import GatewaySettings
 
@@ -132,7 +133,7 @@ async def test_a_lost_answer_is_given_again_and_a_replay_is_not(gateway: Gateway
             await asyncio.to_thread(evm.automine, True)
             await asyncio.to_thread(evm.mine)
         async with asyncio.timeout(10):
-            while gateway.service.payments.verified == 0:
+            while gateway.service.verifier.verified == 0:
                 await asyncio.sleep(0.05)
         await asyncio.sleep(1.2)
         again = await post(http, "/api/payment/verify", {"proof": proof_late})
@@ -420,7 +421,7 @@ async def test_the_gateway_inside_a_program_needs_no_http_and_no_key(evm: Evm, t
     )
     gateway = build(settings)
     await gateway.start(http=False)
-    provider = gateway.provider()
+    provider = DirectPaymentProvider(gateway.service)
     details: Any = await provider.generate_payment_details(
         GenerateRequest(amount=10**15, resource_id="feed", estimated_duration=300, price_per_second=10**12)
     )

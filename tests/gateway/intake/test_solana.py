@@ -29,8 +29,7 @@ async def test_a_wallets_transfer_opens_a_session_and_its_rest_comes_back(
             assert opened.valid, opened.reason
             assert (opened.payer, opened.amount, opened.asset) == (payer.address, PAID, asset)
             await asyncio.sleep(0.1)
-            settled = await gateway.service.settle(
-                TENANT,
+            settled = await gateway.service.of(TENANT).settle(
                 SettleRequest(
                     session_id=opened.session_id or "",
                     epoch=0,
@@ -78,7 +77,7 @@ async def test_in_legacy_mode_a_stock_wallets_proof_needs_no_token(
         proof = await gateway.pay(payer, await gateway.invoice(PAID))
         opened = await gateway.verify(proof, server_id=None)
         assert opened.valid, opened.reason
-        answer = await gateway.service.refund(TENANT, RefundRequest(proof=proof, amount=PAID - 7))
+        answer = await gateway.service.of(TENANT).refund(RefundRequest(proof=proof, amount=PAID - 7))
         assert (answer.recipient, answer.amount) == (payer.address, PAID - 7)
         await gateway.finish()
         assert await gateway.arrived(payer) == [PAID - 7]
@@ -94,7 +93,7 @@ async def test_a30_one_transaction_pays_once_however_long_ago(
         proof = await gateway.pay(payer, invoice)
         opened = await gateway.verify(proof, server_id=None, claim_token=invoice.claim_token)
         assert opened.valid
-        await gateway.service.refund(TENANT, RefundRequest(proof=proof, amount=PAID))
+        await gateway.service.of(TENANT).refund(RefundRequest(proof=proof, amount=PAID))
         await gateway.finish()
         await gateway.engine.close()
     async with solana_world.over() as chain, solana_gateway(solana_world, sqlite_database, chain=chain) as again:
@@ -161,7 +160,7 @@ async def test_a19_payments_of_a_client_that_crashed_are_found_without_being_tol
         await gateway.engine.close()
     proofs = [await gateway.pay(payer, each) for each in (invoice, token)]
     async with solana_world.over() as chain, solana_gateway(solana_world, sqlite_database, chain=chain) as again:
-        found = {each["tx"]: each["asset"] for each in await again.service.views.unclaimed()}
+        found = {each["tx"]: each["asset"] for each in await again.service.queries.unclaimed()}
         # What funded our own account may be among them: on a validator it was not final when the ledger began.
         assert [found.get(each.signature) for each in proofs] == ["SOL", "DUSD"]
         for proof in proofs:

@@ -41,7 +41,9 @@ async def serve(w: World, reader: asyncio.StreamReader) -> None:
     while line := await reader.readline():
         await asyncio.gather(
             *(
-                w.service.refund(TENANT, RefundRequest(proof=Proof(tx_hash=tx, sender_address=sender), amount=amount))
+                w.service.of(TENANT).refund(
+                    RefundRequest(proof=Proof(tx_hash=tx, sender_address=sender), amount=amount)
+                )
                 for tx, sender, amount in json.loads(line)
             )
         )

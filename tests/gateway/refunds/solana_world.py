@@ -56,7 +56,7 @@ class SolanaGateway:
     async def invoice(self, amount: int, asset: str = "SOL", **fields: Any) -> SolanaPaymentDetails:
         """An invoice for a minute of a film."""
         request = {"resource_id": "film", "estimated_duration": 60, "network": self.chain.network, "asset": asset}
-        details = await self.service.generate(TENANT, GenerateRequest(amount=amount, **request | fields))
+        details = await self.service.of(TENANT).generate(GenerateRequest(amount=amount, **request | fields))
         assert isinstance(details, SolanaPaymentDetails)
         return details
 
@@ -68,7 +68,7 @@ class SolanaGateway:
 
     async def verify(self, proof: Proof, **more: Any) -> VerifyResponse:
         """As our own servers verify."""
-        return await self.service.verify(TENANT, VerifyRequest(proof=proof, **({"server_id": "server-1"} | more)))
+        return await self.service.of(TENANT).verify(VerifyRequest(proof=proof, **({"server_id": "server-1"} | more)))
 
     async def owe(self, payer: Wallet, amount: int, asset: str = "SOL") -> str:
         """A payer pays, uses nothing, and ends; answers the refund's id."""
@@ -76,7 +76,7 @@ class SolanaGateway:
         proof = await self.pay(payer, invoice)
         opened = await self.verify(proof, server_id=None, claim_token=invoice.claim_token)
         assert opened.valid, opened.reason
-        answer = await self.service.refund(TENANT, RefundRequest(proof=proof, amount=amount))
+        answer = await self.service.of(TENANT).refund(RefundRequest(proof=proof, amount=amount))
         assert answer.refund_id
         return answer.refund_id
 

@@ -20,15 +20,15 @@ CALM = Policy(resend_after_ms=3_600_000, bump_after_ms=3_600_000)
 
 async def owe(w: World, wallet: Wallet, *, signed: bool = False) -> str:
     """The wallet pays and uses nothing; answers the refund's id."""
-    details: Any = await w.service.generate(
-        TENANT, GenerateRequest(amount=SMALL, resource_id="film", estimated_duration=60)
+    details: Any = await w.service.of(TENANT).generate(
+        GenerateRequest(amount=SMALL, resource_id="film", estimated_duration=60)
     )
     tx = await asyncio.to_thread(wallet.pay, w.key.address, SMALL)
     proof = Proof(reference=details.reference, tx_hash=tx, sender_address=wallet.address)
     request = VerifyRequest(proof=proof, payer_signature="0x" + "11" * 65 if signed else None)
-    opened = await w.service.verify(TENANT, request)
+    opened = await w.service.of(TENANT).verify(request)
     assert opened.valid, opened.reason
-    answer = await w.service.refund(TENANT, RefundRequest(proof=proof, amount=SMALL))
+    answer = await w.service.of(TENANT).refund(RefundRequest(proof=proof, amount=SMALL))
     assert answer.refund_id
     return answer.refund_id
 

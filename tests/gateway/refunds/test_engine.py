@@ -134,7 +134,7 @@ async def test_a16_a_refund_goes_to_who_paid_whatever_address_the_request_names(
         await w.pay(payer, SMALL)
         await w.claim()
         named = Proof(tx_hash=w.proof.tx_hash, sender_address=thief.address)
-        await w.service.refund(TENANT, RefundRequest(proof=named, amount=SMALL))
+        await w.service.of(TENANT).refund(RefundRequest(proof=named, amount=SMALL))
         await w.finish()
         assert (w.received(payer), w.received(thief)) == (SMALL, 0)
 
@@ -165,8 +165,8 @@ async def test_a17_no_more_is_refunded_than_was_paid_and_not_used(devchain_evm: 
         await w.pay(payer, SMALL)
         await w.claim()
         with pytest.raises(NotRefundableError):
-            await w.service.refund(TENANT, RefundRequest(proof=w.proof, amount=SMALL + 1))
-        await w.service.refund(TENANT, RefundRequest(proof=w.proof, amount=SMALL))
+            await w.service.of(TENANT).refund(RefundRequest(proof=w.proof, amount=SMALL + 1))
+        await w.service.of(TENANT).refund(RefundRequest(proof=w.proof, amount=SMALL))
         with pytest.raises(IntegrityError):
             async with database.begin() as connection:
                 await connection.execute(update(sessions).values(refunded=SMALL + 1))
@@ -182,10 +182,10 @@ async def test_a18_a_settlement_that_is_repeated_and_raced_is_refunded_once(
         await w.pay(payer, SMALL)
         await w.claim()
         request = RefundRequest(proof=w.proof, amount=SMALL)
-        answers = await asyncio.gather(*(w.service.refund(TENANT, request) for _ in range(8)))
+        answers = await asyncio.gather(*(w.service.of(TENANT).refund(request) for _ in range(8)))
         assert len({each.refund_id for each in answers}) == 1
         await w.finish()
-        await w.service.refund(TENANT, request)
+        await w.service.of(TENANT).refund(request)
         await w.step(2)
         assert w.received(payer) == SMALL
         await w.audit()

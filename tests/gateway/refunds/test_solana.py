@@ -379,7 +379,7 @@ async def test_a18_a19_a_hundred_refunds_with_kills_and_dropped_sends_arrive_onc
         payers = await asyncio.to_thread(crowd, world, MANY)
         proofs = await debts(gateway, payers)
         await asyncio.gather(
-            *(gateway.service.refund(TENANT, RefundRequest(proof=proof, amount=OWED)) for proof in proofs)
+            *(gateway.service.of(TENANT).refund(RefundRequest(proof=proof, amount=OWED)) for proof in proofs)
         )
         kills = 0
         while await gateway.refunds(*UNSETTLED):

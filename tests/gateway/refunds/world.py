@@ -86,7 +86,7 @@ class World:
         request = GenerateRequest(
             amount=amount, resource_id="film", estimated_duration=60, network=NETWORK, asset=asset
         )
-        details: Any = await self.service.generate(TENANT, request)
+        details: Any = await self.service.of(TENANT).generate(request)
         to, value, data = details.recipient, amount, bytes.fromhex(details.data[2:])
         if token is not None:
             to, value, data = token.address, 0, token.data("transfer", to, amount) + data
@@ -96,7 +96,7 @@ class World:
 
     async def claim(self) -> None:
         """Open a session with what was just paid."""
-        opened = await self.service.verify(TENANT, VerifyRequest(proof=self.proof))
+        opened = await self.service.of(TENANT).verify(VerifyRequest(proof=self.proof))
         assert opened.valid, opened.reason
 
     async def owe(
@@ -105,7 +105,7 @@ class World:
         """A payer pays, uses nothing of `refund`, and ends; answers the refund's id."""
         await self.pay(payer, paid or refund, token=token)
         await self.claim()
-        answer = await self.service.refund(TENANT, RefundRequest(proof=self.proof, amount=refund))
+        answer = await self.service.of(TENANT).refund(RefundRequest(proof=self.proof, amount=refund))
         assert answer.refund_id
         return answer.refund_id
 

@@ -13,8 +13,9 @@ from tests.fixtures.evm import ETHER, Evm
 
 from ws402.devchain.evm import EvmDevChain
 from ws402.errors import ConfigurationError
-from ws402.gateway.run.gateway import EmbeddedPaymentProvider, build
+from ws402.gateway.run.gateway import build
 from ws402.protocol import EndReason, GenerateRequest, Proof, SettleRequest, VerifyRequest
+from ws402.provider.embedded import EmbeddedPaymentProvider
 from ws402.settings import GatewaySettings
 
 KEY = "k" * 40

@@ -24,6 +24,7 @@ from ws402.errors import ConfigurationError
 from ws402.gateway.ledger.tables import deliveries, refunds
 from ws402.gateway.run.gateway import Gateway, build
 from ws402.protocol import TRANSIENT_REJECTS, EndReason, GenerateRequest, Proof, SettleRequest, VerifyRequest
+from ws402.provider.direct import DirectPaymentProvider
 from ws402.settings import EvmNetworkSettings, GatewaySettings, VaultSettings
 
 NETWORK = "base-sepolia"
@@ -118,8 +119,8 @@ class Payer:
 
     def __init__(self, gateway: Gateway, evm: Evm, *, other: Gateway | None = None) -> None:
         """`other`: another gateway of the same ledger, which checks the proofs."""
-        self._seller = gateway.provider()
-        self._provider = (other or gateway).provider()
+        self._seller = DirectPaymentProvider(gateway.service)
+        self._provider = DirectPaymentProvider((other or gateway).service)
         self._evm = evm
         self.stopped = False
         self.failures: list[str] = []

@@ -12,6 +12,7 @@ from tests.fixtures.faults import line_to
 from tests.gateway.till import AMOUNT, PRICE, TENANT, Till, open_till
 
 from ws402.errors import ConflictError, NotFoundError, UnavailableError, WS402Error
+from ws402.gateway.api.operations import Operations
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.tables import checkpoints, refunds, sessions
 from ws402.gateway.usage.settlement import NotRefundableError
@@ -91,7 +92,7 @@ async def test_usage_never_goes_back(till: Till) -> None:
     session = await till.open()
     await age(till, session.session_id, 60_000)
     for elapsed in (9000, 4000):
-        await till.service.checkpoint(TENANT, Checkpoint(**usage(session.session_id, elapsed)))
+        await till.service.of(TENANT).checkpoint(Checkpoint(**usage(session.session_id, elapsed)))
     settled = await till.settle(session.session_id or "", 1000)
     assert settled.consumed == 9 * PRICE
 
@@ -100,19 +101,19 @@ async def test_a37_another_tenants_session_does_not_exist(till: Till) -> None:
     session = await till.open()
     for call in (
         till.settle(session.session_id or "", 0, tenant="rival"),
-        till.service.checkpoint("rival", Checkpoint(**usage(session.session_id, 1))),
+        till.service.of("rival").checkpoint(Checkpoint(**usage(session.session_id, 1))),
     ):
         with pytest.raises(NotFoundError):
             await call
     with pytest.raises(ConflictError):
-        await till.service.resume("rival", ResumeRequest(token=session.resume_token or "", server_id="s"))
+        await till.service.of("rival").resume(ResumeRequest(token=session.resume_token or "", server_id="s"))
 
 
 async def test_a_vanished_server_is_settled_for_at_its_last_checkpoint(till: Till) -> None:
     session, silent, alive = [await till.open() for _ in range(3)]
     for each in (session, silent, alive):
         await age(till, each.session_id, 60_000)
-    await till.service.checkpoint(TENANT, Checkpoint(**usage(session.session_id, 7000)))
+    await till.service.of(TENANT).checkpoint(Checkpoint(**usage(session.session_id, 7000)))
     async with till.database.begin() as connection:
         gone = checkpoints.c.session_id.in_([session.session_id, silent.session_id])
         await connection.execute(update(checkpoints).where(gone).values(reported_at=checkpoints.c.reported_at - 6000))
@@ -135,7 +136,7 @@ async def test_a40_top_ups_race_with_usage_and_settlement(till: Till) -> None:
         proofs.append(await till.send(payer, await till.invoice(PRICE, session_id=session.session_id)))
     answers = await asyncio.gather(
         *(till.verify(proof, session_id=session.session_id) for proof in proofs * 2),
-        till.service.checkpoint(TENANT, Checkpoint(**usage(session.session_id, 1))),
+        till.service.of(TENANT).checkpoint(Checkpoint(**usage(session.session_id, 1))),
     )
     assert sum(getattr(each, "valid", False) for each in answers) == 4
     settled = await till.settle(session.session_id or "", 0)
@@ -169,32 +170,32 @@ async def test_a_top_up_from_another_account_is_owed_back_to_it(till: Till) -> N
 async def test_a36_a_resume_token_works_once_and_supersedes_the_holder(till: Till) -> None:
     session = await till.open()
     await age(till, session.session_id, 60_000)
-    released = await till.service.release(TENANT, ReleaseRequest(**usage(session.session_id, 8000)))
+    released = await till.service.of(TENANT).release(ReleaseRequest(**usage(session.session_id, 8000)))
     assert released.live
     request = ResumeRequest(token=session.resume_token or "", server_id="server-2")
-    resumed = await till.service.resume(TENANT, request)
+    resumed = await till.service.of(TENANT).resume(request)
     assert (resumed.elapsed_ms, resumed.epoch, resumed.paid) == (8000, 1, AMOUNT)
     with pytest.raises(ConflictError, match="not valid"):
-        await till.service.resume(TENANT, request)
-    old = await till.service.checkpoint(TENANT, Checkpoint(**usage(session.session_id, 50_000)))
+        await till.service.of(TENANT).resume(request)
+    old = await till.service.of(TENANT).checkpoint(Checkpoint(**usage(session.session_id, 50_000)))
     assert (old.live, old.reason) == (False, EndReason.SUPERSEDED)
     with pytest.raises(ConflictError, match="resumed"):
         await till.settle(session.session_id or "", 50_000)
     settled = await till.settle(session.session_id or "", 9000, epoch=1)
     assert settled.consumed == 9 * PRICE
     with pytest.raises(ConflictError):
-        await till.service.resume(TENANT, ResumeRequest(token=resumed.resume_token, server_id="server-3"))
+        await till.service.of(TENANT).resume(ResumeRequest(token=resumed.resume_token, server_id="server-3"))
 
 
 async def test_a36_racing_resumes_have_one_winner(till: Till) -> None:
     session = await till.open()
     request = ResumeRequest(token=session.resume_token or "", server_id="server-2")
     answers = await asyncio.gather(
-        *(till.service.resume(TENANT, request, key=f"try-{i}") for i in range(8)), return_exceptions=True
+        *(till.service.of(TENANT).resume(request, key=f"try-{i}") for i in range(8)), return_exceptions=True
     )
     won = [position for position, each in enumerate(answers) if not isinstance(each, WS402Error)]
     assert len(won) == 1
-    repeated = await till.service.resume(TENANT, request, key=f"try-{won[0]}")
+    repeated = await till.service.of(TENANT).resume(request, key=f"try-{won[0]}")
     assert repeated == answers[won[0]]
 
 
@@ -202,7 +203,7 @@ async def test_a_release_is_settled_when_nobody_resumes(till: Till) -> None:
     session = await till.open()
     await age(till, session.session_id, 60_000)
     for _ in range(2):  # a lost answer is asked for again
-        assert (await till.service.release(TENANT, ReleaseRequest(**usage(session.session_id, 3000)))).live
+        assert (await till.service.of(TENANT).release(ReleaseRequest(**usage(session.session_id, 3000)))).live
     async with till.database.begin() as connection:
         await connection.execute(update(checkpoints).values(reported_at=checkpoints.c.reported_at - 6000))
     till.service._available_since -= 10
@@ -255,7 +256,8 @@ async def test_a_stock_session_is_never_settled_behind_its_servers_back(till: Ti
 async def test_a_batch_answers_each_operation_on_its_own(till: Till) -> None:
     session = await till.open()
     proof = await till.send(await till.payer(), await till.invoice())
-    results = await till.service.run(
+    operations = Operations(till.service)
+    results = await operations.run(
         TENANT,
         [
             GenerateOp(body=GenerateRequest(amount=5, resource_id="film", estimated_duration=1)),
@@ -272,6 +274,7 @@ async def test_a_batch_answers_each_operation_on_its_own(till: Till) -> None:
         "not_found",
         None,
     ]
+    await operations.close()
 
 
 async def test_a48_a_chain_that_cannot_be_asked_burns_no_proof(evm: Evm, database: Database) -> None:

@@ -53,8 +53,7 @@ class TestReorgs:
             await asyncio.to_thread(evm.rpc, "anvil_reorg", 3, [])
             await asyncio.to_thread(evm.mine, 2)
             await till.service.watcher.step(till.chain)
-            answer = await till.service.checkpoint(
-                TENANT,
+            answer = await till.service.of(TENANT).checkpoint(
                 Checkpoint(
                     session_id=session.session_id or "", epoch=0, elapsed_ms=1, bytes_transferred=0, message_count=0
                 ),

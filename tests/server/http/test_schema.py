@@ -137,7 +137,7 @@ async def test_a_bug_shows_no_internals(shop: Shop, monkeypatch: pytest.MonkeyPa
     async def explode(request: object) -> None:
         raise RuntimeError("a secret detail")
 
-    monkeypatch.setattr(shop.provider, "generate_payment_details", explode)
+    monkeypatch.setattr(shop.provider, "generate", explode)
     for path in ("/ws402/schema/ticker", "/api/resource/ticker/schema"):
         answer = await shop.get(path)
         assert answer.status_code == 500

@@ -41,9 +41,9 @@ class SolanaProvider(MockPaymentProvider):
         super().__init__()
         self.asking = asking
 
-    async def generate_payment_details(self, request: GenerateRequest) -> PaymentDetails:
+    async def generate(self, request: GenerateRequest) -> PaymentDetails:
         """The invoice, with a key of Solana for its reference."""
-        made = await super().generate_payment_details(msgspec.structs.replace(request, asset=None))
+        made = await super().generate(msgspec.structs.replace(request, asset=None))
         assert isinstance(made, EvmPaymentDetails)
         invoices = self.service.book.invoices
         invoice = invoices.pop(made.reference)

@@ -118,7 +118,7 @@ def test_a_payment_outlives_a_reload_while_the_gateway_is_away(page: Page, shop:
 def test_a47_an_offer_that_contradicts_itself_is_not_shown(
     page: Page, shop: EvmShop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    honest = shop.provider.generate_payment_details
+    honest = shop.provider.generate
     changes: list[dict[str, Any]] = [
         {"recipient": "0x" + "0b" * 20},
         {"eip681": "ethereum:0x" + "0b" * 20 + "@84532?value=1"},
@@ -136,7 +136,7 @@ def test_a47_an_offer_that_contradicts_itself_is_not_shown(
             setattr(details, name, value)
         return details
 
-    monkeypatch.setattr(shop.provider, "generate_payment_details", dishonest)
+    monkeypatch.setattr(shop.provider, "generate", dishonest)
     page.open()
     for change in changes:
         page.click("choose-go")

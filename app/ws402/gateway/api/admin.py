@@ -127,7 +127,7 @@ class AdminRoutes:
 
     async def unclaimed(self) -> dict[str, Any]:
         """Money that arrived and pays for no session."""
-        return {"transfers": await self._service.views.unclaimed()}
+        return {"transfers": await self._service.queries.unclaimed()}
 
     async def refund_unclaimed(self, command: UnclaimedCommand) -> Done:
         """Send a stray transaction's money back."""

@@ -64,7 +64,7 @@ class AdminReads:
         self._service = service
         self._audit_log = audit_log
         self._engine = refunds
-        self._views = service.views
+        self._queries = service.queries
 
     def handlers(self, requests: Requests) -> list[ASGIRouteHandler]:
         """All of them."""
@@ -107,8 +107,8 @@ class AdminReads:
             "reason": unready,
             "networks": networks,
             "reorgs": watcher.reorgs_by.total(),
-            "unclaimed": len(await self._service.views.unclaimed()),
-            **await self._views.counts(),
+            "unclaimed": len(await self._service.queries.unclaimed()),
+            **await self._queries.counts(),
         }
 
     async def audit_log(self, query: AuditLogQuery) -> Verdict:
@@ -117,24 +117,24 @@ class AdminReads:
 
     async def sessions(self, query: SessionsQuery) -> dict[str, Any]:
         """Sessions, newest first."""
-        return {"sessions": await self._views.sessions(state=query.state, limit=query.limit)}
+        return {"sessions": await self._queries.sessions(state=query.state, limit=query.limit)}
 
     async def payments(self, query: NetworkQuery) -> dict[str, Any]:
         """Payments, newest first."""
-        return {"payments": await self._views.payments(network=query.network, limit=query.limit)}
+        return {"payments": await self._queries.payments(network=query.network, limit=query.limit)}
 
     async def invoices(self, query: NetworkQuery) -> dict[str, Any]:
         """Invoices that can still be paid, newest first."""
-        return {"invoices": await self._views.invoices(network=query.network, limit=query.limit)}
+        return {"invoices": await self._queries.invoices(network=query.network, limit=query.limit)}
 
     async def refunds(self, query: RefundsQuery) -> dict[str, Any]:
         """Refunds, newest first."""
-        return {"refunds": await self._views.refunds(state=query.state, limit=query.limit)}
+        return {"refunds": await self._queries.refunds(state=query.state, limit=query.limit)}
 
     async def refund(self, query: RefundQuery) -> dict[str, Any]:
         """One refund."""
-        return await self._views.refund(query.id)
+        return await self._queries.refund(query.id)
 
     async def credits(self) -> dict[str, Any]:
         """Debts too small to send yet."""
-        return {"credits": await self._views.credits()}
+        return {"credits": await self._queries.credits()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -14,7 +13,7 @@ from litestar.types import Receive
 
 from ws402.errors import InvalidRequestError, UnavailableError, WS402Error
 from ws402.gateway.api.openapi import document
-from ws402.gateway.api.pending import PendingVerifications
+from ws402.gateway.api.operations import Operations
 from ws402.gateway.api.requests import Requests, still_there
 from ws402.gateway.auth.keys import Principal, Scope
 from ws402.money import parse_amount
@@ -29,7 +28,6 @@ from ws402.protocol import (
     RefundRequest,
     RefundResponse,
     StatsResponse,
-    VerifyOp,
     VerifyRequest,
     VerifyResponse,
 )
@@ -50,7 +48,7 @@ class Routes:
     def __init__(self, service: Service, requests: Requests, *, provider: str) -> None:
         self._service = service
         self._requests = requests
-        self._verifications = PendingVerifications(service)
+        self._operations = Operations(service)
         self._provider = provider
         self._ready_until = 0.0
         self.draining = False
@@ -77,7 +75,7 @@ class Routes:
 
     async def generate(self, principal: Principal, request: GenerateRequest, _: Receive) -> PaymentDetails:
         """POST /api/payment/generate."""
-        return await self._service.generate(principal.tenant, request)
+        return await self._service.of(principal.tenant).generate(request)
 
     async def verify(self, principal: Principal, request: VerifyRequest, receive: Receive) -> VerifyResponse:
         """POST /api/payment/verify.
@@ -86,7 +84,7 @@ class Routes:
         unanswered, and a repeated proof is answered as the first, until an answer is about to go to a client that
         still waits for it.
         """
-        response = await self._service.verify(principal.tenant, request)
+        response = await self._service.of(principal.tenant).verify(request)
         if request.server_id is None and response.valid and response.session_id and await still_there(receive):
             await self._service.mark_answered(response.session_id)
         return response
@@ -94,7 +92,7 @@ class Routes:
     async def refund(self, principal: Principal, request: RefundRequest, _: Receive) -> RefundResponse:
         """POST /api/payment/refund."""
         parse_amount(request.amount)
-        return await self._service.refund(principal.tenant, request)
+        return await self._service.of(principal.tenant).refund(request)
 
     async def ops(self, principal: Principal, request: BatchRequest, _: Receive) -> BatchResponse:
         """POST /api/ops."""
@@ -103,23 +101,11 @@ class Routes:
             raise InvalidRequestError(
                 f"A batch has at most {MAX_OPS} operations, not {len(ops)}.", remedy="Send several batches."
             )
-        slow = [op for op in ops if isinstance(op, VerifyOp) and op.key]
-        if not slow:
-            return BatchResponse(results=list(await self._service.run(tenant, ops)))
-        if len(slow) == len(ops):
-            return BatchResponse(results=await self._verifications.answer(tenant, slow))
-        rest = [op for op in ops if not (isinstance(op, VerifyOp) and op.key)]
-        answered, others = await asyncio.gather(
-            self._verifications.answer(tenant, slow), self._service.run(tenant, rest)
-        )
-        verified, run = iter(answered), iter(others)
-        return BatchResponse(
-            results=[next(verified) if isinstance(op, VerifyOp) and op.key else next(run) for op in ops]
-        )
+        return BatchResponse(results=await self._operations.run(tenant, ops))
 
     async def close(self) -> None:
         """Stop what waits for payments."""
-        await self._verifications.close()
+        await self._operations.close()
 
     async def stats(self) -> StatsResponse:
         """GET /api/stats."""

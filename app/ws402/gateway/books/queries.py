@@ -23,6 +23,7 @@ from ws402.gateway.ledger.tables import transfers as transfers_table
 from ws402.gateway.ledger.types import amount_sum
 from ws402.gateway.watch.transfers import unclaimed
 from ws402.money import wire_amount
+from ws402.protocol import RefundStatusResponse
 
 MOST: Final = 500
 """Rows of one answer."""
@@ -105,6 +106,26 @@ class Queries:
             booked = booked.where(entries.c.subject.in_(subjects)).order_by(entries.c.id)
             answer["entries"] = [_wire(each) for each in await connection.execute(booked)]
         return answer
+
+    async def refund_status(self, tenant: str, refund_id: str) -> RefundStatusResponse:
+        """Where a refund of this tenant is. Raises NotFoundError."""
+        query = (
+            select(refunds, sessions.c.tenant, deliveries.c.tx.label("delivered"))
+            .outerjoin(sessions, refunds.c.session_id == sessions.c.id)
+            .outerjoin(deliveries, refunds.c.delivery_id == deliveries.c.id)
+            .where(refunds.c.id == refund_id)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
+            if row is None or row.tenant != tenant:
+                raise NotFoundError(f"There is no refund '{refund_id}'.")
+            tx = row.delivered
+            if tx is None and row.delivery_id:
+                newest = select(attempts.c.tx).where(attempts.c.delivery_id == row.delivery_id)
+                tx = (await connection.execute(newest.order_by(attempts.c.number.desc()).limit(1))).scalar()
+        return RefundStatusResponse(
+            refund_id=row.id, state=row.state, amount=wire_amount(row.amount), recipient=row.recipient, tx_hash=tx
+        )
 
     async def credits(self) -> list[dict[str, Any]]:
         """Debts too small to send yet: by network and asset, how many and how much."""

@@ -20,25 +20,25 @@ from ws402.gateway.api.app import GatewayApp
 from ws402.gateway.auth.keys import Authenticator
 from ws402.gateway.auth.stored import StoredKeys
 from ws402.gateway.books.audit_log import AuditLog
-from ws402.gateway.figures import GatewayService, default_chain, kind_of
+from ws402.gateway.books.stats import default_chain, kind_of
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.run.ledger_metrics import LedgerMetrics
 from ws402.gateway.run.live_metrics import observe, observe_secrets
 from ws402.gateway.run.rotation import Rotation
+from ws402.gateway.service import PaymentService
 from ws402.keys.base import Signer
 from ws402.keys.keyring import Keyring, local_signers, networks_of, open_keyring, with_networks
 from ws402.observability import metrics
 from ws402.observability.exporter import Exporter, exporter
-from ws402.provider.direct import DirectPaymentProvider
 from ws402.serving import HttpServer
-from ws402.settings import GatewaySettings, load
+from ws402.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
 
 
 class Gateway:
-    """Made by `build`. `start` and `close` it once; `provider` reaches it from the same process."""
+    """Made by `build`. `start` and `close` it once; `service` is its core."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class Gateway:
         """The source of secrets that is configured, with its counters."""
         self.database = Database(settings.database_url.get_secret_value())
         self.refunds = RefundEngine(self.database, chains, signers, settings, _holder())
-        self.service = GatewayService(
+        self.service = PaymentService(
             settings, self.database, chains, _addresses(chains, signers), on_refunds=self.refunds.wake
         )
         self._authenticator = Authenticator(settings)
@@ -78,10 +78,6 @@ class Gateway:
             msg = "the gateway serves no HTTP"
             raise RuntimeError(msg)
         return self._http.url
-
-    def provider(self, tenant: str = "default") -> DirectPaymentProvider:
-        """The gateway as a payment provider of this process."""
-        return DirectPaymentProvider(self.service, tenant)
 
     async def start(self, *, http: bool = True) -> None:
         """Take the port, open the ledger, catch up with the chains, and serve.
@@ -181,22 +177,6 @@ class Gateway:
             metrics.DRAINING.set(1)
             self._app.draining()
         await self._open.aclose()
-
-
-class EmbeddedPaymentProvider(DirectPaymentProvider):
-    """A gateway inside a WS402 server's process (`PROVIDER=direct`): started and closed with the server, no HTTP."""
-
-    def __init__(self, settings: GatewaySettings | None = None, tenant: str = "default") -> None:
-        self.gateway = build(settings or load(GatewaySettings))
-        super().__init__(self.gateway.service, tenant)
-
-    async def start(self) -> None:
-        """Start the gateway. Raises ConfigurationError."""
-        await self.gateway.start(http=False)
-
-    async def close(self) -> None:
-        """Close the gateway."""
-        await self.gateway.close()
 
 
 def build(

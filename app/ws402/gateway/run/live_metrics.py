@@ -28,9 +28,9 @@ def observe(service: PaymentService, engine: RefundEngine) -> ExitStack:
     """Show this gateway in the metrics until the answer is closed."""
     bound = ExitStack()
     for gauge, source in (
-        (metrics.PAYMENTS_VERIFIED, service.payments.verified_by.items),
-        (metrics.PAYMENT_VOLUME, service.payments.volume.items),
-        (metrics.PAYMENTS_REJECTED, lambda: _by(service.payments.rejected)),
+        (metrics.PAYMENTS_VERIFIED, service.verifier.verified_by.items),
+        (metrics.PAYMENT_VOLUME, service.verifier.volume.items),
+        (metrics.PAYMENTS_REJECTED, lambda: _by(service.verifier.rejected)),
         (metrics.BATCH_QUEUE, lambda: [((each.name,), each.waiting) for each in service.batchers]),
         (metrics.CHAIN_UP, lambda: [((name,), float(name not in service.watcher.errors)) for name in service.chains]),
         (metrics.CHAIN_HEAD, lambda: _by(service.watcher.heads)),

@@ -2,47 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from hashlib import sha256
 from typing import Any, TypeVar
 
 import msgspec
 
-from ws402.errors import ConflictError, NoSolanaError, NotFoundError, WS402Error
+from ws402.errors import ConflictError, NoSolanaError, NotFoundError
 from ws402.money import parse_amount, price, wire_amount
 from ws402.protocol import (
-    AnyOp,
     BlockhashResponse,
     Checkpoint,
-    CheckpointOp,
     CheckpointResponse,
     EndReason,
-    GenerateOp,
     GenerateRequest,
-    OpResult,
     PaymentDetails,
     RefundRequest,
     RefundResponse,
-    RefundStatusOp,
-    RefundStatusRequest,
     RefundStatusResponse,
     RejectCode,
-    ReleaseOp,
     ReleaseRequest,
-    ResumeOp,
     ResumeRequest,
     ResumeResponse,
-    SettleOp,
     SettleRequest,
     SettleResponse,
     StatsResponse,
-    VerifyOp,
     VerifyRequest,
     VerifyResponse,
 )
-from ws402.protocol.results import failed, succeeded
 from ws402.provider.mock.book import (
     REASONS,
     RECIPIENT,
@@ -81,49 +69,9 @@ class MockPaymentService:
     async def close(self) -> None:
         """Nothing to close."""
 
-    async def generate(self, tenant: str, request: GenerateRequest) -> PaymentDetails:
-        """Make an invoice."""
-        return await self._call("generate", lambda: self.book.invoice(tenant, request))
-
-    async def verify(self, tenant: str, request: VerifyRequest, *, key: str | None = None) -> VerifyResponse:
-        """Open (or top up) a session."""
-        await self.faults.before("verify")
-        answer = self._once(tenant, key, request, lambda: self._verify(tenant, request))
-        if (error := self.faults.lost("verify")) is not None:
-            if answer.valid and answer.session_id:
-                self.book.sessions[answer.session_id].answered = False
-            raise error
-        return answer
-
-    async def checkpoint(self, tenant: str, request: Checkpoint) -> CheckpointResponse:
-        """Record usage."""
-        return await self._call("checkpoint", lambda: self._checkpoint(tenant, request, release=False))
-
-    async def release(self, tenant: str, request: ReleaseRequest) -> CheckpointResponse:
-        """Let a session wait for a resume."""
-        return await self._call("release", lambda: self._checkpoint(tenant, request, release=True))
-
-    async def settle(self, tenant: str, request: SettleRequest) -> SettleResponse:
-        """End a session."""
-        return await self._call("settle", lambda: self._settle(tenant, request))
-
-    async def resume(self, tenant: str, request: ResumeRequest, *, key: str | None = None) -> ResumeResponse:
-        """Take a session over."""
-        return await self._call(
-            "resume", lambda: self._once(tenant, key, request, lambda: self._resume(tenant, request))
-        )
-
-    async def refund_status(self, tenant: str, request: RefundStatusRequest) -> RefundStatusResponse:
-        """Where a refund is."""
-        return await self._call("refund_status", lambda: self._refund_status(tenant, request))
-
-    async def refund(self, tenant: str, request: RefundRequest) -> RefundResponse:
-        """End a session as stock servers do."""
-        return await self._call("refund", lambda: self._refund(tenant, request))
-
-    async def run(self, tenant: str, ops: list[AnyOp]) -> Sequence[OpResult]:
-        """Answer a batch."""
-        return await asyncio.gather(*(self._op(tenant, op) for op in ops))
+    def of(self, tenant: str) -> MockCalls:
+        """One tenant's calls."""
+        return MockCalls(self, tenant)
 
     async def mark_answered(self, session_id: str) -> None:
         """The stock server has the answer."""
@@ -179,7 +127,8 @@ class MockPaymentService:
 
     # --- the work, between two faults ------------------------------------------------------------------------------
 
-    async def _call(self, name: Call, work: Callable[[], T]) -> T:
+    async def call(self, name: Call, work: Callable[[], T]) -> T:
+        """Do one call, between two faults."""
         await self.faults.before(name)
         answer = work()
         if (error := self.faults.lost(name)) is not None:
@@ -200,6 +149,16 @@ class MockPaymentService:
         answer = work()
         if getattr(answer, "valid", True):
             self._answers[tenant, key] = (body, answer)
+        return answer
+
+    async def verify(self, tenant: str, request: VerifyRequest, key: str | None) -> VerifyResponse:
+        """Open (or top up) a session; one whose answer is lost stays unanswered."""
+        await self.faults.before("verify")
+        answer = self._once(tenant, key, request, lambda: self._verify(tenant, request))
+        if (error := self.faults.lost("verify")) is not None:
+            if answer.valid and answer.session_id:
+                self.book.sessions[answer.session_id].answered = False
+            raise error
         return answer
 
     def _verify(self, tenant: str, request: VerifyRequest) -> VerifyResponse:
@@ -270,7 +229,8 @@ class MockPaymentService:
             raise NotFoundError(f"There is no session '{session_id}'.")
         return session
 
-    def _checkpoint(self, tenant: str, request: Checkpoint, *, release: bool) -> CheckpointResponse:
+    def checkpoint(self, tenant: str, request: Checkpoint, *, release: bool) -> CheckpointResponse:
+        """Record usage, and release the session if so asked."""
         session = self._session(tenant, request.session_id)
         if session.epoch != request.epoch:
             return CheckpointResponse(session_id=session.id, live=False, reason=EndReason.SUPERSEDED)
@@ -280,7 +240,8 @@ class MockPaymentService:
         session.state = "released" if release else "live"
         return CheckpointResponse(session_id=session.id, live=True)
 
-    def _settle(self, tenant: str, request: SettleRequest) -> SettleResponse:
+    def settle(self, tenant: str, request: SettleRequest) -> SettleResponse:
+        """End a session."""
         session = self._session(tenant, request.session_id)
         if session.epoch != request.epoch:
             raise ConflictError("The session moved to another server.", code="superseded")
@@ -295,6 +256,10 @@ class MockPaymentService:
             refund_id=session.refund.id if session.refund else None,
             refund_state=session.refund.state if session.refund else None,
         )
+
+    def resume(self, tenant: str, request: ResumeRequest, key: str | None) -> ResumeResponse:
+        """Take a session over."""
+        return self._once(tenant, key, request, lambda: self._resume(tenant, request))
 
     def _resume(self, tenant: str, request: ResumeRequest) -> ResumeResponse:
         session = self.book.sessions.get(self.book.tokens.get(request.token, ""))
@@ -322,10 +287,11 @@ class MockPaymentService:
             message_count=session.message_count,
         )
 
-    def _refund_status(self, tenant: str, request: RefundStatusRequest) -> RefundStatusResponse:
-        refund = self.book.refunds.get(request.refund_id)
+    def refund_status(self, tenant: str, refund_id: str) -> RefundStatusResponse:
+        """Where a refund is."""
+        refund = self.book.refunds.get(refund_id)
         if refund is None or refund.tenant != tenant:
-            raise NotFoundError(f"There is no refund '{request.refund_id}'.")
+            raise NotFoundError(f"There is no refund '{refund_id}'.")
         if self.deliver_refunds and refund.state == "due":
             refund.state, refund.tx = "final", "0x" + sha256(refund.id.encode()).hexdigest()
         return RefundStatusResponse(
@@ -336,7 +302,8 @@ class MockPaymentService:
             tx_hash=refund.tx,
         )
 
-    def _refund(self, tenant: str, request: RefundRequest) -> RefundResponse:
+    def refund(self, tenant: str, request: RefundRequest) -> RefundResponse:
+        """End a session as stock servers do."""
         amount = parse_amount(request.amount)
         session_id = self.book.claims.get((request.proof.tx or "").lower(), "")
         session = self.book.sessions.get(session_id)
@@ -362,28 +329,59 @@ class MockPaymentService:
             tx_hash=refund.tx if refund else None,
         )
 
-    async def _op(self, tenant: str, op: AnyOp) -> OpResult:
-        try:
-            return succeeded(await self._dispatch(tenant, op))
-        except WS402Error as error:
-            return failed(error)
 
-    async def _dispatch(self, tenant: str, op: AnyOp) -> msgspec.Struct:
-        match op:
-            case GenerateOp():
-                return await self.generate(tenant, op.body)
-            case VerifyOp():
-                return await self.verify(tenant, op.body, key=op.key)
-            case CheckpointOp():
-                return await self.checkpoint(tenant, op.body)
-            case SettleOp():
-                return await self.settle(tenant, op.body)
-            case ReleaseOp():
-                return await self.release(tenant, op.body)
-            case ResumeOp():
-                return await self.resume(tenant, op.body, key=op.key)
-            case RefundStatusOp():
-                return await self.refund_status(tenant, op.body)
+class MockCalls:
+    """The calls of one tenant, each between the faults that were asked for. See `PaymentCalls`."""
+
+    def __init__(self, service: MockPaymentService, tenant: str) -> None:
+        self._service = service
+        self._tenant = tenant
+
+    async def generate(self, request: GenerateRequest, /) -> PaymentDetails:
+        """Make an invoice."""
+        return await self._service.call("generate", lambda: self._service.book.invoice(self._tenant, request))
+
+    async def verify(self, request: VerifyRequest, /, *, key: str | None = None) -> VerifyResponse:
+        """Open (or top up) a session."""
+        return await self._service.verify(self._tenant, request, key)
+
+    async def checkpoint(self, request: Checkpoint, /) -> CheckpointResponse:
+        """Record usage."""
+        work = self._service.checkpoint
+        return await self._service.call("checkpoint", lambda: work(self._tenant, request, release=False))
+
+    async def release(self, request: ReleaseRequest, /) -> CheckpointResponse:
+        """Let a session wait for a resume."""
+        work = self._service.checkpoint
+        return await self._service.call("release", lambda: work(self._tenant, request, release=True))
+
+    async def settle(self, request: SettleRequest, /) -> SettleResponse:
+        """End a session."""
+        return await self._service.call("settle", lambda: self._service.settle(self._tenant, request))
+
+    async def resume(self, request: ResumeRequest, /, *, key: str | None = None) -> ResumeResponse:
+        """Take a session over."""
+        return await self._service.call("resume", lambda: self._service.resume(self._tenant, request, key))
+
+    async def refund_status(self, refund_id: str, /) -> RefundStatusResponse:
+        """Where a refund is."""
+        return await self._service.call("refund_status", lambda: self._service.refund_status(self._tenant, refund_id))
+
+    async def refund(self, request: RefundRequest, /) -> RefundResponse:
+        """End a session as stock servers do."""
+        return await self._service.call("refund", lambda: self._service.refund(self._tenant, request))
+
+    async def blockhash(self, network: str | None = None, /) -> BlockhashResponse:
+        """The pretended chain is not Solana."""
+        return await self._service.blockhash(network)
+
+    async def stats(self) -> StatsResponse:
+        """Counters, as GET /api/stats has them."""
+        return await self._service.stats()
+
+    async def ready(self) -> None:
+        """Ready unless a fault says otherwise."""
+        await self._service.ready()
 
 
 def _record(session: MockSession, usage: Checkpoint) -> None:

@@ -68,5 +68,5 @@ class CheckoutRoutes:
             name: (at, task) for name, (at, task) in self._blockhashes.items() if now - at <= BLOCKHASH_SECONDS
         }
         if network not in self._blockhashes:
-            self._blockhashes[network] = now, asyncio.create_task(self._sessions.provider.blockhash(network))
+            self._blockhashes[network] = now, asyncio.ensure_future(self._sessions.provider.blockhash(network))
         return await asyncio.shield(self._blockhashes[network][1])

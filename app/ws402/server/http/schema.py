@@ -74,7 +74,7 @@ class SchemaRoutes:
         self._asked.take(group(client_address(sessions.proxies, request.scope)))
         sessions.check_room()
         session_id, token, rate = self._session(request, settings)
-        details = await sessions.provider.generate_payment_details(
+        details = await sessions.provider.generate(
             GenerateRequest(
                 amount=wire_amount(seconds * rate),
                 resource_id=settings.id,

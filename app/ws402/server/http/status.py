@@ -108,11 +108,9 @@ class StatusRoutes:
         provider = self._sessions.provider
         try:
             async with asyncio.timeout(HEALTH_SECONDS):
-                healthy = await provider.health_check()
+                await provider.ready()
         except (WS402Error, TimeoutError):
-            healthy = False
-        if healthy:
-            return GatewayHealth(status="ok", gateway_url=provider.gateway_url)
-        return GatewayHealth(
-            status="unhealthy", gateway_url=provider.gateway_url, message="The payment gateway does not answer."
-        )
+            return GatewayHealth(
+                status="unhealthy", gateway_url=provider.gateway_url, message="The payment gateway does not answer."
+            )
+        return GatewayHealth(status="ok", gateway_url=provider.gateway_url)
