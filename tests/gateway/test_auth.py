@@ -7,7 +7,7 @@ import secrets
 
 import pytest
 from pydantic import SecretStr
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from ws402.errors import (
     ConfigurationError,
@@ -218,3 +218,20 @@ def test_settings_take_secrets_from_the_environment(monkeypatch: pytest.MonkeyPa
     loaded = load(GatewaySettings)
     assert loaded.gateway_api_key == [SecretStr(KEY), SecretStr(f"films:{OTHER}")]
     assert KEY not in repr(loaded)
+
+
+async def test_a_scope_that_this_version_does_not_know_allows_nothing_and_stops_no_reading(database: Database) -> None:
+    """In a rolling upgrade a newer gateway may write it; a key that is revoked meanwhile must still end."""
+    authenticator = Authenticator(settings(admin=ADMIN))
+    stored = StoredKeys(database, authenticator)
+    mine, key = await issue_key(database, tenant="shop", name="one")
+    other, newer = await issue_key(database, tenant="shop", name="two")
+    async with database.begin() as connection:
+        await connection.execute(update(api_keys).where(api_keys.c.id == other).values(scopes="reports"))
+    await stored.refresh()
+    assert authenticator.authenticate(bearer(key), "a").tenant == "shop"
+    assert authenticator.authenticate(bearer(newer), "a").scopes == frozenset()
+    await revoke_key(database, mine)
+    await stored.refresh()
+    with pytest.raises(UnauthorizedError):
+        authenticator.authenticate(bearer(key), "a")

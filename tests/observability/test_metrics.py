@@ -66,7 +66,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory, targets: dict[str, Target]) 
     with ExitStack() as opened:
         stack = Stack(
             tmp_path_factory.mktemp("metrics"),
-            gateway_settings={"METRICS_PORT": ports["gateway"], "CENSUS_SECONDS": "1", "AUDIT_SECONDS": "5"},
+            gateway_settings={"METRICS_PORT": ports["gateway"], "LEDGER_METRICS_SECONDS": "1", "AUDIT_SECONDS": "5"},
             server_settings={"METRICS_PORT": ports["server"]},
         )
         opened.callback(stack.stop)

@@ -127,7 +127,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Stack, Pro
             tmp_path_factory.mktemp("world"),
             gateway_settings={
                 "METRICS_PORT": str(ports["ws402-gateway"]),
-                "CENSUS_SECONDS": "1",
+                "LEDGER_METRICS_SECONDS": "1",
                 "AUDIT_SECONDS": "5",
                 "VANISH_SECONDS": "5",
                 "RESUME_SECONDS": "5",

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any
 
-from sqlalchemy import delete, select
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy import select
 
 from ws402.chains.base import AnchoredChain, Chain, ChainUnavailableError
-from ws402.errors import InvalidRequestError, NoSolanaError, NotFoundError, UnavailableError, WS402Error
+from ws402.errors import InvalidRequestError, NoSolanaError, NotFoundError
 from ws402.gateway.books.balance_check import AuditLine, audit
 from ws402.gateway.books.queries import Queries
 from ws402.gateway.books.stats import stats
@@ -20,13 +18,13 @@ from ws402.gateway.intake.claims import Claim
 from ws402.gateway.intake.invoices import Draft, Invoices
 from ws402.gateway.intake.verification import Verifier
 from ws402.gateway.ledger.batching import Batcher
-from ws402.gateway.ledger.database import Database, now_ms
-from ws402.gateway.ledger.idempotency import forget
-from ws402.gateway.ledger.tables import invoices, payments, traces
+from ws402.gateway.ledger.database import Database
+from ws402.gateway.upkeep import Upkeep
 from ws402.gateway.usage.sessions import Report, Resume, Sessions
 from ws402.gateway.usage.settlement import Settle, Settlement, StockRefund, stock_refund
-from ws402.gateway.watch.transfers import owe_unclaimed, refund_unclaimed
+from ws402.gateway.watch.transfers import owe_unclaimed
 from ws402.gateway.watch.watcher import Watcher
+from ws402.jobs import Jobs
 from ws402.protocol import (
     BlockhashResponse,
     Checkpoint,
@@ -48,16 +46,6 @@ from ws402.protocol import (
 from ws402.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
-
-SWEEP_SECONDS: Final = 1.0
-"""How often vanished sessions and stray transfers are looked for."""
-
-PURGE_SECONDS: Final = 600.0
-"""How often what is too old to matter is dropped."""
-
-
-TRACE_KEPT_MS: Final = 7 * 24 * 3600 * 1000
-"""How long a session's refund can still go on in its trace."""
 
 
 class PaymentService:
@@ -107,8 +95,9 @@ class PaymentService:
             self._answered,
         )
         self._tenants: dict[str, TenantCalls] = {}
-        self._tasks: list[asyncio.Task[None]] = []
-        self._available_since = 0.0
+        self.upkeep = Upkeep(settings, database, self._live, self.settling, self.settled)
+        self.jobs = Jobs(self.upkeep.jobs)
+        """What works in the background; readiness asks whether it still does."""
 
     async def start(self) -> None:
         """Make the schema, connect to the chains, catch up, and watch. Raises ConfigurationError, UnavailableError."""
@@ -117,14 +106,12 @@ class PaymentService:
         for chain in self.chains.values():
             await chain.start()
         await self.watcher.start()
-        self._available_since = time.monotonic()
-        self._tasks.append(asyncio.create_task(self._sweep(), name="sweep"))
+        self.upkeep.listening.broken()
+        self.jobs.start()
 
     async def close(self) -> None:
         """Finish what is queued and stop; the caller closes the database."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.jobs.close()
         await self.watcher.close()
         for batcher in reversed(self.batchers):
             await batcher.close()
@@ -138,6 +125,8 @@ class PaymentService:
         if self.watcher.errors:
             network, reason = next(iter(self.watcher.errors.items()))
             raise ChainUnavailableError(f"{network}: {reason}")
+        self.jobs.check()
+        self.watcher.check()
         for check in self.checks:
             check()
 
@@ -184,7 +173,7 @@ class PaymentService:
                 f"Network '{network}' is not configured.", remedy=f"Use one of: {', '.join(self.chains)}."
             )
         async with self.database.begin(dry_run=dry_run) as connection:
-            made = await owe_unclaimed(connection, network, chain.normalize_tx(tx), now_ms())
+            made = await owe_unclaimed(connection, network, chain.normalize_tx(tx), self.database.now_ms())
         if not made:
             raise NotFoundError(f"Transaction {tx} has no unclaimed money for us.")
         self.on_refunds()
@@ -208,49 +197,6 @@ class PaymentService:
             except InvalidRequestError:
                 continue
         raise InvalidRequestError("'proof' has no transaction id of a configured network.")
-
-    async def _sweep(self) -> None:
-        purge_at = 0.0
-        while True:
-            await asyncio.sleep(SWEEP_SECONDS)
-            try:
-                await self.sweep()
-                if time.monotonic() >= purge_at:
-                    purge_at = time.monotonic() + PURGE_SECONDS
-                    await self._purge()
-            except (UnavailableError, OSError) as error:
-                # Servers could not report meanwhile: count their silence from now on.
-                self._available_since = time.monotonic()
-                log.warning("sweep: %s", error)
-            except (DBAPIError, WS402Error):
-                log.exception("sweep failed; trying again")
-
-    async def sweep(self) -> None:
-        """Settle sessions whose servers vanished, and owe stray transfers to their senders."""
-        now = now_ms()
-        up_ms = int((time.monotonic() - self._available_since) * 1000)
-        vanish_ms, resume_ms = self.settings.vanish_seconds * 1000, self.settings.resume_seconds * 1000
-        # Silence only counts while servers could have been heard.
-        gone = await self._live.vanished(
-            now - vanish_ms if up_ms >= vanish_ms else 0, now - resume_ms if up_ms >= resume_ms else 0
-        )
-        for result in await asyncio.gather(*(self.settling.submit(op) for op in gone), return_exceptions=True):
-            if isinstance(result, Exception):
-                log.info("a session was not settled for its server: %s", result)
-        async with self.database.begin() as connection:
-            stray = await refund_unclaimed(connection, now)
-        if gone or stray:
-            log.info("settled %d sessions of vanished servers, refunded %d stray transfers", len(gone), stray)
-            self.settled()
-
-    async def _purge(self) -> None:
-        now = now_ms()
-        paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
-        async with self.database.begin() as connection:
-            await forget(connection, now)
-            await connection.execute(delete(traces).where(traces.c.created_at < now - TRACE_KEPT_MS))
-            # A late payment may still name its invoice, so it is kept for a day.
-            await connection.execute(delete(invoices).where(invoices.c.expires_at < now - 24 * 3600 * 1000, ~paid))
 
 
 class TenantCalls:

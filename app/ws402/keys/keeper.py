@@ -13,13 +13,11 @@ from dataclasses import replace
 from typing import Final
 
 from ws402.errors import ConfigurationError, UnavailableError
+from ws402.jobs import Job
 from ws402.keys.snapshot import Counters, SecretsUnavailableError, Snapshot, Source, as_configuration
 from ws402.observability import redact
 
 log = logging.getLogger(__name__)
-
-MAX_BACK_OFF: Final = 30.0
-"""Seconds between tries while a source does not answer, at most; each waits a random part of its turn (full jitter)."""
 
 OPENING_TRIES: Final = 3
 """A source that has just come up may fail once more."""
@@ -45,7 +43,7 @@ class Keeper:
         self._forgotten: set[tuple[str, int]] = set()
         # One thread: a source is not safe for two, and a slow one holds up no other work.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"secrets-{source.kind}")
-        self._task: asyncio.Task[None] | None = None
+        self.job = Job(f"secrets {source.kind}", self._turn, poll_seconds)
         self._on_change: OnChange | None = None
 
     @property
@@ -79,14 +77,11 @@ class Keeper:
     def start(self, on_change: OnChange) -> None:
         """Look for new versions from now on."""
         self._on_change = on_change
-        self._task = asyncio.create_task(self._run(), name=f"secrets {self.source.kind}")
+        self.job.start()
 
     async def stop(self) -> None:
         """Stop looking; the snapshot stays in use."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await self.job.close()
 
     async def close(self) -> None:
         """Stop looking, and forget the secrets."""
@@ -160,23 +155,12 @@ class Keeper:
         self.counters.changes += 1
         log.info("new secrets: %s", ", ".join(f"{name} version {found.versions[name]}" for name in changed))
 
-    async def _run(self) -> None:
-        failed = 0
-        while True:
-            wait = self.poll_seconds * random.uniform(0.9, 1.1)  # noqa: S311 - spreads load, guards nothing
-            if failed:
-                turn = min(MAX_BACK_OFF, self.poll_seconds * 2.0 ** min(failed, 10))
-                wait = max(0.05, random.uniform(0, turn))  # noqa: S311 - likewise
-            await asyncio.sleep(wait)
-            try:
-                await self.look()
-                failed = 0
-            except SecretsUnavailableError as error:
-                failed += 1
-                self._count(error)
-            except Exception:
-                failed += 1
-                log.exception("looking for new secrets failed; trying again")
+    async def _turn(self) -> None:
+        try:
+            await self.look()
+        except SecretsUnavailableError as error:
+            self._count(error)
+            raise
 
     def _count(self, error: SecretsUnavailableError) -> None:
         self.counters.failures[error.reason] += 1

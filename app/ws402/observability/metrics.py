@@ -52,6 +52,13 @@ LOOP_LAG = _histogram(
     "How much later than planned the event loop woke, sampled twice a second: the process is saturated when it grows.",
 )
 LOG_RECORDS = _counter(PROCESS, "ws402_log_records", "Log records at warning and above.", "level")
+JOB_SUCCESS = _gauge(
+    PROCESS,
+    "ws402_job_success_timestamp_seconds",
+    "When a background job last did its work without an error.",
+    "job",
+)
+JOB_FAILURES = _counter(PROCESS, "ws402_job_failures", "Tries of background jobs that failed.", "job")
 SPANS_EXPORTED = _counter(PROCESS, "ws402_spans_exported", "Spans that the OTLP endpoint took.")
 
 # --- WS402 server: sessions ------------------------------------------------------------------------------------------
@@ -235,6 +242,11 @@ AUDIT_FAILURES = _counter(
     GATEWAY, "ws402_ledger_audit_failures", "Audits that could not be completed: a chain or the database was away."
 )
 CONNECTIONS = _gauge(GATEWAY, "ws402_database_connections_used", "Connections to the database in use.")
+CLOCK_SKEW = _gauge(
+    GATEWAY,
+    "ws402_ledger_clock_skew_seconds",
+    "By how much the database's clock was ahead of what this gateway had taken it for, at the last look.",
+)
 AUDIT_LOG_RECORDS = _counter(GATEWAY, "ws402_audit_log_records", "Records that this process added to the audit log.")
 AUDIT_LOG_TIME = _gauge(
     GATEWAY, "ws402_audit_log_timestamp_seconds", "When this process last saw that all entries are in the audit log."

@@ -17,7 +17,7 @@ from tests.fixtures.stack import Stack
 from tests.wire.peers.client import StockClient
 from tests.wire.peers.wallet import Wallet
 
-from ws402.gateway import audit_log as module
+from ws402.gateway.books import audit_log as module
 from ws402.gateway.books.audit_log import AuditLog, Verdict
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import move, post

@@ -139,8 +139,6 @@ async def test_closing_in_the_moment_of_a_new_debt_ends(evm: Evm, tmp_path: Path
     gateway = build(settings(evm, tmp_path))
     await gateway.start(http=False)
     await asyncio.sleep(0.3)
-    for worker in gateway.refunds.workers.values():
-        worker.poke.clear()
     gateway.service.on_refunds()
     async with asyncio.timeout(5):
         await gateway.close()

@@ -19,7 +19,7 @@ from ws402.gateway.ledger.database import Database, now_ms
 from ws402.gateway.ledger.entries import balances, move, post
 from ws402.gateway.run.ledger_metrics import SETTLED_MS, Books
 
-FAST = {"CENSUS_SECONDS": "1", "AUDIT_SECONDS": "5"}
+FAST = {"LEDGER_METRICS_SECONDS": "1", "AUDIT_SECONDS": "5"}
 
 
 def values(port: int, name: str) -> dict[tuple[str, ...], float]:
@@ -37,7 +37,7 @@ async def until(what: str, test: object, seconds: float = 20) -> None:
 
 
 async def test_sums_that_are_remembered_are_what_all_entries_sum_up_to(database: Database) -> None:
-    books = Books()
+    books = Books(now_ms)
     old = now_ms() - 2 * SETTLED_MS
     for turn in range(4):
         rows = [

@@ -117,10 +117,10 @@ async def test_a_vanished_server_is_settled_for_at_its_last_checkpoint(till: Til
     async with till.database.begin() as connection:
         gone = checkpoints.c.session_id.in_([session.session_id, silent.session_id])
         await connection.execute(update(checkpoints).where(gone).values(reported_at=checkpoints.c.reported_at - 6000))
-    await till.service.sweep()
+    await till.service.upkeep.sweep()
     assert {row.state for row in await till.rows(select(sessions.c.state))} == {"live"}, "it was not up long enough"
-    till.service._available_since -= 10
-    await till.service.sweep()
+    till.service.upkeep.listening.since -= 10
+    await till.service.upkeep.sweep()
     consumed = {row.id: row.consumed for row in await till.rows(select(sessions).where(sessions.c.state == "ended"))}
     assert consumed == {session.session_id: 7 * PRICE, silent.session_id: 0}
     late = await till.settle(session.session_id or "", 59_000)
@@ -206,8 +206,8 @@ async def test_a_release_is_settled_when_nobody_resumes(till: Till) -> None:
         assert (await till.service.of(TENANT).release(ReleaseRequest(**usage(session.session_id, 3000)))).live
     async with till.database.begin() as connection:
         await connection.execute(update(checkpoints).values(reported_at=checkpoints.c.reported_at - 6000))
-    till.service._available_since -= 10
-    await till.service.sweep()
+    till.service.upkeep.listening.since -= 10
+    await till.service.upkeep.sweep()
     (row,) = await till.rows(select(sessions))
     assert (row.state, row.consumed) == ("ended", 3 * PRICE)
 
@@ -247,8 +247,8 @@ async def test_a_stock_session_is_never_settled_behind_its_servers_back(till: Ti
     session = await till.verify(proof, server_id=None)
     async with till.database.begin() as connection:
         await connection.execute(update(checkpoints).values(reported_at=0))
-    till.service._available_since -= 10
-    await till.service.sweep()
+    till.service.upkeep.listening.since -= 10
+    await till.service.upkeep.sweep()
     (row,) = await till.rows(select(sessions).where(sessions.c.id == session.session_id))
     assert row.state == "live"
 

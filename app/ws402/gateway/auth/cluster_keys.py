@@ -14,7 +14,9 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 
 from ws402 import tls
+from ws402.errors import UnavailableError
 from ws402.files import read_token
+from ws402.jobs import Job
 from ws402.settings import KubernetesIdentitySettings
 
 log = logging.getLogger(__name__)
@@ -22,7 +24,7 @@ log = logging.getLogger(__name__)
 FETCH_SECONDS: Final = 5.0
 """How long the API server may take to show its keys."""
 RETRY_SECONDS: Final = 5.0
-"""How soon keys are asked for again that could not be had."""
+"""How soon keys are asked for again that could not be had at the start."""
 ASKED_SECONDS: Final = 10.0
 """Tokens with unknown keys make the keys be read at most this often."""
 MAX_BYTES: Final = 262_144
@@ -43,22 +45,24 @@ class ClusterKeys:
         self._keys: dict[str, jwt.PyJWK] = {}
         self._asked_at = -ASKED_SECONDS
         self._reading: asyncio.Task[bool] | None = None
-        self._timer: asyncio.Task[None] | None = None
+        self.job: Job | None = None
         self.issuer = settings.issuer
         """Whose tokens are good; None before it is known."""
 
     async def start(self) -> None:
         """Read the keys, or go on trying."""
-        good = await self._read()
-        self._timer = asyncio.create_task(self._run(good), name="cluster keys")
+        delay = None if await self._read() else RETRY_SECONDS
+        self.job = Job("cluster keys", self._turn, self._settings.refresh_seconds, delay=delay)
+        self.job.start()
 
     async def close(self) -> None:
         """Stop reading."""
-        tasks = [task for task in (self._timer, self._reading) if task is not None]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._timer = self._reading = None
+        if self.job is not None:
+            await self.job.close()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.gather(self._reading, return_exceptions=True)
+            self._reading = None
 
     @property
     def known(self) -> bool:
@@ -87,10 +91,9 @@ class ClusterKeys:
     def _asked(self, _: asyncio.Task[bool]) -> None:
         self._reading = None
 
-    async def _run(self, good: bool) -> None:
-        while True:
-            await asyncio.sleep(self._settings.refresh_seconds if good else RETRY_SECONDS)
-            good = await self._read()
+    async def _turn(self) -> None:
+        if not await self._read():
+            raise UnavailableError("The cluster's keys cannot be read.")
 
     async def _read(self) -> bool:
         """Read once; whether that went well. What goes wrong changes nothing."""

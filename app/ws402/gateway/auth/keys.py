@@ -144,11 +144,13 @@ class Authenticator:
         stored: dict[str, Principal] = {}
         for key_id, key_hash, tenant, scopes in rows:
             known = self._stored.get(key_hash)
-            if known is not None and (known.tenant, known.scopes) == (tenant, frozenset(scopes.split())):
+            # A newer gateway of this ledger may know scopes that this one does not: they allow nothing here.
+            allowed = frozenset(scopes.split()) & frozenset(Scope)
+            if known is not None and (known.tenant, known.scopes) == (tenant, allowed):
                 stored[key_hash] = known  # with what it has spent of its rate
             else:
                 stored[key_hash] = Principal(
-                    key_id=key_id, key_hash=key_hash, tenant=tenant, scopes=scopes.split(), rate=self._rate
+                    key_id=key_id, key_hash=key_hash, tenant=tenant, scopes=allowed, rate=self._rate
                 )
         self._stored = stored
 

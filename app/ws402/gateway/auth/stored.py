@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from typing import Any, Final
 
 from sqlalchemy import select, update
 
-from ws402.errors import InvalidRequestError, NotFoundError, UnavailableError
+from ws402.errors import InvalidRequestError, NotFoundError
 from ws402.gateway.auth.keys import Authenticator, Scope, split_key
-from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.ids import digest, new_id, new_token
 from ws402.gateway.ledger.tables import api_keys
-
-log = logging.getLogger(__name__)
+from ws402.jobs import Job
 
 REFRESH_SECONDS: Final = 2.0
 """A key that is made or revoked anywhere counts here this much later."""
+
+PATIENCE_SECONDS: Final = 60.0
+"""A gateway that could not read the keys for this long is not ready."""
 
 
 class StoredKeys:
@@ -26,19 +26,17 @@ class StoredKeys:
     def __init__(self, database: Database, authenticator: Authenticator) -> None:
         self._database = database
         self._authenticator = authenticator
-        self._task: asyncio.Task[None] | None = None
+        self.job = Job("api keys", self.refresh, REFRESH_SECONDS, patience=PATIENCE_SECONDS)
+        """Keeps them: a revoked key must not stay valid because nobody looks any more."""
 
     async def start(self) -> None:
         """Read the keys, and again every `REFRESH_SECONDS`."""
         await self.refresh()
-        self._task = asyncio.create_task(self._run(), name="api keys")
+        self.job.start()
 
     async def close(self) -> None:
         """Stop reading."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            self._task = None
+        await self.job.close()
 
     async def refresh(self) -> None:
         """Read the keys once. Raises UnavailableError."""
@@ -46,15 +44,6 @@ class StoredKeys:
         async with self._database.read() as connection:
             rows = [(row.id, row.key_hash, row.tenant, row.scopes) for row in await connection.execute(query)]
         self._authenticator.replace_stored(rows)
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(REFRESH_SECONDS)
-            try:
-                await self.refresh()
-            except (UnavailableError, OSError) as error:
-                # Nothing can be done with the ledger away, so the keys known last do no harm.
-                log.warning("the API keys cannot be read: %s", error)
 
 
 async def issue_key(
@@ -77,7 +66,7 @@ async def issue_key(
         "name": name,
         "key_hash": digest(key),
         "scopes": " ".join(sorted(scopes)),
-        "created_at": now_ms(),
+        "created_at": database.now_ms(),
     }
     async with database.begin(dry_run=dry_run) as connection:
         await connection.execute(api_keys.insert(), row)
@@ -88,7 +77,7 @@ async def revoke_key(database: Database, key_id: str, *, dry_run: bool = False) 
     """End a key's validity everywhere, within seconds. Raises NotFoundError."""
     change = update(api_keys).where(api_keys.c.id == key_id, api_keys.c.revoked_at.is_(None))
     async with database.begin(dry_run=dry_run) as connection:
-        if (await connection.execute(change.values(revoked_at=now_ms()))).rowcount == 0:
+        if (await connection.execute(change.values(revoked_at=database.now_ms()))).rowcount == 0:
             raise NotFoundError(f"There is no valid key '{key_id}'.")
 
 

@@ -11,7 +11,6 @@ it; with `AUDIT_LOG_KEY`, which is not in the database, that is not possible, an
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 import hmac
 import logging
@@ -21,12 +20,11 @@ from typing import Any, Final
 import msgspec
 from pydantic import SecretStr
 from sqlalchemy import Row, func, select, text
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ws402.errors import WS402Error
-from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.tables import audit_log, entries
+from ws402.jobs import Job
 from ws402.observability import metrics
 
 log = logging.getLogger(__name__)
@@ -76,18 +74,16 @@ class AuditLog:
     def __init__(self, database: Database, key: SecretStr | None = None) -> None:
         self._database = database
         self._key = key.get_secret_value().encode() if key is not None else None
-        self._task: asyncio.Task[None] | None = None
+        self.job = Job("audit log", self.seal, SEAL_SECONDS)
 
     def start(self) -> None:
         """Add records in the background."""
-        self._task = asyncio.create_task(self._run(), name="audit log")
+        self.job.start()
 
     async def close(self) -> None:
         """Add what is left, and end."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-            await self._try()
+        await self.job.close()
+        await self.job.attempt()
 
     # --- adding ------------------------------------------------------------------------------------------------------
 
@@ -145,7 +141,7 @@ class AuditLog:
             "kind": kind,
             "content": content,
             "last_entry": last_entry,
-            "created_at": now_ms(),
+            "created_at": self._database.now_ms(),
             "previous": head.hash,
         }
         record["hash"] = self._hash(record)
@@ -159,19 +155,6 @@ class AuditLog:
         if self._key is not None:
             return hmac.new(self._key, message, hashlib.sha256).hexdigest()
         return hashlib.sha256(message).hexdigest()
-
-    async def _run(self) -> None:
-        while True:
-            await asyncio.sleep(SEAL_SECONDS)
-            await self._try()
-
-    async def _try(self) -> None:
-        try:
-            await self.seal()
-        except (WS402Error, OSError, DBAPIError) as error:
-            log.warning("the audit log waits: %s", error)
-        except Exception:
-            log.exception("adding to the audit log failed; trying again")
 
     # --- verifying ---------------------------------------------------------------------------------------------------
 

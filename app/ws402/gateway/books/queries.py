@@ -8,7 +8,7 @@ from typing import Any, Final
 from sqlalchemy import Select, func, select
 
 from ws402.errors import NotFoundError
-from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.tables import (
     attempts,
     checkpoints,
@@ -63,7 +63,7 @@ class Queries:
         paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
         query = (
             select(*invoices.c["id", "tenant", "network", "asset", "amount", "resource_id", "created_at", "expires_at"])
-            .where(invoices.c.expires_at > now_ms(), ~paid)
+            .where(invoices.c.expires_at > self._database.now_ms(), ~paid)
             .order_by(invoices.c.created_at.desc())
         )
         return await self._list(query, invoices.c.network, network, limit)
@@ -148,13 +148,14 @@ class Queries:
     async def counts(self) -> dict[str, Any]:
         """Sessions and refunds by state, open invoices, and when the oldest unfinished refund was made (ms)."""
         paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
+        now = self._database.now_ms()
         moving = refunds.c.state.in_(("waiting", "due", "in_flight", "confirmed"))
         async with self._database.read() as connection:
             return {
                 "sessions": await self._by_state(connection, sessions.c.state),
                 "refunds": await self._by_state(connection, refunds.c.state),
                 "openInvoices": await connection.scalar(
-                    select(func.count()).select_from(invoices).where(invoices.c.expires_at > now_ms(), ~paid)
+                    select(func.count()).select_from(invoices).where(invoices.c.expires_at > now, ~paid)
                 ),
                 "oldestRefundAt": await connection.scalar(select(func.min(refunds.c.created_at)).where(moving)),
             }

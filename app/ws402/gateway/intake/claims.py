@@ -17,7 +17,7 @@ from ws402.errors import InvalidRequestError, WS402Error
 from ws402.gateway.intake.binding import Binding, Terms, bind
 from ws402.gateway.intake.claim_batch import Batch, write
 from ws402.gateway.ledger.bulk import among
-from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import insert_ignore
 from ws402.gateway.ledger.idempotency import Keyed, Replays
 from ws402.gateway.ledger.ids import digest, new_id, new_token
@@ -101,7 +101,7 @@ class Claims:
 
         What is already paid is read only when it matters: to explain a refusal, and after a constraint refused.
         """
-        batch = Batch(now_ms())
+        batch = Batch(self._database.now_ms())
         replays: Replays[VerifyResponse] = Replays(VerifyResponse, batch.now)
         async with self._database.begin() as connection:
             await replays.load(connection, ops)

@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.chains.base import Chain, InvoiceTerms
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError, WS402Error
 from ws402.gateway.ledger.bulk import insert
-from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.ids import digest, new_id, new_token
 from ws402.gateway.ledger.tables import invoices, sessions
 from ws402.money import parse_amount, wire_amount
@@ -77,7 +77,7 @@ class Invoices:
         """Record invoices in one transaction and answer each with its payment details."""
         results: list[PaymentDetails | WS402Error] = []
         rows: list[dict[str, Any]] = []
-        now = now_ms()
+        now = self._database.clock.reference_ms()
         async with self._database.begin() as connection:
             refused = await self._top_ups(connection, drafts)
             if self._settings.amount_salt:

@@ -24,8 +24,9 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ws402.errors import ConfigurationError, UnavailableError
+from ws402.gateway.ledger.clock import LedgerClock
 from ws402.gateway.ledger.schema import upgrade
-from ws402.observability import tracing
+from ws402.observability import metrics, tracing
 from ws402.observability.sql import instrument
 
 BUSY_SECONDS: Final = 15
@@ -40,6 +41,10 @@ IDLE_SECONDS: Final = 10
 """After this long PostgreSQL cuts off a gateway that stalls within a transaction, for its locks stop the others."""
 
 
+_POSTGRES_NOW: Final = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)")
+_NEWEST_ENTRY: Final = text("SELECT created_at FROM entries ORDER BY id DESC LIMIT 1")
+
+
 class DatabaseUnavailableError(UnavailableError):
     """The database does not answer; nothing was changed."""
 
@@ -47,7 +52,7 @@ class DatabaseUnavailableError(UnavailableError):
 
 
 def now_ms() -> int:
-    """Now, in milliseconds since the epoch."""
+    """Now by this machine's clock, in milliseconds since the epoch: for what is only shown."""
     return time.time_ns() // 1_000_000
 
 
@@ -64,6 +69,7 @@ class Database:
         self.dialect: str = parsed.get_backend_name()
         self.name: str = parsed.render_as_string(hide_password=True)
         self._writer = asyncio.Lock()
+        self.clock = LedgerClock()
         if self.dialect == "sqlite":
             if not parsed.database or parsed.database == ":memory:":
                 raise ConfigurationError(
@@ -147,6 +153,24 @@ class Database:
             if self.dialect == "postgresql":
                 await connection.execute(text("SELECT pg_advisory_xact_lock(402)"))
             await connection.run_sync(upgrade)
+        await self.set_clock()
+
+    def now_ms(self) -> int:
+        """Now by the ledger's clock, in milliseconds since the epoch: what gateways write and compare."""
+        return self.clock.now_ms()
+
+    async def set_clock(self) -> None:
+        """Set the ledger's clock by the database's. SQLite has none: it is this machine's. It is never
+        before the newest entry, so that a clock that was turned back takes no time away from anybody.
+        """
+        async with self.read() as connection:
+            newest = (await connection.execute(_NEWEST_ENTRY)).scalar() or 0
+            asked = self.clock.mark()
+            if self.dialect == "postgresql":
+                self.clock.set((await connection.execute(_POSTGRES_NOW)).scalar_one(), asked, least_ms=newest)
+            else:
+                self.clock.set(now_ms(), asked, least_ms=newest)
+        metrics.CLOCK_SKEW.set(self.clock.skew_ms / 1000)
 
     def begin(self, *, dry_run: bool = False) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that may write: committed at the end of the block, rolled back by an exception or a dry run."""

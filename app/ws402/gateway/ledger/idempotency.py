@@ -15,7 +15,7 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import delete, select, tuple_
+from sqlalchemy import select, tuple_
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.errors import ConflictError, WS402Error
@@ -94,11 +94,6 @@ class Replays(Generic[Answer]):
         nothing is done twice; its operations run again and find the answer.
         """
         await insert(connection, idempotency_keys, self._new)
-
-
-async def forget(connection: AsyncConnection, now: int) -> None:
-    """Drop keys that are too old."""
-    await connection.execute(delete(idempotency_keys).where(idempotency_keys.c.created_at < now - KEEP_MS))
 
 
 def _name(key: str) -> str:

@@ -16,6 +16,11 @@ def new_id(prefix: str) -> str:
     return f"{prefix}_{time.time_ns() // 1_000_000:012x}{secrets.token_hex(10)}"
 
 
+def first_id(prefix: str, at_ms: int) -> str:
+    """What ids of this kind that were made before `at_ms` (milliseconds since the epoch) are less than."""
+    return f"{prefix}_{at_ms:012x}"
+
+
 def new_token() -> str:
     """A secret of 256 random bits."""
     return secrets.token_urlsafe(32)

@@ -18,7 +18,6 @@ from ws402.chains.base import (
     SignedTransaction,
 )
 from ws402.gateway.ledger.bulk import Row as Entry
-from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.tables import attempts, deliveries, refunds, traces
@@ -172,7 +171,7 @@ class Deliverer:
         """
         context = self._context
         context.lease.require()
-        now = now_ms()
+        now = self._context.database.now_ms()
         done: list[Signed] = []
         todo = list(decided.send)
         while todo:
@@ -195,7 +194,7 @@ class Deliverer:
                 elif refused and nonce is not None:
                     todo.append(bundle)  # once more, one nonce lower
                 else:
-                    delivery.attempts.append(next_attempt(delivery, answer))
+                    delivery.attempts.append(next_attempt(delivery, answer, now))
                     done.append((bundle, delivery))
         return done
 
@@ -262,7 +261,7 @@ class Deliverer:
 
     async def _store(self, asset: str, decided: Plan, signed: list[Signed], nonce: int | None) -> list[Attempt]:
         """Commit the decision. Nothing of it happened when this raises."""
-        context, now = self._context, now_ms()
+        context, now = self._context, self._context.database.now_ms()
         changes: list[dict[str, Any]] = []
         entries: list[Entry] = []
 

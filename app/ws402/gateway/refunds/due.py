@@ -8,7 +8,6 @@ import msgspec
 from sqlalchemy import func, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.tables import attempts, deliveries, refunds
 from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.refunds.plan import Bundle, Debt
@@ -80,7 +79,7 @@ class Queue:
             self._mine(),
             deliveries.c.asset == asset,
             deliveries.c.state != "failed",
-            deliveries.c.created_at > now_ms() - HOUR_MS,
+            deliveries.c.created_at > self._context.database.now_ms() - HOUR_MS,
         )
         if asset not in self._context.policy.hourly_limit:
             return 0
@@ -90,7 +89,7 @@ class Queue:
         """What deliveries cost in the last day, where that is limited; those in no block as they may cost at most."""
         if self._context.policy.daily_fees is None:
             return 0
-        recent = self._mine() & (deliveries.c.created_at > now_ms() - DAY_MS)
+        recent = self._mine() & (deliveries.c.created_at > self._context.database.now_ms() - DAY_MS)
         paid = select(deliveries.c.fee).where(recent, deliveries.c.fee.is_not(None))
         done: int = sum((await connection.execute(paid)).scalars())
         return done + (await self.reserved(connection)).fees
@@ -100,7 +99,7 @@ class Queue:
         query = (
             select(deliveries.c.recipient, func.count().label("total"))
             .where(self._mine(), deliveries.c.asset == asset, deliveries.c.recipient.in_(recipients))
-            .where(deliveries.c.created_at > now_ms() - self._context.policy.small_window_ms)
+            .where(deliveries.c.created_at > self._context.database.now_ms() - self._context.policy.small_window_ms)
             .group_by(deliveries.c.recipient)
         )
         return {row.recipient: row.total for row in await connection.execute(query)}

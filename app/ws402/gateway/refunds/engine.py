@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
@@ -25,18 +24,16 @@ from ws402.gateway.refunds.policy import Policy, policies
 from ws402.gateway.refunds.promote import Promoter
 from ws402.gateway.refunds.reconcile import Reconciler
 from ws402.gateway.refunds.send import Sender
+from ws402.jobs import Job
 from ws402.keys.base import Signer
 from ws402.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
 
-MAX_BACK_OFF: Final = 30.0
-"""Seconds between tries while a network or the database does not answer."""
-
 GATHER_SECONDS: Final = 0.05
 """After news, so that a burst of debts is one look."""
 
-CENSUS_SECONDS: Final = 5.0
+COUNT_SECONDS: Final = 5.0
 """How often unfinished refunds are counted."""
 
 UNFINISHED: Final = ("waiting", "due", "credit", "held", "in_flight", "confirmed")
@@ -47,16 +44,19 @@ class Worker:
     """Delivers one network's refunds with one key.
 
     `retiring`: the key was rotated. What it signed is seen through, with higher fees and nonces filled where needed;
-    new refunds are the new key's.
+    new refunds are the new key's; `finished` is called when nothing is left to see through.
     """
 
-    def __init__(self, context: KeyContext, interval: float, *, retiring: bool = False) -> None:
+    def __init__(
+        self, context: KeyContext, interval: float, finished: Callable[[Worker], None], *, retiring: bool = False
+    ) -> None:
         self.context = context
-        self.poke = asyncio.Event()
+        name = f"refunds {context.network}" + (" of an earlier key" if retiring else "")
+        self.job = Job(name, self.turn, interval, delay=0, gather=min(GATHER_SECONDS, interval))
+        self.finished = finished
         self.retiring = retiring
         self.linger_until = 0.0
         """By the monotonic clock: until then another process may go on signing with a key that is retired here."""
-        self._interval = interval
         self._sender = Sender(context)
         self._reconciler = Reconciler(context, self._sender)
         self._mender = Mender(context, self._sender)
@@ -76,7 +76,7 @@ class Worker:
             return
         await self._promoter.run(head)
         await self._deliverer.run()
-        if time.monotonic() - self._counted >= CENSUS_SECONDS:
+        if time.monotonic() - self._counted >= COUNT_SECONDS:
             await self.count()
 
     async def done(self) -> bool:
@@ -102,43 +102,29 @@ class Worker:
         self.context.condition.oldest_ms = min((row.oldest for row in rows if row.state in MOVING), default=None)
         self._counted = time.monotonic()
 
-    async def run(self) -> None:
-        """Work until cancelled, or until a retired key is done. What fails is logged and tried again, more slowly."""
-        delay = self._interval
-        while True:
-            try:
-                if await self.context.lease.hold():
-                    self._keep()
-                    await self.step()
-                self.context.condition.error = None
-                delay = self._interval
-                if await self.done():
-                    return
-            except StaleError as error:
-                log.info("%s: %s", self.context.network, error)
-                await asyncio.sleep(GATHER_SECONDS)
-                continue
-            except LeaseLostError as error:
-                log.warning("%s: %s", self.context.network, error)
-            except (WS402Error, OSError) as error:
-                self._failed(error)
-                delay = min(2 * delay, MAX_BACK_OFF)
-            except Exception as error:
-                log.exception("refunds on %s failed; trying again", self.context.network)
-                self.context.condition.error = type(error).__name__
-                delay = min(2 * delay, MAX_BACK_OFF)
-            if self.context.condition.error is not None:
-                await asyncio.sleep(delay)  # news does not shorten a back-off
-                continue
-            # Not wait_for: before Python 3.12 it swallows a cancellation that comes together with news.
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(delay):
-                    await self.poke.wait()
-                await asyncio.sleep(min(GATHER_SECONDS, delay))
-            self.poke.clear()
+    async def turn(self) -> None:
+        """What can be done now, if this process may sign; a retired key that is done is told by `finished`."""
+        try:
+            if await self.context.lease.hold():
+                self._keep()
+                await self.step()
+        except StaleError as error:
+            log.info("%s: %s", self.context.network, error)
+            self.job.wake()
+            return
+        except LeaseLostError as error:
+            log.warning("%s: %s", self.context.network, error)
+        except Exception as error:
+            told = isinstance(error, WS402Error | OSError)
+            self.context.condition.error = str(error) if told else type(error).__name__
+            raise
+        self.context.condition.error = None
+        if await self.done():
+            self.finished(self)
 
     async def close(self) -> None:
-        """Let go of the key."""
+        """Stop, and let go of the key."""
+        await self.job.close()
         if self._keeper is not None:
             self._keeper.cancel()
             await asyncio.gather(self._keeper, return_exceptions=True)
@@ -150,11 +136,6 @@ class Worker:
     def _keep(self) -> None:
         if self._keeper is None or self._keeper.done():
             self._keeper = asyncio.create_task(self.context.lease.keep(), name=f"lease {self.context.network}")
-
-    def _failed(self, error: Exception) -> None:
-        if self.context.condition.error is None:
-            log.warning("refunds on %s wait: %s", self.context.network, error)
-        self.context.condition.error = str(error)
 
 
 class RefundEngine:
@@ -184,7 +165,7 @@ class RefundEngine:
         self._chains = chains
         self._settings = settings
         self._holder = holder_id
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing: set[asyncio.Task[None]] = set()
         self._policies = policies(settings) | dict(rules or {})
         for network, chain in chains.items():
             if network not in signers:
@@ -210,12 +191,12 @@ class RefundEngine:
             policy=self._policies.get(network, Policy()),
             counters=self._counters[network],
         )
-        return Worker(context, self._settings.refund_interval_seconds, retiring=retiring)
+        return Worker(context, self._settings.refund_interval_seconds, self._finished, retiring=retiring)
 
     async def start(self) -> None:
         """Work in the background. The schema exists, and the chains are started."""
         for worker in self.workers.values():
-            self._begin(worker)
+            worker.job.start()
 
     def rotate(self, network: str, signer: Signer, *, linger: float = 0) -> None:
         """Sign new refunds of a network with another key from now on; the key before sees through what it signed.
@@ -237,7 +218,7 @@ class RefundEngine:
             before.retiring, before.linger_until = True, time.monotonic() + linger
             self.retiring.append(before)
         if again is None:
-            self._begin(worker)
+            worker.job.start()
         log.warning("%s: new refunds are signed by %s", network, address)
 
     def retire(self, network: str, signer: Signer, *, linger: float = 0) -> None:
@@ -246,35 +227,30 @@ class RefundEngine:
         worker.linger_until = time.monotonic() + linger
         if all(each.context.address != worker.context.address for each in (*self.workers.values(), *self.retiring)):
             self.retiring.append(worker)
-            self._begin(worker)
+            worker.job.start()
 
-    def _begin(self, worker: Worker) -> None:
-        task = asyncio.create_task(worker.run(), name=f"refunds {worker.context.network} {worker.context.address}")
-        self._tasks.add(task)
-        task.add_done_callback(lambda _: self._ended(worker, task))
-
-    def _ended(self, worker: Worker, task: asyncio.Task[None]) -> None:
+    def _finished(self, worker: Worker) -> None:
         """A retired key is done: let go of it."""
-        self._tasks.discard(task)
-        if task.cancelled() or worker not in self.retiring:
+        if worker not in self.retiring:
             return
         self.retiring.remove(worker)
         log.info("%s: all that %s signed is done", worker.context.network, worker.context.address)
         if self.on_retired is not None:
             self.on_retired(worker.context.network, worker.context.signer)
         closing = asyncio.create_task(worker.close(), name=f"retired {worker.context.address}")
-        self._tasks.add(closing)
-        closing.add_done_callback(self._tasks.discard)
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     async def close(self) -> None:
         """Stop; what is under way goes on at the next start, here or in another process."""
-        tasks = list(self._tasks)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._tasks.clear()
         for worker in (*self.workers.values(), *self.retiring):
             await worker.close()
+        await asyncio.gather(*self._closing)
+
+    def check(self) -> None:
+        """Readiness: raise JobDeadError when a network's refunds are not worked on any more."""
+        for worker in (*self.workers.values(), *self.retiring):
+            worker.job.check()
 
     @property
     def counters(self) -> Counters:
@@ -284,7 +260,7 @@ class RefundEngine:
     def wake(self) -> None:
         """There is a new debt: look now."""
         for worker in self.workers.values():
-            worker.poke.set()
+            worker.job.wake()
 
     async def run_once(self) -> None:
         """One pass over every network whose lease can be had, errors raised; for tests and operators."""

@@ -8,7 +8,6 @@ import time
 from sqlalchemy import select
 
 from ws402.chains.base import BroadcastRefusedError, RefundImpossibleError
-from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.tables import attempts, deliveries
 from ws402.gateway.refunds.key_context import KeyContext
@@ -66,7 +65,7 @@ class Mender:
         log.error("%s: no delivery has the nonces %s; using them up", context.network, missing)
         filled = []
         for nonce in missing[: context.policy.group]:
-            now = now_ms()
+            now = context.database.now_ms()
             delivery = Delivery(
                 id=new_id("del"),
                 network=context.network,
@@ -81,7 +80,7 @@ class Mender:
                 updated_at=now,
             )
             signed = await context.chain.sign_cancel(context.signer, nonce=nonce, replaces=None)
-            delivery.attempts.append(next_attempt(delivery, signed))
+            delivery.attempts.append(next_attempt(delivery, signed, now))
             filled.append(delivery)
         async with context.database.begin() as connection:
             if (await context.lease.fence(connection)).paused:
@@ -99,7 +98,7 @@ class Mender:
             return
         context = self._context
         stuck_ms = (time.monotonic() - self._next[1]) * 1000
-        oldest = now_ms() - context.policy.bump_after_ms
+        oldest = context.database.now_ms() - context.policy.bump_after_ms
         stuck = stuck_ms >= context.policy.bump_after_ms and waiting[0].last.created_at <= oldest
         self._given_up = {each: at for each, at in self._given_up.items() if time.monotonic() < at}
         old = [
@@ -146,4 +145,8 @@ class Mender:
                 self._context.counters.cancelled += 1
         if kind == "cancel":
             signed = await chain.sign_cancel(signer, nonce=delivery.nonce or 0, replaces=last.signed)
-        return None if signed.tx == last.signed.tx else next_attempt(delivery, signed, kind=kind)
+        return (
+            None
+            if signed.tx == last.signed.tx
+            else next_attempt(delivery, signed, self._context.database.now_ms(), kind=kind)
+        )

@@ -10,7 +10,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError
-from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import refunds, signers
 
@@ -41,7 +41,7 @@ class Operator:
 
     async def hold(self, refund_id: str, reason: str) -> None:
         """Keep a refund that is not signed yet from being sent. Raises NotFoundError, ConflictError."""
-        now = now_ms()
+        now = self._database.now_ms()
         async with self._database.begin(dry_run=self._dry_run) as connection:
             row = await self._lock(connection, refund_id, ("waiting", "due", "credit"))
             if row.state == "credit":
@@ -54,7 +54,7 @@ class Operator:
 
         Its payment must still be final, and the chain must still accept it. Raises NotFoundError, ConflictError.
         """
-        now = now_ms()
+        now = self._database.now_ms()
         async with self._database.begin(dry_run=self._dry_run) as connection:
             row = await self._lock(connection, refund_id, ("held", "credit"))
             await self._release(connection, row, now)
@@ -64,7 +64,7 @@ class Operator:
 
         Raises NotFoundError, ConflictError.
         """
-        now = now_ms()
+        now = self._database.now_ms()
         async with self._database.begin(dry_run=self._dry_run) as connection:
             row = await self._lock(connection, refund_id, ("held", "waiting", "due", "in_flight", "confirmed"))
             if row.state == "held":
@@ -75,7 +75,7 @@ class Operator:
         """Release all 'held' or all 'credit' of one asset, such as after a token's pause; answers their ids."""
         if state not in ("held", "credit"):
             raise InvalidRequestError(f"Refunds that are '{state}' cannot be released.", remedy="Say held or credit.")
-        now = now_ms()
+        now = self._database.now_ms()
         query = (
             select(refunds)
             .where(refunds.c.network == network, refunds.c.asset == asset, refunds.c.state == state)
@@ -93,7 +93,7 @@ class Operator:
 
         Raises NotFoundError, ConflictError.
         """
-        now = now_ms()
+        now = self._database.now_ms()
         async with self._database.begin(dry_run=self._dry_run) as connection:
             row = await self._lock(connection, refund_id, ("held",))
             entry = move("payer_due", "capital", row.network, row.asset, row.amount, "refund_resolved", row.id, now)
@@ -129,7 +129,7 @@ class Operator:
     async def _capital(self, debit: str, credit: str, network: str, asset: str, amount: int, tx: str) -> None:
         if amount <= 0:
             raise InvalidRequestError("The amount must be above zero.")
-        entry = move(debit, credit, network, asset, amount, "capital", f"{network}/{tx}", now_ms())
+        entry = move(debit, credit, network, asset, amount, "capital", f"{network}/{tx}", self._database.now_ms())
         try:
             async with self._database.begin(dry_run=self._dry_run) as connection:
                 await post(connection, [entry])

@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import ChainUnavailableError, Head, TransferLookup, TxState
 from ws402.errors import WS402Error
-from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.tables import payments, refunds, sessions, transfers
 from ws402.gateway.refunds.key_context import KeyContext
 
@@ -142,7 +141,7 @@ class Promoter:
         return verdicts
 
     async def _write(self, verdicts: list[dict[str, Any]]) -> None:
-        now = now_ms()
+        now = self._context.database.now_ms()
         for each in verdicts:
             each["updated_at"] = now
             each["due_at"] = now if each["state"] == "due" else None

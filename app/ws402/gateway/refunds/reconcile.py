@@ -11,7 +11,6 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Head, TxState
 from ws402.gateway.ledger.bulk import Row as Entry
-from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.tables import deliveries, refunds, signers, traces
 from ws402.gateway.refunds.key_context import KeyContext
@@ -175,7 +174,7 @@ class Reconciler:
     # --- booking -----------------------------------------------------------------------------------------------------
 
     async def _apply(self, outcomes: list[Outcome]) -> None:
-        context, now = self._context, now_ms()
+        context, now = self._context, self._context.database.now_ms()
         entries = [entry for each in outcomes for entry in _entries(each, context.chain.native, now)]
         async with context.database.begin() as connection:
             await context.lease.fence(connection)

@@ -9,7 +9,6 @@ from sqlalchemy import ColumnElement, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import RefundOrder, SignedTransaction
-from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.tables import attempts, deliveries
 
 
@@ -76,14 +75,14 @@ class Delivery(msgspec.Struct, kw_only=True):
         return {name: getattr(self, name) for name in self.__struct_fields__ if name != "attempts"}
 
 
-def next_attempt(delivery: Delivery, signed: SignedTransaction, *, kind: str | None = None) -> Attempt:
+def next_attempt(delivery: Delivery, signed: SignedTransaction, now: int, *, kind: str | None = None) -> Attempt:
     """A new attempt of a delivery, not stored yet."""
     return Attempt(
         delivery_id=delivery.id,
         number=len(delivery.attempts) + 1,
         kind=kind or delivery.kind,
         signed=signed,
-        created_at=now_ms(),
+        created_at=now,
         sent_at=None,
     )
 

@@ -131,6 +131,7 @@ class Gateway:
         for network, signer in self.signers.items():
             chain = self.chains[network]
             await self.service.watcher.adopt(chain, chain.address_of(signer), paid=network in self._paid)
+        self.service.checks += [self._stored.job.check, self.audit_log.job.check, self.refunds.check]
         self._open.push_async_callback(self.refunds.close)
         await self.refunds.start()
         if self.keyring is not None:

@@ -9,28 +9,31 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Final
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import RefundOrder
 from ws402.errors import WS402Error
 from ws402.gateway.books.balance_check import UNFINISHED, audit
-from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import Balances, balances
 from ws402.gateway.ledger.tables import entries, invoices, payments, refunds, sessions
 from ws402.gateway.refunds.engine import RefundEngine
 from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.service import PaymentService
+from ws402.jobs import Job, Jobs
 from ws402.observability import metrics
 from ws402.observability.instruments import Gauge, Labels
 
 log = logging.getLogger(__name__)
 
 Shown = dict[Gauge, dict[Labels, float]]
+
+FIRST_SECONDS: Final = 1.0
+"""The first count waits this long: by then the leases are had, here or by another gateway."""
 
 SETTLED_MS: Final = 300_000
 """Entries older than this are all committed: no transaction of ours takes as long."""
@@ -39,9 +42,11 @@ SETTLED_MS: Final = 300_000
 class Books:
     """The accounts' balances, cheaply: what old entries sum up to is remembered, only the newer are summed anew."""
 
-    def __init__(self) -> None:
+    def __init__(self, now_ms: Callable[[], int]) -> None:
+        """`now_ms`: the ledger's clock."""
         self._sums: Balances = {}
         self._through = 0
+        self._now_ms = now_ms
         self._lock = asyncio.Lock()
 
     async def read(self, connection: AsyncConnection) -> Balances:
@@ -51,7 +56,7 @@ class Books:
 
     async def _read(self, connection: AsyncConnection) -> Balances:
         old = select(func.max(entries.c.id)).where(
-            entries.c.id > self._through, entries.c.created_at < now_ms() - SETTLED_MS
+            entries.c.id > self._through, entries.c.created_at < self._now_ms() - SETTLED_MS
         )
         through = (await connection.execute(old)).scalar()
         if through is not None:
@@ -72,24 +77,20 @@ class LedgerMetrics:
         self._service = service
         self._engine = engine
         self._database: Database = service.database
-        self._books = Books()
-        self._tasks: list[asyncio.Task[None]] = []
+        self._books = Books(self._database.now_ms)
+        settings = service.settings
+        counting = Job("count the ledger", self.count, settings.ledger_metrics_seconds, delay=FIRST_SECONDS)
+        auditing = Job("audit", self.audit, settings.audit_seconds, delay=FIRST_SECONDS)
+        self.jobs = Jobs((counting, auditing))
         self._shown: dict[Gauge, set[Labels]] = {}
 
     async def start(self) -> None:
         """Begin."""
-        settings = self._service.settings
-        for name, work, seconds in (
-            ("count", self.count, settings.ledger_metrics_seconds),
-            ("audit", self.audit, settings.audit_seconds),
-        ):
-            self._tasks.append(asyncio.create_task(self._repeat(work, seconds), name=name))
+        self.jobs.start()
 
     async def close(self) -> None:
         """End."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.jobs.close()
 
     async def count(self) -> None:
         """Count what is open on the networks whose keys this gateway holds."""
@@ -97,7 +98,7 @@ class LedgerMetrics:
         shown: Shown = {gauge: {} for gauge in _COUNTED}
         if contexts:
             async with self._database.read() as connection:
-                await _count(connection, list(contexts), shown)
+                await _count(connection, list(contexts), shown, self._database.now_ms())
                 for (account, network, asset), held in (await self._books.read(connection)).items():
                     if network in contexts:
                         shown[metrics.ACCOUNT_UNITS][network, asset, account] = held
@@ -139,17 +140,6 @@ class LedgerMetrics:
             gauge.set(value, *labels)
         self._shown[gauge] = set(values)
 
-    async def _repeat(self, work: Callable[[], Awaitable[None]], seconds: float) -> None:
-        await asyncio.sleep(min(1.0, seconds))  # by then the leases are had, here or by another gateway
-        while True:
-            try:
-                await work()
-            except (WS402Error, OSError, DBAPIError) as error:
-                log.warning("the ledger's figures could not be counted: %s", error)
-            except Exception:
-                log.exception("counting the ledger's figures failed; trying again")
-            await asyncio.sleep(seconds)
-
 
 _COUNTED: Final = (
     metrics.INVOICES_OPEN,
@@ -162,8 +152,7 @@ _COUNTED: Final = (
 )
 
 
-async def _count(connection: AsyncConnection, networks: list[str], shown: Shown) -> None:
-    now = now_ms()
+async def _count(connection: AsyncConnection, networks: list[str], shown: Shown, now: int) -> None:
     for network in networks:
         shown[metrics.INVOICES_OPEN][(network,)] = 0
         for state in ("live", "released"):

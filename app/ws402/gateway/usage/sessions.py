@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Row, bindparam, select, update
 
 from ws402.errors import ConflictError, NotFoundError, WS402Error
-from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.idempotency import Keyed, Replays
 from ws402.gateway.ledger.ids import digest, new_token
 from ws402.gateway.ledger.tables import checkpoints, sessions
@@ -49,7 +49,7 @@ class Sessions:
 
     async def report(self, ops: Sequence[Report]) -> list[CheckpointResponse | WS402Error]:
         """Record usage so far, and who lets go of a session. Usage never goes back."""
-        now = now_ms()
+        now = self._database.now_ms()
         results: list[CheckpointResponse | WS402Error] = []
         usage: dict[str, dict[str, Any]] = {}
         released: list[dict[str, Any]] = []
@@ -86,7 +86,7 @@ class Sessions:
 
     async def resume(self, ops: Sequence[Resume]) -> list[ResumeResponse | WS402Error]:
         """Hand sessions to the servers that show their one-time tokens; the former holders are superseded."""
-        now = now_ms()
+        now = self._database.now_ms()
         replays: Replays[ResumeResponse] = Replays(ResumeResponse, now)
         changes: list[dict[str, Any]] = []
         seen: set[str] = set()

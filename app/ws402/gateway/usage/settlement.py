@@ -12,7 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, WS402Error
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.bulk import among, insert
-from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions
@@ -100,7 +100,7 @@ class Settlement:
 
     async def settle(self, ops: Sequence[Settle]) -> list[SettleResponse | WS402Error]:
         """Settle sessions in one transaction."""
-        now = now_ms()
+        now = self._database.now_ms()
         async with self._database.begin() as connection:
             found = await lock_sessions(connection, {op.request.session_id for op in ops})
             plan = _Plan(now)
@@ -134,7 +134,7 @@ class Settlement:
 
     async def refund(self, ops: Sequence[StockRefund]) -> list[RefundResponse | WS402Error]:
         """End sessions as stock servers do: by the amount that goes back."""
-        now = now_ms()
+        now = self._database.now_ms()
         async with self._database.begin() as connection:
             by_tx = await self._sessions_of(connection, ops)
             found = await lock_sessions(connection, set(by_tx.values()))

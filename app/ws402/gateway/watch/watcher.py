@@ -9,6 +9,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
 from sqlalchemy import delete, select, update
@@ -16,16 +17,20 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import BlockTransfers, Chain, ChainUnavailableError, Transfer
 from ws402.errors import WS402Error
-from ws402.gateway.ledger.database import Database, now_ms
+from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import insert_ignore, move, post
 from ws402.gateway.ledger.tables import blocks, networks, signers, transfers
 from ws402.gateway.ledger.types import amount_sum
 from ws402.gateway.watch.reorgs import orphan
 from ws402.gateway.watch.transfers import record
+from ws402.jobs import Job
 
 log = logging.getLogger(__name__)
 
 CLOSING_SECONDS: Final = 1.0
+
+GATHER_SECONDS: Final = 0.05
+"""Whoever waits for news shares a look with those who come this much later."""
 
 OPENING_DEPTH: Final = 64
 """A new ledger begins at most this many blocks below the head."""
@@ -56,12 +61,19 @@ class Watcher:
         self.on_reorged: Callable[[Sequence[str]], None] | None = None
         self._waiters: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
         self._passed: dict[str, asyncio.Event] = {}
-        self._poke: dict[str, asyncio.Event] = {network: asyncio.Event() for network in chains}
         self._opened: set[str] = set()
         """Networks whose watch this process began."""
         self._looking: dict[str, asyncio.Lock] = {network: asyncio.Lock() for network in chains}
-        self._tasks: list[asyncio.Task[None]] = []
-        self._closing = False
+        self._jobs = {network: self._job(chain) for network, chain in chains.items()}
+
+    def _job(self, chain: Chain) -> Job:
+        name, seconds = f"watch {chain.network}", chain.poll_seconds
+        return Job(name, partial(self._look, chain), seconds, gather=min(GATHER_SECONDS, seconds))
+
+    def check(self) -> None:
+        """Readiness: raise JobDeadError when a chain is not watched any more."""
+        for job in self._jobs.values():
+            job.check()
 
     async def start(self) -> None:
         """Note where the watch begins (once in a ledger's life), catch up, and go on in the background."""
@@ -69,30 +81,23 @@ class Watcher:
             self._passed[chain.network] = asyncio.Event()
             await self._open(chain)
             await self.step(chain)
-            self._tasks.append(asyncio.create_task(self._follow(chain), name=f"watch {chain.network}"))
+            self._jobs[chain.network].start()
 
     async def close(self) -> None:
         """Stop watching. A look that is under way may end, so that no write is torn off in the middle."""
-        self._closing = True
-        for poke in self._poke.values():
-            poke.set()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=CLOSING_SECONDS)
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await asyncio.gather(*(job.close(grace=CLOSING_SECONDS) for job in self._jobs.values()))
 
     async def record(self, found: Sequence[Transfer]) -> None:
         """Record transfers that a direct look-up found before the watch came to their block."""
         async with self._database.begin() as connection:
-            await record(connection, found, now_ms())
+            await record(connection, found, self._database.now_ms())
 
     async def seen(self, network: str, tx: str, seconds: float) -> bool:
         """Wait until a transfer of `tx` is recorded, or `seconds` have passed; asks the chain for news at once."""
         future = asyncio.get_running_loop().create_future()
         waiting = self._waiters.setdefault((network, tx), set())
         waiting.add(future)
-        self._poke[network].set()
+        self._jobs[network].wake()
         try:
             async with asyncio.timeout(seconds):
                 await future
@@ -111,7 +116,7 @@ class Watcher:
         """
         if network in self.errors:
             await asyncio.sleep(min(0.25, seconds))
-            self._poke[network].set()
+            self._jobs[network].wake()
         try:
             async with asyncio.timeout(seconds):
                 await self._passed[network].wait()
@@ -119,30 +124,14 @@ class Watcher:
             return False
         return True
 
-    async def _follow(self, chain: Chain) -> None:
-        delay = chain.poll_seconds
-        while True:
-            poke = self._poke[chain.network]
-            try:
-                async with asyncio.timeout(delay):
-                    await poke.wait()
-                await asyncio.sleep(min(0.05, delay))  # so that a burst of pokes is one look
-            except TimeoutError:
-                pass
-            poke.clear()
-            if self._closing:
-                return
-            try:
-                await self.step(chain)
-                delay = chain.poll_seconds
-            except (WS402Error, OSError) as error:
-                if chain.network not in self.errors:
-                    log.warning("cannot watch %s: %s", chain.network, error)
-                self.errors[chain.network] = str(error)
-                delay = min(delay * 2, 30.0)
-            except Exception:
-                log.exception("watching %s failed; trying again", chain.network)
-                delay = min(delay * 2, 30.0)
+    async def _look(self, chain: Chain) -> None:
+        """One turn of the watch. Whoever waits for it goes on, however it went."""
+        try:
+            await self.step(chain)
+        except (WS402Error, OSError) as error:
+            self.errors[chain.network] = str(error)
+            raise
+        finally:
             passed, self._passed[chain.network] = self._passed[chain.network], asyncio.Event()
             passed.set()
 
@@ -159,7 +148,7 @@ class Watcher:
             for address in sorted(self._addresses[chain.network])
             for symbol in chain.assets
         ]
-        now = now_ms()
+        now = self._database.now_ms()
         row = {"network": chain.network, "first_block": start.block, "block": start.block}
         async with self._database.begin() as connection:
             new = await connection.execute(insert_ignore(connection, networks).returning(networks.c.network), [row])
@@ -197,7 +186,7 @@ class Watcher:
                 return True
         assert cursor is not None  # noqa: S101 - the watch is open
         held = [(symbol, await chain.balance(address, symbol, cursor)) for symbol in chain.assets]
-        now = now_ms()
+        now = self._database.now_ms()
         async with self._database.begin() as connection:
             locked = select(networks.c.block).where(networks.c.network == network).with_for_update()
             if (await connection.execute(locked)).scalar_one() != cursor:
@@ -275,7 +264,7 @@ class Watcher:
 
     async def _apply(self, chain: Chain, cursor: int, ancestor: int, found: Sequence[BlockTransfers]) -> bool:
         """Write the canonical blocks above `ancestor`; False when the ledger has moved meanwhile."""
-        network, now = chain.network, now_ms()
+        network, now = chain.network, self._database.now_ms()
         canonical = {each.block: each.block_hash for each in found}
         last = found[-1].block if found else ancestor
         arrived = [transfer for each in found for transfer in each.transfers]
