@@ -9,6 +9,7 @@ from typing import Any, Final
 from ws402.chains.base import Chain
 from ws402.errors import ConfigurationError
 from ws402.keys.base import Signer
+from ws402.keys.local import LocalEd25519Signer, LocalSigner
 
 KINDS: Final = {"EvmNetworkSettings": "ws402.chains.evm", "SolanaNetworkSettings": "ws402.chains.solana"}
 """By the settings' class: the module whose `from_settings` makes the chain; imported only when used."""
@@ -23,6 +24,17 @@ def chain_for(settings: Any) -> Chain:
 def account_of(settings: Any, signer: Signer) -> str:
     """The account of a signer on a network of these settings."""
     address: str = import_module(KINDS[type(settings).__name__]).address_of(signer)
+    return address
+
+
+def account_of_key(network: str, private_key: str) -> str:
+    """The account of a private key as text, on a network of this name. Raises ConfigurationError when it is none."""
+    if network.startswith("solana"):
+        signer: Signer = LocalEd25519Signer.from_text(private_key)
+        kind = "ws402.chains.solana"
+    else:
+        signer, kind = LocalSigner.from_hex(private_key), "ws402.chains.evm"
+    address: str = import_module(kind).address_of(signer)
     return address
 
 

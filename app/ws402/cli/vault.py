@@ -11,6 +11,7 @@ import click
 import hvac
 import requests
 
+from ws402.chains.registry import account_of_key
 from ws402.errors import ConfigurationError
 from ws402.keys.snapshot import API_KEYS, DATABASE, KEYS, RPC
 from ws402.keys.vault.bootstrap import GENERATE, Bootstrap, Order
@@ -68,7 +69,7 @@ def bootstrap(dry_run: bool, **given: Any) -> None:
         **{name: given[name] for name in _SAME},
     )
     client = _client()
-    Bootstrap(client, click.echo, dry_run=dry_run).run(order)
+    Bootstrap(client, click.echo, account_of_key, dry_run=dry_run).run(order)
 
 
 @command.command()
@@ -85,7 +86,7 @@ def rotate(network: str, key: str, kv_mount: str, path: str, dry_run: bool) -> N
     Vault is named as for `bootstrap`. A running gateway takes the key within `poll_seconds`. Refunds wait while the new
     key's account is empty, and nothing else does.
     """
-    Bootstrap(_client(), click.echo, dry_run=dry_run).rotate(
+    Bootstrap(_client(), click.echo, account_of_key, dry_run=dry_run).rotate(
         Order(kv_mount=kv_mount, path=path), network, _content(key)
     )
 

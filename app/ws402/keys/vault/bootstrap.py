@@ -76,12 +76,19 @@ def role_of(order: Order) -> dict[str, Any]:
     return role
 
 
+AccountOf = Callable[[str, str], str]
+"""The account of a network's private key. Raises ConfigurationError when it is none."""
+
+
 class Bootstrap:
     """Carries an order out, or says what it would do. Raises ConfigurationError, UnavailableError."""
 
-    def __init__(self, client: hvac.Client, say: Callable[[str], None], *, dry_run: bool) -> None:
-        """`client` has an operator's token."""
+    def __init__(
+        self, client: hvac.Client, say: Callable[[str], None], account_of: AccountOf, *, dry_run: bool
+    ) -> None:
+        """`client` has an operator's token; `account_of` tells the account of a network's private key."""
         self._client = client
+        self._account_of = account_of
         self._say = say
         self._dry_run = dry_run
 
@@ -105,7 +112,7 @@ class Bootstrap:
         """Write a new version of a network's key: gateways take it at their next look."""
         path, data = f"{order.path}/{KEYS}{network}", {"private_key": secrets.token_hex(32) if key == GENERATE else key}
         with _explained():
-            account = _account(f"{KEYS}{network}", data)
+            account = self._account_of(network, data["private_key"])
             held = self._client.secrets.kv.v2.read_secret_metadata(path, mount_point=order.kv_mount)
             version = int(held["data"]["current_version"])
             # Only after the version that was looked at, whoever else rotates at the same time.
@@ -165,7 +172,9 @@ class Bootstrap:
             self._keep(f"the secret {order.kv_mount}/{path}")
             return
         made = {entry: secrets.token_hex(32) if value == GENERATE else value for entry, value in data.items()}
-        account = f", account {_account(name, made)}" if name.startswith(KEYS) and not self._dry_run else ""
+        account = ""
+        if name.startswith(KEYS) and not self._dry_run:
+            account = f", account {self._account_of(name.removeprefix(KEYS), made['private_key'])}"
         told = ", ".join(f"{entry}{' (generated)' if value == GENERATE else ''}" for entry, value in data.items())
         # cas 0: only where there is none, whoever else writes at the same time.
         body = {"data": made, "options": {"cas": 0}}
@@ -181,17 +190,6 @@ class Bootstrap:
 
     def _keep(self, what: str) -> None:
         self._say(f"keep {what}")
-
-
-def _account(name: str, data: Mapping[str, str]) -> str:
-    """The account of a key that is to be written. Raises ConfigurationError when it is none."""
-    network, key = name.removeprefix(KEYS), data["private_key"]
-    from ws402.chains import evm, solana  # noqa: PLC0415 - only where a key is written
-    from ws402.keys.local import LocalEd25519Signer, LocalSigner  # noqa: PLC0415 - likewise
-
-    if network.startswith("solana"):
-        return solana.address_of(LocalEd25519Signer.from_text(key))
-    return evm.address_of(LocalSigner.from_hex(key))
 
 
 def _bound(order: Order) -> str:
