@@ -11,17 +11,16 @@ from typing import Final
 
 from ws402.chains.base import Chain, ChainUnavailableError, TxState
 from ws402.gateway.intake.claims import Claim, Claims, Missing, Outcome, rejected
+from ws402.gateway.intake.lookups import LookUps, Sought
 from ws402.gateway.ledger.batching import Batcher
 from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.ids import digest
 from ws402.gateway.watch.watcher import Watcher
 from ws402.observability import metrics, tracing
-from ws402.protocol import TRANSIENT_REJECTS, RejectCode, VerifyResponse, payer_message
+from ws402.protocol import RejectCode, VerifyResponse, payer_message
 from ws402.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
-
-LOOKUP_SECONDS: Final = 2.0
-"""How often one waiting proof may ask the chain directly; the watcher looks for all of them more often."""
 
 
 class Verifier:
@@ -33,6 +32,7 @@ class Verifier:
         self._settings = settings
         self._chains = chains
         self._watcher = watcher
+        self._lookups = LookUps(database, chains, watcher)
         self._claims: Batcher[Claim, Outcome] = Batcher(
             "claim", Claims(settings, database, chains, watcher.heads, watcher.finals).claim
         )
@@ -53,6 +53,7 @@ class Verifier:
 
     async def close(self) -> None:
         """Finish the claims that are queued."""
+        await self._lookups.close()
         await self._claims.close()
 
     def submit(self, claim: Claim) -> asyncio.Future[Outcome]:
@@ -65,8 +66,7 @@ class Verifier:
         claim.span = tracing.current()
         response = await self.submit(claim)
         if isinstance(response, Missing):
-            async with asyncio.timeout(self._settings.verify_wait_seconds + 4 * LOOKUP_SECONDS):
-                response = await self._wait(claim, response)
+            response = await self._wait(claim, response)
         self.count(response)
         if response.valid:
             self._time(claim, response.network or "", arrived)
@@ -92,63 +92,77 @@ class Verifier:
     async def _wait(self, claim: Claim, outcome: Outcome) -> VerifyResponse:
         loop = asyncio.get_running_loop()
         deadline = loop.time() + self._settings.verify_wait_seconds
-        last = rejected(RejectCode.TRANSFER_NOT_FOUND, "The transaction is not on the chain yet; send the proof again.")
-        next_lookup = 0.0
         recorded = False
         while isinstance(outcome, Missing):
-            if recorded and outcome.plain:
+            refusal: VerifyResponse | None = None
+            if outcome.plain and recorded:
                 return rejected(RejectCode.TRANSFER_TOO_OLD, "The transfer is older than this gateway's ledger.")
-            left = max(deadline - loop.time(), 0.0)
-            try:
-                if outcome.sender is not None:
-                    refusal = await self._check_signature(claim, outcome)
-                elif outcome.pending:
-                    last = rejected(
-                        RejectCode.TRANSFER_UNCONFIRMED, "The transfer needs more confirmations; send the proof again."
-                    )
-                    refusal = None if await self._watcher.next_pass(outcome.network, left) else last
-                elif outcome.agree or loop.time() >= next_lookup:
-                    refusal, recorded = await self._look_up(claim, outcome)
-                    next_lookup = loop.time() + LOOKUP_SECONDS
-                else:
-                    await self._watcher.seen(outcome.network, outcome.tx, min(LOOKUP_SECONDS, left))
-                    refusal = None
-            except ChainUnavailableError as error:
-                last = rejected(RejectCode.CHAIN_UNAVAILABLE, "The chain cannot be asked now; send the proof again.")
-                log.warning("verify cannot ask %s: %s", outcome.network, error)
-                await asyncio.sleep(min(1.0, left))
-                refusal = None
-            if refusal is not None and refusal.code not in TRANSIENT_REJECTS:
+            if outcome.sender is not None:
+                refusal = await self._check_signature(claim, outcome, deadline)
+            elif outcome.pending:
+                if not await self._watcher.next_block(outcome.network, max(deadline - loop.time(), 0)):
+                    refusal = _UNCONFIRMED
+            else:
+                refusal = await self._look_up(claim, outcome, deadline)
+                recorded = refusal is None
+            if refusal is not None:
                 return refusal
-            last = refusal or last
-            if loop.time() >= deadline:
-                return last
             outcome = await self.submit(claim)
         return outcome
 
-    async def _check_signature(self, claim: Claim, need: Missing) -> VerifyResponse | None:
+    async def _check_signature(self, claim: Claim, need: Missing, deadline: float) -> VerifyResponse | None:
         request = claim.request
         assert need.sender and request.proof.reference and request.payer_signature  # noqa: S101,PT018 - the ledger asked
         message = payer_message(
             reference=request.proof.reference, network=need.network, tx=need.tx, recipient=need.recipient
         )
-        chain = self._chains[need.network]
-        if await chain.check_signature(need.sender, message, request.payer_signature):
+        self._lookups.spend(_invoice(claim), digest(f"{need.tx} {request.payer_signature}"))
+        chain, loop = self._chains[need.network], asyncio.get_running_loop()
+        while True:
+            try:
+                good = await chain.check_signature(need.sender, message, request.payer_signature)
+                break
+            except ChainUnavailableError as error:
+                log.warning("verify cannot ask %s: %s", need.network, error)
+                if loop.time() >= deadline:
+                    return _UNAVAILABLE
+                await asyncio.sleep(min(1.0, deadline - loop.time()))
+        if good:
             claim.signer = need.sender
             return None
         return rejected(RejectCode.BINDING_INVALID, "The signature is not the payer's over this proof.")
 
-    async def _look_up(self, claim: Claim, need: Missing) -> tuple[VerifyResponse | None, bool]:
-        """Ask the chain for one transaction; a refusal when it is hopeless, and whether a transfer was recorded."""
-        found = await self._chains[need.network].lookup(need.tx, amount=need.amount)
+    async def _look_up(self, claim: Claim, need: Missing, deadline: float) -> VerifyResponse | None:
+        """Wait until the transfer is recorded; a refusal when it is not, or is hopeless."""
+        if need.plain:
+            self._lookups.spend(_invoice(claim), need.tx)
+        try:
+            found = await self._lookups.wait(Sought(need.network, need.tx, need.amount, need.agree), deadline)
+        except TimeoutError:
+            return _NOT_FOUND
+        except ChainUnavailableError as error:
+            log.warning("verify cannot ask %s: %s", need.network, error)
+            return _UNAVAILABLE
+        if found is None:
+            return None
         if found.state is TxState.FAILED:
-            return rejected(RejectCode.TRANSFER_FAILED, "The transaction failed on the chain and moved nothing."), False
-        if found.state in (TxState.UNKNOWN, TxState.PENDING):
-            return None, False
+            return rejected(RejectCode.TRANSFER_FAILED, "The transaction failed on the chain and moved nothing.")
         if found.transfers:
-            await self._watcher.record(found.transfers)
             claim.agreed = claim.agreed or need.agree
-            return None, True
+            return None
         if "asset" in found.other:
-            return rejected(RejectCode.WRONG_ASSET, "The transaction pays in something that is not accepted."), False
-        return rejected(RejectCode.WRONG_RECIPIENT, f"The transaction pays nothing to {need.recipient}."), False
+            return rejected(RejectCode.WRONG_ASSET, "The transaction pays in something that is not accepted.")
+        return rejected(RejectCode.WRONG_RECIPIENT, f"The transaction pays nothing to {need.recipient}.")
+
+
+def _invoice(claim: Claim) -> str:
+    return digest(claim.request.proof.reference or "")
+
+
+_NOT_FOUND: Final = rejected(
+    RejectCode.TRANSFER_NOT_FOUND, "The transaction is not on the chain yet; send the proof again."
+)
+_UNCONFIRMED: Final = rejected(
+    RejectCode.TRANSFER_UNCONFIRMED, "The transfer needs more confirmations; send the proof again."
+)
+_UNAVAILABLE: Final = rejected(RejectCode.CHAIN_UNAVAILABLE, "The chain cannot be asked now; send the proof again.")

@@ -6,6 +6,7 @@ Each block is fetched once, so the cost at the RPC endpoint follows blocks, not 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
@@ -59,8 +60,12 @@ class Watcher:
         self.reorgs_by: Counter[str] = Counter()
         """Reorganisations seen, by network."""
         self.on_reorged: Callable[[Sequence[str]], None] | None = None
-        self._waiters: dict[tuple[str, str], set[asyncio.Future[None]]] = {}
-        self._passed: dict[str, asyncio.Event] = {}
+        self.on_block: list[Callable[[str], None]] = []
+        """Called with the network when a newer block was seen."""
+        self.on_recorded: list[Callable[[str, set[str]], None]] = []
+        """Called with the network and the transactions whose transfers are in the ledger now."""
+        self._came = {network: asyncio.Event() for network in chains}
+        """Set when a newer block is seen, and then replaced."""
         self._opened: set[str] = set()
         """Networks whose watch this process began."""
         self._looking: dict[str, asyncio.Lock] = {network: asyncio.Lock() for network in chains}
@@ -78,7 +83,6 @@ class Watcher:
     async def start(self) -> None:
         """Note where the watch begins (once in a ledger's life), catch up, and go on in the background."""
         for chain in self._chains.values():
-            self._passed[chain.network] = asyncio.Event()
             await self._open(chain)
             await self.step(chain)
             self._jobs[chain.network].start()
@@ -92,48 +96,25 @@ class Watcher:
         async with self._database.begin() as connection:
             await record(connection, found, self._database.now_ms())
 
-    async def seen(self, network: str, tx: str, seconds: float) -> bool:
-        """Wait until a transfer of `tx` is recorded, or `seconds` have passed; asks the chain for news at once."""
-        future = asyncio.get_running_loop().create_future()
-        waiting = self._waiters.setdefault((network, tx), set())
-        waiting.add(future)
+    def wake(self, network: str) -> None:
+        """Look soon: something is known to have happened."""
         self._jobs[network].wake()
-        try:
-            async with asyncio.timeout(seconds):
-                await future
-        except TimeoutError:
-            return False
-        finally:
-            waiting.discard(future)
-            if not waiting:
-                self._waiters.pop((network, tx), None)
-        return True
 
-    async def next_pass(self, network: str, seconds: float) -> bool:
-        """Wait until the chain was looked at once more, or `seconds` have passed.
-
-        After an outage the watcher looks rarely; somebody who waits makes it look now.
-        """
-        if network in self.errors:
-            await asyncio.sleep(min(0.25, seconds))
-            self._jobs[network].wake()
-        try:
+    async def next_block(self, network: str, seconds: float) -> bool:
+        """Wait until there is a newer block, or `seconds` have passed; which of both."""
+        came = self._came[network]
+        with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
-                await self._passed[network].wait()
-        except TimeoutError:
-            return False
-        return True
+                await came.wait()
+        return came.is_set()
 
     async def _look(self, chain: Chain) -> None:
-        """One turn of the watch. Whoever waits for it goes on, however it went."""
+        """One turn of the watch."""
         try:
             await self.step(chain)
         except (WS402Error, OSError) as error:
             self.errors[chain.network] = str(error)
             raise
-        finally:
-            passed, self._passed[chain.network] = self._passed[chain.network], asyncio.Event()
-            passed.set()
 
     async def _open(self, chain: Chain) -> None:
         async with self._database.begin() as connection:
@@ -242,14 +223,19 @@ class Watcher:
                 break  # what came meanwhile is for the next look: a fast chain would keep this one for ever
             head = await chain.head()
         before = self.heads.get(chain.network, head.block)
+        newer = chain.network not in self.heads or head.block > before
         if head.block > before:
             passed = head.block_time - self.head_times[chain.network]
             self.block_ms[chain.network] = max(0.0, passed / (head.block - before))
         self.heads[chain.network] = head.block
         self.finals[chain.network] = head.final
         self.head_times[chain.network] = head.block_time
-        if self.errors.pop(chain.network, None):
-            log.info("watching %s again", chain.network)
+        self.errors.pop(chain.network, None)
+        if newer:
+            came, self._came[chain.network] = self._came[chain.network], asyncio.Event()
+            came.set()
+            for told in self.on_block:
+                told(chain.network)
 
     async def _ancestor(self, chain: Chain, known: Mapping[int, str], top: int) -> int:
         """The newest block that is in the ledger and still on the chain."""
@@ -294,10 +280,10 @@ class Watcher:
             await connection.execute(update(networks).where(networks.c.network == network).values(block=last))
         if ended and self.on_reorged:
             self.on_reorged(ended)
-        for transfer in arrived:
-            for future in self._waiters.get((network, transfer.tx), ()):
-                if not future.done():
-                    future.set_result(None)
+        if arrived:
+            recorded = {transfer.tx for transfer in arrived}
+            for told in self.on_recorded:
+                told(network, recorded)
         return True
 
 

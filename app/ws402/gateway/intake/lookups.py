@@ -1,0 +1,218 @@
+"""Direct look-ups of transactions that proofs name, for what the watcher has not seen: few, whatever strangers show.
+
+The watcher records plain transfers by itself. A look-up finds what it cannot see: money moved by a contract, failed
+transactions, transfers to somebody else. All who wait for one transaction share it; it is looked up once when it is
+first named, then only when blocks have come, more and more rarely, and only so many in each block.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import OrderedDict
+from collections.abc import Coroutine, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Final, NamedTuple
+
+from sqlalchemy import select
+
+from ws402.chains.base import Chain, ChainUnavailableError, TransferLookup, TxState
+from ws402.errors import RateLimitedError
+from ws402.gateway.ledger.bulk import among
+from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.tables import transfers
+from ws402.gateway.watch.watcher import Watcher
+
+log = logging.getLogger(__name__)
+
+PER_INVOICE: Final = 16
+"""Different proofs that may be shown for one invoice before the chain is asked no more about it."""
+
+PER_BLOCK: Final = 32
+"""Look-ups that one block causes on a network; the others wait for the next, those looked up least first."""
+
+AT_ONCE: Final = 8
+"""Look-ups under way at a time on a network; above, a new one waits for a block as well."""
+
+REMEMBERED: Final = 20_000
+"""Invoices and finished look-ups that are remembered, each."""
+
+
+class Sought(NamedTuple):
+    """A transaction that somebody waits for. Above a limit of `amount` endpoints must agree; with `agree`, that is all
+    that is asked, for its transfers are in the ledger already.
+    """
+
+    network: str
+    tx: str
+    amount: int
+    agree: bool
+
+
+@dataclass(slots=True, eq=False)
+class _Search:
+    sought: Sought
+    waiters: set[asyncio.Future[TransferLookup | None]] = field(default_factory=set)
+    looks: int = 0
+    due: int = 0
+    """The block from which on it is looked up again."""
+    running: bool = False
+    error: ChainUnavailableError | None = None
+    """Why the last look failed."""
+
+
+class LookUps:
+    """Those of one gateway."""
+
+    def __init__(self, database: Database, chains: Mapping[str, Chain], watcher: Watcher) -> None:
+        self._database = database
+        self._chains = chains
+        self._watcher = watcher
+        self._searches: dict[Sought, _Search] = {}
+        self._running: dict[str, int] = dict.fromkeys(chains, 0)
+        self._finished: OrderedDict[Sought, tuple[int, TransferLookup | None]] = OrderedDict()
+        """What the last look-ups answered, at which block: the same question has the same answer until the next."""
+        self._shown: OrderedDict[str, set[str]] = OrderedDict()
+        self._tasks: set[asyncio.Task[None]] = set()
+        watcher.on_block.append(self._block)
+        watcher.on_recorded.append(self._recorded)
+
+    @property
+    def waiting(self) -> int:
+        """Transactions that are waited for."""
+        return len(self._searches)
+
+    async def close(self) -> None:
+        """Stop looking."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def spend(self, invoice: str, proof: str) -> None:
+        """One more proof is shown for this invoice, of which the chain must be asked. Raises RateLimitedError when
+        there were too many different ones.
+        """
+        shown = self._shown.setdefault(invoice, set())
+        self._shown.move_to_end(invoice)
+        if proof not in shown and len(shown) >= PER_INVOICE:
+            raise RateLimitedError(
+                f"More than {PER_INVOICE} different proofs were shown for this invoice.",
+                retry_after=60,
+                remedy="Show the transaction that paid it, or ask for a new invoice.",
+            )
+        shown.add(proof)
+        if len(self._shown) > REMEMBERED:
+            self._shown.popitem(last=False)
+
+    async def wait(self, sought: Sought, deadline: float) -> TransferLookup | None:
+        """What the chain says of a transaction, by the loop's clock at the latest at `deadline`.
+
+        None: its transfers are in the ledger. Raises TimeoutError while it is not on the chain, and
+        ChainUnavailableError when the chain could not be asked.
+        """
+        at, known = self._finished.get(sought, (-1, None))
+        fresh = known is not None and at >= self._height(sought.network)
+        if known is not None and fresh and known.state not in (TxState.UNKNOWN, TxState.PENDING):
+            return known
+        search = self._searches.get(sought)
+        if search is None:
+            search = self._searches[sought] = _Search(sought)
+            if fresh:
+                search.looks, search.due = 1, at + 1
+            elif self._running[sought.network] < AT_ONCE:
+                self._begin(search)
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[TransferLookup | None] = loop.create_future()
+        search.waiters.add(future)
+        try:
+            await asyncio.wait([future], timeout=max(deadline - loop.time(), 0))
+            if future.done():  # what is there counts, however late it is seen
+                return future.result()
+            if search.error is not None:
+                raise search.error
+            raise TimeoutError
+        finally:
+            search.waiters.discard(future)
+            if not search.waiters:
+                self._searches.pop(sought, None)
+
+    def _height(self, network: str) -> int:
+        return self._watcher.heads.get(network, -1)
+
+    def _block(self, network: str) -> None:
+        """A block has come: look again for what is due, at first in the ledger, where others may have recorded it."""
+        mine = [search for search in self._searches.values() if search.sought.network == network]
+        if mine:
+            self._spawn(self._again(network, mine))
+
+    async def _again(self, network: str, searches: list[_Search]) -> None:
+        try:
+            async with self._database.read() as connection:
+                query = select(transfers.c.tx).where(
+                    transfers.c.network == network,
+                    among(connection, transfers.c.tx, {search.sought.tx for search in searches}),
+                )
+                recorded = set((await connection.execute(query)).scalars())
+        except Exception as error:  # noqa: BLE001 - the chain is asked all the same
+            log.warning("recorded transfers cannot be read: %s", error)
+            recorded = set()
+        height = self._height(network)
+        due = []
+        for search in searches:
+            if search.sought.tx in recorded and not search.sought.agree:
+                self._answer(search, None)
+            elif search.due <= height and not search.running and search.waiters:
+                due.append(search)
+        due.sort(key=lambda search: search.looks)
+        for search in due[:PER_BLOCK]:
+            self._begin(search)
+
+    def _begin(self, search: _Search) -> None:
+        search.running = True
+        self._running[search.sought.network] += 1
+        self._spawn(self._look(search))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _look(self, search: _Search) -> None:
+        network, tx, amount, _ = search.sought
+        height = self._height(network)
+        try:
+            found = await self._chains[network].lookup(tx, amount=amount)
+            if found.transfers:
+                await self._watcher.record(found.transfers)
+                self._watcher.wake(network)  # it may be in a block that is newer than what was seen
+        except ChainUnavailableError as error:
+            search.error, search.due = error, height + 1
+        except Exception as error:
+            log.exception("looking up a transaction on %s failed", network)
+            search.error, search.due = ChainUnavailableError(f"{network}: {type(error).__name__}"), height + 1
+        else:
+            search.error = None
+            search.looks += 1
+            if found.state is TxState.PENDING:
+                search.due = height + 1
+            elif found.state is TxState.UNKNOWN:
+                search.due = height + int(2 ** min(search.looks - 1, 5))
+            else:
+                self._answer(search, found)
+            self._finished[search.sought] = height, found
+            self._finished.move_to_end(search.sought)
+            if len(self._finished) > REMEMBERED:
+                self._finished.popitem(last=False)
+        finally:
+            search.running = False
+            self._running[network] -= 1
+
+    def _recorded(self, network: str, txs: set[str]) -> None:
+        for sought, search in self._searches.items():
+            if sought.network == network and sought.tx in txs and not sought.agree:
+                self._answer(search, None)
+
+    def _answer(self, search: _Search, found: TransferLookup | None) -> None:
+        for future in search.waiters:
+            if not future.done():
+                future.set_result(found)
