@@ -28,8 +28,8 @@ from typing import Any
 from bench.gateway import drive
 from bench.server import Program
 from ws402.devchain.evm import EvmDevChain
-from ws402.server import session as module
-from ws402.server.meter import Meter
+from ws402.server.sessions import session as module
+from ws402.server.sessions.meter import Meter
 
 MODES = ("off", "metrics", "traced")
 COUNTING = "    self.sessions.updates += 1\n"

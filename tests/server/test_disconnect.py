@@ -11,8 +11,8 @@ from tests.server.conftest import PRICE, OpenShop
 from tests.server.peer import Peer, Shop, any_proof
 
 from ws402.protocol import EndReason
-from ws402.server.session import Session
-from ws402.server.socket import Socket
+from ws402.server.sessions.session import Session
+from ws402.server.sockets.socket import Socket
 
 
 async def leave(peer: Peer, way: str) -> None:

@@ -311,7 +311,7 @@ async def test_the_accept_key_is_that_of_the_rfc(shop: Shop) -> None:
 
 
 async def test_a_peer_that_never_answers_the_close_is_dropped(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ws402.server.socket.CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr("ws402.server.sockets.socket.CLOSE_SECONDS", 0.3)
     raw = await Raw.open(shop)
     proof = {"type": "payment_proof", "proof": any_proof("nobody's")}
     raw.frame(0x81, json.dumps(proof).encode())

@@ -50,7 +50,7 @@ async def test_many_sessions_that_end_while_the_gateway_is_away_are_all_settled(
 
 
 async def test_a_slow_gateway_does_not_hold_the_client_for_ever(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ws402.server.session.SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr("ws402.server.sessions.session.SETTLE_SECONDS", 0.3)
     peer = await shop.buy()
     shop.provider.faults.delay(1, "settle")
     began = time.monotonic()

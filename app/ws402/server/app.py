@@ -18,7 +18,6 @@ from litestar.exceptions import HTTPException
 from ws402.errors import ConfigurationError, WS402Error
 from ws402.observability.exporter import exporter
 from ws402.provider.base import PaymentProvider
-from ws402.server.connection import HttpConnection
 from ws402.server.drain import drain
 from ws402.server.events import Callback, Callbacks, PaymentVerified, RefundIssued, SessionEnd
 from ws402.server.http.answers import http_error, internal_error, ws402_error
@@ -27,10 +26,11 @@ from ws402.server.http.page import page_handlers, read_assets
 from ws402.server.http.resources import ResourceRoutes
 from ws402.server.http.schema import SchemaRoutes
 from ws402.server.http.status import StatusRoutes
-from ws402.server.measures import observe
+from ws402.server.live_metrics import observe
 from ws402.server.reload import ResourceReload
 from ws402.server.resources import load_resources
-from ws402.server.sessions import Sessions, UserIdExtractor
+from ws402.server.sessions.service import Sessions, UserIdExtractor
+from ws402.server.sockets.http_connection import HttpConnection
 from ws402.settings import ServerSettings
 from ws402.settings.resources import read_resources, resources_source
 

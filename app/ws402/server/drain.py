@@ -13,8 +13,8 @@ from ws402.protocol import Draining
 from ws402.server.wheel import TICK_MS
 
 if TYPE_CHECKING:
-    from ws402.server.session import Session
-    from ws402.server.sessions import Sessions
+    from ws402.server.sessions.service import Sessions
+    from ws402.server.sessions.session import Session
 
 FLUSH_SECONDS: Final = 5.0
 """How long the gateway may take for the last calls."""

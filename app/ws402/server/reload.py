@@ -17,7 +17,7 @@ from ws402.server.resources import Resource, load_resources
 from ws402.settings.resources import read_resources
 
 if TYPE_CHECKING:
-    from ws402.server.sessions import Sessions
+    from ws402.server.sessions.service import Sessions
 
 RETIRED_SECONDS: Final = 30.0
 """How long a resource stays open that no session uses any more: one may be opening."""

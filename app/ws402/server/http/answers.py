@@ -13,8 +13,8 @@ from litestar.exceptions import HTTPException
 
 from ws402.errors import RateLimitedError, UnauthorizedError, WS402Error
 from ws402.protocol import ErrorResponse
-from ws402.server.handshake import error_body
 from ws402.server.resources.base import Send
+from ws402.server.sockets.handshake import error_body
 
 logger = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from ws402.server.addresses import PerMinute, group
 from ws402.server.http.answers import AnyRequest, json
 from ws402.server.http.callers import client_address
 from ws402.server.qr import qr_handlers
-from ws402.server.sessions import Sessions
+from ws402.server.sessions.service import Sessions
 
 CALLS_PER_MINUTE: Final = 240
 BLOCKHASH_SECONDS: Final = 2.0

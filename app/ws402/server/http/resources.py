@@ -13,8 +13,8 @@ from ws402.server.http.answers import send_error, send_json
 from ws402.server.http.callers import base_url, bearer
 from ws402.server.http.schema import SchemaRoutes
 from ws402.server.resources.base import Receive, Resource, Scope, Send
-from ws402.server.session import Session
-from ws402.server.sessions import Sessions
+from ws402.server.sessions.service import Sessions
+from ws402.server.sessions.session import Session
 
 PREFIX: Final = "/api/resource"
 

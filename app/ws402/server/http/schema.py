@@ -22,7 +22,7 @@ from ws402.server.addresses import PerMinute, group
 from ws402.server.http.answers import AnyRequest, json
 from ws402.server.http.callers import base_url, bearer, client_address
 from ws402.server.resources.base import Resource
-from ws402.server.sessions import Sessions
+from ws402.server.sessions.service import Sessions
 from ws402.settings import ResourceSettings
 
 DEFAULT_SECONDS: Final = 300

@@ -28,13 +28,13 @@ from ws402.protocol import (
     VerifyResponse,
 )
 from ws402.server.events import PaymentVerified
-from ws402.server.meter import Meter
 from ws402.server.resources.base import Resource, ResourceUnavailableError
-from ws402.server.session import Session
+from ws402.server.sessions.meter import Meter
+from ws402.server.sessions.session import Session
 
 if TYPE_CHECKING:
-    from ws402.server.sessions import Sessions
-    from ws402.server.socket import Socket
+    from ws402.server.sessions.service import Sessions
+    from ws402.server.sockets.socket import Socket
 
 MAX_TOP_UPS: Final = 4
 """Top-ups of one session that may wait for the gateway."""

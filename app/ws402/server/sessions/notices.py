@@ -16,7 +16,7 @@ from ws402.protocol import (
 from ws402.server.events import RefundIssued, SessionEnd
 
 if TYPE_CHECKING:
-    from ws402.server.session import Session
+    from ws402.server.sessions.session import Session
 
 ABNORMAL: Final = 1006
 """RFC 6455 §7.4.1: the connection was lost without a close frame."""

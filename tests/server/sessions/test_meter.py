@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ws402.money import price
-from ws402.server.meter import Meter
+from ws402.server.sessions.meter import Meter
 
 amounts = st.integers(1, 2**256 - 1)
 prices = st.one_of(st.integers(1, 10**24), st.just(1), st.integers(1, 2000))

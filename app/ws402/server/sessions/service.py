@@ -23,18 +23,18 @@ from ws402.protocol import (
 )
 from ws402.provider.base import PaymentProvider
 from ws402.server.addresses import Counts, TrustedProxies, group, query_value
-from ws402.server.checkpoints import Checkpointer
 from ws402.server.events import Callbacks
-from ws402.server.handshake import BusyError, Upgrade
-from ws402.server.opening import Opening, reject
 from ws402.server.resources.base import Resource
-from ws402.server.session import Session
-from ws402.server.settlement import Done, Settler
+from ws402.server.sessions.checkpoints import Checkpointer
+from ws402.server.sessions.ends import Done, Settler
+from ws402.server.sessions.opening import Opening, reject
+from ws402.server.sessions.session import Session
+from ws402.server.sockets.handshake import BusyError, Upgrade
 from ws402.server.wheel import Wheel
 from ws402.settings import ServerSettings
 
 if TYPE_CHECKING:
-    from ws402.server.socket import Socket
+    from ws402.server.sockets.socket import Socket
 
 CONTROL_BYTES: Final = 16_384
 """A longer message in a live session is never one of ours."""

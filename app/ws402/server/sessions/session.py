@@ -25,15 +25,15 @@ from ws402.protocol import (
     SettleResponse,
     UsageUpdate,
 )
-from ws402.server.endings import ABNORMAL, RESUME_LATER, lost, refund_issued, session_end, settlement_news
-from ws402.server.frames import TEXT, frame
-from ws402.server.measures import count_end
-from ws402.server.meter import Meter
+from ws402.server.live_metrics import count_end
+from ws402.server.sessions.meter import Meter
+from ws402.server.sessions.notices import ABNORMAL, RESUME_LATER, lost, refund_issued, session_end, settlement_news
+from ws402.server.sockets.frames import TEXT, frame
 
 if TYPE_CHECKING:
     from ws402.server.resources.base import Resource
-    from ws402.server.sessions import Sessions
-    from ws402.server.socket import Socket
+    from ws402.server.sessions.service import Sessions
+    from ws402.server.sockets.socket import Socket
 
 RESOURCE_FAILED: Final = "The resource failed; what was not used is refunded."
 

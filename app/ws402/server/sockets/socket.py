@@ -18,13 +18,13 @@ from websockets.protocol import OPEN
 from ws402.errors import WS402Error
 from ws402.protocol import Message, encode
 from ws402.server.addresses import UNKNOWN, query_value
-from ws402.server.endings import ABNORMAL
-from ws402.server.frames import BINARY, TEXT, Connection, frame
-from ws402.server.handshake import Upgrade, accept, rejection
+from ws402.server.sessions.notices import ABNORMAL
+from ws402.server.sockets.frames import BINARY, TEXT, Connection, frame
+from ws402.server.sockets.handshake import Upgrade, accept, rejection
 
 if TYPE_CHECKING:
-    from ws402.server.session import Session
-    from ws402.server.sessions import Sessions
+    from ws402.server.sessions.service import Sessions
+    from ws402.server.sessions.session import Session
 
 UNPAID_BYTES: Final = 65_536
 """What a client may send before it has paid, in one message and (times four) in all."""

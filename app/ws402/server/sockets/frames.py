@@ -11,7 +11,7 @@ from websockets.server import ServerProtocol
 TEXT: Final = 0x81
 BINARY: Final = 0x82
 
-_quiet = logging.getLogger("ws402.server.frames")
+_quiet = logging.getLogger("ws402.server.sockets.frames")
 _quiet.setLevel(logging.WARNING)  # the library logs every closed connection
 
 

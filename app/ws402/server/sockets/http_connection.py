@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
-from ws402.server.handshake import Upgrade
 from ws402.server.resources.http_answers import CONNECTION
-from ws402.server.socket import Socket
+from ws402.server.sockets.handshake import Upgrade
+from ws402.server.sockets.socket import Socket
 
 if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from ws402.server.sessions import Sessions
+    from ws402.server.sessions.service import Sessions
 
 
 class HttpConnection(HttpToolsProtocol):

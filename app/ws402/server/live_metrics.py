@@ -9,8 +9,8 @@ from ws402.observability import metrics
 from ws402.protocol import EndReason, RejectCode
 
 if TYPE_CHECKING:
-    from ws402.server.session import Session
-    from ws402.server.sessions import Sessions
+    from ws402.server.sessions.service import Sessions
+    from ws402.server.sessions.session import Session
 
 
 def observe(sessions: Sessions) -> ExitStack:
