@@ -113,7 +113,7 @@ class WS402Server:
         if self._reload is not None:
             self._reload.start()
         self._status.started = True
-        self.sessions.spawn(self._greet_gateway())
+        self.sessions.calls.spawn(self._greet_gateway())
         server = self._uvicorn = _Uvicorn(self._config(), self.drain, started)
         try:
             with observe(self.sessions):
@@ -163,7 +163,7 @@ class WS402Server:
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self.app,
-            http=cast("Any", partial(HttpConnection, self.sessions)),
+            http=cast("Any", partial(HttpConnection, self.sessions.socket_context)),
             ws="none",  # HttpConnection knows what to upgrade to
             loop="auto",
             lifespan="off",  # `serve` starts and closes what the application needs

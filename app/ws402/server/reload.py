@@ -53,7 +53,7 @@ class ResourceReload:
 
     def _read(self, path: Path) -> dict[str, Resource]:
         """The resources of the file; one that did not change is the same object as before."""
-        sold = self._sessions.resources
+        sold = self._sessions.catalog.resources
         read = load_resources(read_resources(path))
         return {
             key: sold[key] if key in sold and sold[key].settings == each.settings else each
@@ -63,7 +63,7 @@ class ResourceReload:
     async def _run(self) -> None:
         while True:
             try:
-                if (new := self._file.value) != self._sessions.resources:
+                if (new := self._file.value) != self._sessions.catalog.resources:
                     await self._take(new)
                 await self._let_go()
             except Exception:
@@ -72,11 +72,11 @@ class ResourceReload:
 
     async def _take(self, new: dict[str, Resource]) -> None:
         """Sell these from now on."""
-        old = self._sessions.resources
+        old = self._sessions.catalog.resources
         for key, resource in new.items():
             if old.get(key) is not resource:
                 await resource.start()
-        self._sessions.resources = new
+        self._sessions.catalog.resources = new
         kept = set(new.values())
         self._retired |= {resource: time.monotonic() for resource in old.values() if resource not in kept}
         logger.info("resources: %s are sold now", ", ".join(new))

@@ -47,7 +47,7 @@ class ResourceRoutes:
         resource_id, path = _split(scope)
         values = parse_qs(str(scope.get("query_string", b""), "latin-1"), max_num_fields=1000)
         token = values.get("token", [""])[0] or bearer(scope)
-        session = self._sessions.by_http_token(token) if token is not None else None
+        session = self._sessions.live.by_http_token(token) if token is not None else None
         if session is not None and session.resource.settings.id != resource_id:
             session = None
         schema = path == "/schema" and scope["method"] == "GET"

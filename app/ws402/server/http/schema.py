@@ -72,7 +72,7 @@ class SchemaRoutes:
         settings = self.resource(resource_id).settings
         seconds = self._duration(request.query_params.get("duration"))
         self._asked.take(group(client_address(sessions.proxies, request.scope)))
-        sessions.check_room()
+        sessions.admission.check_room()
         session_id, token, rate = self._session(request, settings)
         details = await sessions.provider.generate(
             GenerateRequest(

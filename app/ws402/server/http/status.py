@@ -77,9 +77,9 @@ class StatusRoutes:
             if not self.started:
                 return json(Probe("starting"), 503)
             try:
-                sessions.check_room()
+                sessions.admission.check_room()
             except BusyError:
-                return json(Probe("draining" if sessions.draining else "full"), 503)
+                return json(Probe("draining" if sessions.admission.draining else "full"), 503)
             if self._reload is not None and self._reload.broken:
                 return json(Probe("ok", "The new list of resources is broken; the one before is sold."))
             return json(Probe("ok"))

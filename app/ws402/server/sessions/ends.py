@@ -18,8 +18,9 @@ from typing import Final
 from ws402.errors import RateLimitedError, UnavailableError, WS402Error
 from ws402.observability import tracing
 from ws402.observability.context import session_id
-from ws402.protocol import ReleaseRequest, SettleRequest, SettleResponse
+from ws402.protocol import EndReason, ReleaseRequest, SettleRequest, SettleResponse
 from ws402.provider.base import PaymentProvider
+from ws402.server.calls import Calls
 
 MAX_WAITING: Final = 50_000
 BATCH: Final = 200
@@ -39,11 +40,12 @@ class _Ending:
     span: tracing.Span | None = None
 
 
-class Settler:
+class Ends:
     """Delivers the ends of sessions."""
 
-    def __init__(self, provider: PaymentProvider, *, first_delay: float = FIRST_DELAY_SECONDS) -> None:
+    def __init__(self, provider: PaymentProvider, calls: Calls, *, first_delay: float = FIRST_DELAY_SECONDS) -> None:
         self._provider = provider
+        self._calls = calls
         self._first_delay = first_delay
         self._waiting: deque[_Ending] = deque()
         self._retry: asyncio.Task[None] | None = None
@@ -54,10 +56,23 @@ class Settler:
         """Ends that the gateway has not answered yet."""
         return len(self._waiting)
 
-    async def deliver(
-        self, request: SettleRequest | ReleaseRequest, done: Done, span: tracing.Span | None = None
-    ) -> None:
-        """Tell the gateway now; if it is away, keep at it in the background."""
+    def deliver(self, request: SettleRequest | ReleaseRequest, done: Done, span: tracing.Span | None = None) -> None:
+        """Tell the gateway now; if it is away, keep at it in the background. `span`: the session in its trace."""
+        self._calls.spawn(self._deliver(request, done, span))
+
+    def refund_unused(self, session_id: str, epoch: int, reason: EndReason, *, elapsed_ms: int = 0) -> None:
+        """A payment was accepted but nothing could be delivered for it: everything goes back."""
+        request = SettleRequest(
+            session_id=session_id,
+            epoch=epoch,
+            elapsed_ms=elapsed_ms,
+            bytes_transferred=0,
+            message_count=0,
+            reason=reason,
+        )
+        self.deliver(request, _unheard)
+
+    async def _deliver(self, request: SettleRequest | ReleaseRequest, done: Done, span: tracing.Span | None) -> None:
         session_id.set(request.session_id)
         ending = _Ending(request, done, span)
         if not await self._tell(ending):
@@ -133,3 +148,8 @@ class Settler:
             return False
         ending.done(request, answer)
         return True
+
+
+def _unheard(request: SettleRequest | ReleaseRequest, answer: SettleResponse | None) -> None:
+    """Nobody is left to be told."""
+    logger.info("session %s was refunded unused (%s)", request.session_id, "settled" if answer else "by the gateway")

@@ -1,9 +1,10 @@
-"""What is told at the end of a session: to its client, with close codes, and to the server's owner."""
+"""What is told at the end of a session: to its client, with close codes, to the server's owner, and to metrics."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from ws402.observability import metrics
 from ws402.protocol import (
     EndReason,
     ErrorMessage,
@@ -18,8 +19,6 @@ from ws402.server.events import RefundIssued, SessionEnd
 if TYPE_CHECKING:
     from ws402.server.sessions.session import Session
 
-ABNORMAL: Final = 1006
-"""RFC 6455 §7.4.1: the connection was lost without a close frame."""
 RESUME_LATER: Final = 4000
 """A client that closes with this code will resume on another socket: hand the session back instead of settling it."""
 SUPERSEDED: Final = 4001
@@ -73,3 +72,14 @@ def refund_issued(session: Session, answer: SettleResponse) -> RefundIssued:
         amount=int(answer.refund),
         refund_id=answer.refund_id,
     )
+
+
+def count_end(session: Session, reason: EndReason, now: int) -> None:
+    """A session ended or left at `now`, its meter stopped."""
+    milliseconds, units, size, messages = session.metered_from
+    meter = session.meter
+    metrics.SESSIONS_ENDED.inc(reason.value)
+    metrics.METERED_SECONDS.inc(by=max(0, meter.elapsed_ms(now) - milliseconds) / 1000)
+    metrics.METERED_UNITS.inc(session.network or "", session.asset or "", by=max(0, meter.consumed(now) - units))
+    metrics.TRANSFERRED_BYTES.inc(by=session.bytes_transferred - size)
+    metrics.MESSAGES.inc(by=session.message_count - messages)

@@ -6,7 +6,7 @@ import logging
 import time
 from collections.abc import Coroutine
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from ws402.errors import ConflictError, RateLimitedError, UnavailableError, WS402Error
 from ws402.money import parse_amount, wire_amount
@@ -27,14 +27,17 @@ from ws402.protocol import (
     VerifyRequest,
     VerifyResponse,
 )
+from ws402.provider.base import PaymentProvider
+from ws402.server.calls import Calls
+from ws402.server.catalog import Catalog
 from ws402.server.events import PaymentVerified
 from ws402.server.resources.base import Resource, ResourceUnavailableError
+from ws402.server.sessions.context import SessionContext
+from ws402.server.sessions.live import Live
 from ws402.server.sessions.meter import Meter
 from ws402.server.sessions.session import Session
-
-if TYPE_CHECKING:
-    from ws402.server.sessions.service import Sessions
-    from ws402.server.sockets.socket import Socket
+from ws402.server.sockets.socket import Socket
+from ws402.settings import ServerSettings
 
 MAX_TOP_UPS: Final = 4
 """Top-ups of one session that may wait for the gateway."""
@@ -52,7 +55,6 @@ class _Grant:
     paid: int
     price_per_second: int
     resume_token: str | None
-    payer: str | None
     network: str | None
     asset: str | None
     used_ms: int = 0
@@ -64,14 +66,31 @@ class _Grant:
 class Opening:
     """Opens, resumes and tops up."""
 
-    def __init__(self, sessions: Sessions) -> None:
-        self._sessions = sessions
+    def __init__(
+        self,
+        settings: ServerSettings,
+        provider: PaymentProvider,
+        catalog: Catalog,
+        live: Live,
+        calls: Calls,
+        context: SessionContext,
+        *,
+        server_id: str,
+    ) -> None:
+        """`server_id` names this process to the gateway; `context` is for the sessions that begin."""
+        self._settings = settings
+        self._provider = provider
+        self._catalog = catalog
+        self._live = live
+        self._calls = calls
+        self._context = context
+        self._server_id = server_id
         self._seconds = metrics.SESSION_OPEN_SECONDS.of()
 
     def begin(self, socket: Socket, work: Coroutine[Any, Any, bool]) -> None:
         """Start verifying; what the client sends meanwhile waits."""
         socket.verifying()
-        self._sessions.spawn(self._guard(socket, work))
+        self._calls.spawn(self._guard(socket, work))
 
     async def _guard(self, socket: Socket, work: Coroutine[Any, Any, bool]) -> None:
         """No failure leaves a client waiting."""
@@ -109,8 +128,7 @@ class Opening:
         return began
 
     async def _pay(self, socket: Socket, message: PaymentProofMessage, span: tracing.Span | None) -> bool:
-        sessions = self._sessions
-        answer = await sessions.provider.verify(self._request(message, socket.resource_id))
+        answer = await self._provider.verify(self._request(message, socket.resource_id))
         if not answer.valid:
             reject(socket, answer.reason or "The payment was refused.", answer.code)
             return False
@@ -120,12 +138,12 @@ class Opening:
         if span is not None:
             span.set({"ws402.session.id": answer.session_id, "ws402.network": answer.network or ""})
         epoch = answer.epoch or 0
-        resource = sessions.resources.get(socket.resource_id or answer.resource_id or "")
+        resource = self._catalog.get(socket.resource_id or answer.resource_id or "")
         if resource is None:
-            sessions.refund_unused(answer.session_id, epoch, EndReason.SERVER_ERROR)
+            self._context.ends.refund_unused(answer.session_id, epoch, EndReason.SERVER_ERROR)
             reject(socket, "This server does not have the resource that was paid for; all is refunded.", "not_found")
             return False
-        if answer.session_id in sessions.live:
+        if answer.session_id in self._live:
             reject(socket, "This payment has opened a session already.", RejectCode.ALREADY_CLAIMED)
             return False
         paid = parse_amount(answer.amount)
@@ -137,7 +155,6 @@ class Opening:
             paid=paid,
             price_per_second=resource.settings.price_per_second if rate is None else parse_amount(rate),
             resume_token=answer.resume_token,
-            payer=answer.payer,
             network=answer.network,
             asset=answer.asset,
         )
@@ -148,16 +165,15 @@ class Opening:
 
     async def resume(self, socket: Socket, message: ResumeMessage) -> bool:
         """Go on with a session that was handed back, or that another socket still holds; whether it does."""
-        sessions = self._sessions
-        answer = await sessions.provider.resume(
-            ResumeRequest(token=message.token, server_id=sessions.server_id, resource_id=socket.resource_id)
+        answer = await self._provider.resume(
+            ResumeRequest(token=message.token, server_id=self._server_id, resource_id=socket.resource_id)
         )
         session_id.set(answer.session_id)
-        if (holder := sessions.live.get(answer.session_id)) is not None:
+        if (holder := self._live.get(answer.session_id)) is not None:
             holder.lose(EndReason.SUPERSEDED)
-        resource = sessions.resources.get(answer.resource_id)
+        resource = self._catalog.get(answer.resource_id)
         if resource is None:
-            sessions.refund_unused(
+            self._context.ends.refund_unused(
                 answer.session_id, answer.epoch, EndReason.SERVER_ERROR, elapsed_ms=answer.elapsed_ms
             )
             raise ConflictError(
@@ -171,7 +187,6 @@ class Opening:
             paid=parse_amount(answer.paid),
             price_per_second=parse_amount(answer.price_per_second),
             resume_token=answer.resume_token,
-            payer=answer.payer,
             network=answer.network,
             asset=answer.asset,
             used_ms=answer.elapsed_ms,
@@ -185,7 +200,7 @@ class Opening:
         """Credit a proof to a live session: one after the other, in the order of arrival."""
         if session.top_ups is None:
             session.top_ups = [message]
-            self._sessions.spawn(self._top_ups(session))
+            self._calls.spawn(self._top_ups(session))
         elif len(session.top_ups) < MAX_TOP_UPS:
             session.top_ups.append(message)
         else:
@@ -202,11 +217,10 @@ class Opening:
         session.top_ups = None
 
     async def _top_up(self, session: Session, message: PaymentProofMessage) -> Message:
-        sessions = self._sessions
         request = self._request(message, session.resource.settings.id)
         request.session_id = session.id
         try:
-            answer = await sessions.provider.verify(request)
+            answer = await self._provider.verify(request)
         except WS402Error as error:
             return ErrorMessage(code=error.code, message=str(error))
         except Exception:
@@ -221,17 +235,16 @@ class Opening:
         if not session.ended:
             session.topped_up(added)
         self._verified(session.user_id, session.resource.settings.id, answer, added, top_up=True)
-        remaining = session.meter.remaining(sessions.wheel.clock())
+        remaining = session.meter.remaining(self._context.wheel.clock())
         return BalanceUpdated(session_id=session.id, added=wire_amount(added), remaining_balance=wire_amount(remaining))
 
     async def _start(self, socket: Socket, grant: _Grant) -> bool:
         """Make the session live on its socket. Whatever goes wrong before the meter runs costs the payer nothing."""
-        sessions = self._sessions
         resource = grant.resource
-        limit_ms = sessions.settings.max_session_duration * 1000
-        now = sessions.wheel.clock()
+        limit_ms = self._settings.max_session_duration * 1000
+        now = self._context.wheel.clock()
         session = Session(
-            sessions,
+            self._context,
             socket,
             resource,
             Meter(
@@ -243,8 +256,6 @@ class Opening:
             ),
             session_id=grant.session_id,
             epoch=grant.epoch,
-            resume_token=grant.resume_token,
-            payer=grant.payer,
             network=grant.network,
             asset=grant.asset,
             bytes_transferred=grant.bytes_transferred,
@@ -263,38 +274,36 @@ class Opening:
         if not socket.open:
             session.finish(EndReason.CLIENT_CLOSED, unused=True)
             return False
-        now = sessions.wheel.clock()
+        now = self._context.wheel.clock()
         session.meter.begin(now)
-        self._go_live(socket, session, now, resumed=grant.resumed)
+        self._go_live(socket, session, now, grant)
         return True
 
-    def _go_live(self, socket: Socket, session: Session, now: int, *, resumed: bool) -> None:
+    def _go_live(self, socket: Socket, session: Session, now: int, grant: _Grant) -> None:
         """`now`: the moment at which the meter began, so that what is told as the balance is what was paid."""
-        sessions = self._sessions
-        sessions.add(session)
-        (metrics.SESSIONS_RESUMED if resumed else metrics.SESSIONS_OPENED).inc()
+        self._live.add(session)
+        (metrics.SESSIONS_RESUMED if grant.resumed else metrics.SESSIONS_OPENED).inc()
         if (span := tracing.current()) is not None:
             session.span = span.child("ws402.session", attributes={"ws402.session.id": session.id})
-        backlog = socket.paid(session, sessions.settings.max_message_bytes)
+        socket.paid(session, self._settings.max_message_bytes)
         messages: list[Message] = [
             SessionStarted(
                 session_id=session.id,
                 balance=wire_amount(session.meter.remaining(now)),
                 price_per_second=wire_amount(session.meter.price_per_second),
-                resume_token=session.resume_token,
-                max_session_duration=sessions.settings.max_session_duration,
-                resumed=resumed,
+                resume_token=grant.resume_token,
+                max_session_duration=self._settings.max_session_duration,
+                resumed=grant.resumed,
                 traceparent=session.span.traceparent if session.span is not None else None,
             )
         ]
         if session.http_token is not None:
-            base = (sessions.settings.public_url or socket.base_url).rstrip("/")
+            base = (self._settings.public_url or socket.base_url).rstrip("/")
             url = f"{base}/api/resource/{session.resource.settings.id}"
             messages.append(HttpAccessGranted(http_token=session.http_token, resource_url=url))
         socket.send(*messages)
         session.start(now)
-        for message in backlog:
-            session.received(message, len(message.encode() if isinstance(message, str) else message))
+        socket.replay()
 
     def _request(self, message: PaymentProofMessage, resource_id: str | None) -> VerifyRequest:
         return VerifyRequest(
@@ -303,11 +312,11 @@ class Opening:
             resource_id=resource_id,
             claim_token=message.claim_token,
             payer_signature=message.payer_signature,
-            server_id=self._sessions.server_id,
+            server_id=self._server_id,
         )
 
     def _verified(self, user_id: str, resource_id: str, answer: VerifyResponse, amount: int, *, top_up: bool) -> None:
-        self._sessions.callbacks.payment_verified(
+        self._context.callbacks.payment_verified(
             PaymentVerified(
                 session_id=answer.session_id or "",
                 user_id=user_id,

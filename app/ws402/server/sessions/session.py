@@ -6,6 +6,7 @@ A session ends once. From then on its meter stands still, and what is told to th
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -25,17 +26,14 @@ from ws402.protocol import (
     SettleResponse,
     UsageUpdate,
 )
-from ws402.server.live_metrics import count_end
 from ws402.server.sessions.meter import Meter
-from ws402.server.sessions.notices import ABNORMAL, RESUME_LATER, lost, refund_issued, session_end, settlement_news
+from ws402.server.sessions.notices import RESUME_LATER, count_end, lost, refund_issued, session_end, settlement_news
 from ws402.server.sockets.frames import TEXT, frame
+from ws402.server.sockets.socket import ABNORMAL, Socket
 
 if TYPE_CHECKING:
     from ws402.server.resources.base import Resource
-    from ws402.server.sessions.service import Sessions
-    from ws402.server.sockets.socket import Socket
-
-RESOURCE_FAILED: Final = "The resource failed; what was not used is refunded."
+    from ws402.server.sessions.context import SessionContext
 
 SETTLE_SECONDS: Final = 5
 """How long a socket stays open for the news of its settlement."""
@@ -57,6 +55,7 @@ class Session:
     __slots__ = (
         "asset",
         "bytes_transferred",
+        "context",
         "due_tick",
         "ended",
         "epoch",
@@ -70,11 +69,8 @@ class Session:
         "next_event",
         "next_ping",
         "next_update",
-        "payer",
         "resource",
         "resumable",
-        "resume_token",
-        "sessions",
         "socket",
         "span",
         "state",
@@ -84,28 +80,24 @@ class Session:
 
     def __init__(
         self,
-        sessions: Sessions,
+        context: SessionContext,
         socket: Socket,
         resource: Resource,
         meter: Meter,
         *,
         session_id: str,
         epoch: int,
-        resume_token: str | None,
-        payer: str | None,
         network: str | None,
         asset: str | None,
         bytes_transferred: int = 0,
         message_count: int = 0,
     ) -> None:
-        self.sessions = sessions
+        self.context = context
         self.socket = socket
         self.resource = resource
         self.meter = meter
         self.id = session_id
         self.epoch = epoch
-        self.resume_token = resume_token
-        self.payer = payer
         self.network = network
         self.asset = asset
         self.user_id = socket.user_id
@@ -149,14 +141,9 @@ class Session:
         return not self.ended
 
     def send(self, message: str | bytes) -> None:
-        """A message of the resource; a client that lets too much pile up is cut off."""
-        if self.ended:
-            return
-        socket = self.socket
-        socket.send_message(message)
-        if socket.paused and socket.waiting_bytes > self.sessions.settings.max_write_buffer_bytes:
-            self.finish(EndReason.SLOW_READER)
-            socket.abort()
+        """A message of the resource."""
+        if not self.ended:
+            self.socket.send_message(message)
 
     def end(self, code: int = 1000, reason: str = "") -> None:
         """The resource has no more to give."""
@@ -185,50 +172,44 @@ class Session:
 
     def start(self, now: int) -> None:
         """The meter runs; the first update comes after one interval."""
-        self.metered_from = (
-            self.meter.elapsed_ms(now),
-            self.meter.consumed(now),
-            self.bytes_transferred,
-            self.message_count,
-        )
-        self.next_update = now + self.sessions.settings.update_interval
-        self.next_ping = now + self.sessions.ping_ms
+        if used := self.meter.elapsed_ms(now):
+            self.metered_from = (used, self.meter.consumed(now), self.bytes_transferred, self.message_count)
+        self.next_update = now + self.context.update_interval
+        self.next_ping = now + self.context.ping_interval
         self._watch_balance()
-        try:
-            self.resource.opened(self)
-        except Exception:
-            logger.exception("resource %s failed", self.resource.settings.id)
-            self.fail(RESOURCE_FAILED)
+        self._tell_resource(self.resource.opened)
 
     def received(self, message: str | bytes, size: int) -> None:
-        """A message of the client: for us, or for the resource."""
-        if self.ended or (isinstance(message, str) and self.sessions.control(self, message)):
+        """A message of the client for the resource."""
+        if self.ended:
             return
         self.message_count += 1
         self.bytes_transferred += size
-        try:
-            self.resource.received(self, message)
-        except Exception:
-            logger.exception("resource %s failed", self.resource.settings.id)
-            self.fail(RESOURCE_FAILED)
+        self._tell_resource(self.resource.received, message)
 
     def writable(self) -> None:
         """The client reads again."""
-        if self.ended:
-            return
-        try:
-            self.resource.writable(self)
-        except Exception:
-            logger.exception("resource %s failed", self.resource.settings.id)
-            self.fail(RESOURCE_FAILED)
+        if not self.ended:
+            self._tell_resource(self.resource.writable)
+
+    def read_too_slowly(self) -> None:
+        """The client let too much pile up, and was cut off."""
+        self.finish(EndReason.SLOW_READER)
 
     def client_left(self, code: int) -> None:
         """The socket is closed or lost. A lost one is kept for a resume when the client asked for that."""
-        lost = code == ABNORMAL and (self.resumable or self.sessions.draining)
+        lost = code == ABNORMAL and (self.resumable or self.context.is_draining())
         if code == RESUME_LATER or lost:
             self.hand_over(client_code=code)
         else:
             self.finish(EndReason.CLIENT_CLOSED, client_code=code)
+
+    def _tell_resource(self, callback: Callable[..., None], *more: str | bytes) -> None:
+        try:
+            callback(self, *more)
+        except Exception:
+            logger.exception("resource %s failed", self.resource.settings.id)
+            self.fail("The resource failed; what was not used is refunded.")
 
     # --- the wheel's side ----------------------------------------------------------------------------------------
 
@@ -239,7 +220,7 @@ class Session:
         if now >= self.next_update:
             if not self.socket.paused:
                 self._send_update(now)
-            interval = self.sessions.settings.update_interval
+            interval = self.context.update_interval
             self.next_update += interval
             if self.next_update <= now:  # a busy loop: leave out what was missed
                 self.next_update = now + interval
@@ -253,7 +234,7 @@ class Session:
         if self.low_at and now >= self.low_at:
             self._warn(now)
         if now >= self.next_ping:
-            self.next_ping = now + self.sessions.ping_ms
+            self.next_ping = now + self.context.ping_interval
             if not self.socket.ping():
                 self.client_left(ABNORMAL)
                 self.socket.abort()
@@ -298,7 +279,7 @@ class Session:
         """
         if self.ended:
             return
-        now = self.sessions.wheel.clock()
+        now = self.context.wheel.clock()
         if unused:
             self.meter.begin(now)
         request = SettleRequest(
@@ -313,13 +294,13 @@ class Session:
         if notice is not None:
             self.socket.send(notice)
         self.socket.await_close(code, text, SETTLE_SECONDS)
-        self.sessions.deliver(request, self._settled, self.span)
+        self.context.ends.deliver(request, self._settled, self.span)
 
     def hand_over(self, *, client_code: int | None = None) -> None:
         """Stop the meter and give the session back: it can be resumed on any server for a while."""
         if self.ended:
             return
-        now = self.sessions.wheel.clock()
+        now = self.context.wheel.clock()
         request = ReleaseRequest(
             session_id=self.id,
             epoch=self.epoch,
@@ -328,7 +309,7 @@ class Session:
             message_count=self.message_count,
         )
         self._leave(now, EndReason.SERVER_DRAINING, 1012 if client_code is None else client_code)
-        self.sessions.deliver(request, self._settled, self.span)
+        self.context.ends.deliver(request, self._settled, self.span)
         self.socket.await_close(1012, "resume on another socket", SETTLE_SECONDS)
 
     def move(self) -> None:
@@ -342,7 +323,7 @@ class Session:
         """The gateway ended the session or gave it to another server: stop, and settle nothing."""
         if self.ended:
             return
-        now = self.sessions.wheel.clock()
+        now = self.context.wheel.clock()
         self.meter.stop(now)
         code, text, notice = lost(reason)
         self._leave(now, reason or EndReason.SERVER_ERROR, code)
@@ -351,7 +332,7 @@ class Session:
 
     def _leave(self, now: int, reason: EndReason, code: int) -> None:
         self.ended = True
-        self.sessions.forget(self)
+        self.context.forget(self)
         try:
             self.resource.closed(self, code)
         except Exception:
@@ -360,13 +341,13 @@ class Session:
         if self.span is not None:
             self.span.set({"ws402.end_reason": reason.value, "ws402.elapsed_ms": self.meter.elapsed_ms(now)})
             self.span.end()
-        self.sessions.callbacks.session_end(session_end(self, reason, now))
+        self.context.callbacks.session_end(session_end(self, reason, now))
 
     def _settled(self, request: SettleRequest | ReleaseRequest, answer: SettleResponse | None) -> None:
         if answer is not None and isinstance(request, SettleRequest):
             self.socket.send(settlement_news(request, answer))
             if int(answer.refund):
-                self.sessions.callbacks.refund_issued(refund_issued(self, answer))
+                self.context.callbacks.refund_issued(refund_issued(self, answer))
         self.socket.close(*self.socket.close_with)
 
     # --- timed steps ---------------------------------------------------------------------------------------------
@@ -389,7 +370,7 @@ class Session:
         _update.remaining_balance = wire_amount(meter.paid - consumed)
         _update.bytes_transferred = self.bytes_transferred
         _update.message_count = self.message_count
-        self.sessions.updates += 1
+        self.context.updates += 1
         self.socket.transport.write(frame(TEXT, _encode(_update)))
 
     def _watch_balance(self) -> None:
@@ -417,4 +398,4 @@ class Session:
         )
 
     def _schedule(self) -> None:
-        self.sessions.wheel.schedule(self, min(self.next_update, self.next_event))
+        self.context.wheel.schedule(self, min(self.next_update, self.next_event))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import binascii
 import math
-from collections.abc import Iterable
 from email.utils import formatdate
 from http import HTTPStatus
 from typing import Final
@@ -16,6 +15,9 @@ from ws402.errors import InvalidRequestError, RateLimitedError, WS402Error
 from ws402.protocol import ErrorResponse, encode
 
 VERSION: Final = b"13"
+MAX_TARGET: Final = 4_096
+"""Bytes of path and query, which a session keeps."""
+MAX_SUBPROTOCOL: Final = 256
 
 
 class HandshakeError(InvalidRequestError):
@@ -29,6 +31,13 @@ class VersionError(HandshakeError):
 
     code = "websocket_version"
     status = 426
+
+
+class TargetError(HandshakeError):
+    """The request's path and query are too long."""
+
+    code = "target_too_long"
+    status = 414
 
 
 class BusyError(RateLimitedError):
@@ -51,17 +60,21 @@ class Upgrade(msgspec.Struct, frozen=True):
         return ",".join(values) if values else None
 
 
-def accept(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, str | None]:
+def accept(request: Upgrade) -> tuple[bytes, str | None]:
     """The response that opens the socket, and the subprotocol in it. Raises HandshakeError.
 
     That it is a GET with `Upgrade: websocket` was checked before. The subprotocol is the client's favourite: browsers
     give up when they offer some and none is taken.
     """
+    if len(request.path) > MAX_TARGET:
+        raise TargetError(
+            f"The address is longer than {MAX_TARGET} bytes.", remedy="Send in messages what does not fit into it."
+        )
     key = version = offered = None
-    for name, value in headers:
+    for name, value in request.headers:
         if name == b"sec-websocket-key":
             if key is not None:
-                raise HandshakeError("Sec-WebSocket-Key stands there twice.")
+                raise HandshakeError("Sec-WebSocket-Key was sent twice.")
             key = value
         elif name == b"sec-websocket-version":
             version = value
@@ -71,6 +84,8 @@ def accept(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, str | None]:
         raise VersionError("This server speaks version 13 of the WebSocket protocol.")
     text = _key(key)
     subprotocol = str(offered, "latin-1").split(",")[0].strip() if offered else ""
+    if len(subprotocol) > MAX_SUBPROTOCOL:
+        raise HandshakeError(f"The subprotocol's name is longer than {MAX_SUBPROTOCOL} characters.")
     chosen = f"Sec-WebSocket-Protocol: {subprotocol}\r\n" if subprotocol else ""
     response = (
         "HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from uvicorn.config import Config
     from uvicorn.server import ServerState
 
-    from ws402.server.sessions.service import Sessions
+    from ws402.server.sockets.context import SocketContext
 
 
 class HttpConnection(HttpToolsProtocol):
@@ -26,36 +26,36 @@ class HttpConnection(HttpToolsProtocol):
 
     def __init__(
         self,
-        sessions: Sessions,
+        context: SocketContext,
         config: Config,
         server_state: ServerState,
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
         super().__init__(config, server_state, app_state, _loop)
-        self._sessions = sessions
+        self._context = context
         self.ws_protocol_class = Socket  # not None: uvicorn hands upgrades to `handle_websocket_upgrade`
         self.due_tick = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         """The request has `handshake_seconds` to arrive."""
         super().connection_made(transport)
-        wheel = self._sessions.wheel
-        wheel.schedule(self, wheel.clock() + int(self._sessions.settings.handshake_seconds * 1000))
+        wheel = self._context.wheel
+        wheel.schedule(self, wheel.clock() + int(self._context.handshake_seconds * 1000))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """No deadline any more."""
-        self._sessions.wheel.cancel(self)
+        self._context.wheel.cancel(self)
         super().connection_lost(exc)
 
     def handle_websocket_upgrade(self) -> None:
         """The head is parsed: no need to write it down and parse it again, as uvicorn does."""
-        self._sessions.wheel.cancel(self)
+        self._context.wheel.cancel(self)
         if self.scope["method"] != "GET":
             self.send_400_response("A WebSocket is opened with GET.")
             return
         self.connections.discard(self)
-        socket = Socket(self._sessions, cast("set[Any]", self.connections), self.transport)
+        socket = Socket(self._context, cast("set[Any]", self.connections), self.transport)
         self.transport.set_protocol(socket)
         socket.begin(Upgrade(str(self.url, "latin-1"), self.headers))
 
@@ -68,6 +68,6 @@ class HttpConnection(HttpToolsProtocol):
         self.transport.abort()
 
     def _start_asgi_task(self, cycle: RequestResponseCycle, app: Any) -> None:
-        self._sessions.wheel.cancel(self)  # the head is here; keep-alive has uvicorn's own time-out
+        self._context.wheel.cancel(self)  # the head is here; keep-alive has uvicorn's own time-out
         cycle.scope["extensions"] = cast("Any", {CONNECTION: self.transport})
         super()._start_asgi_task(cycle, app)

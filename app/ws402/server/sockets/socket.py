@@ -1,36 +1,40 @@
-"""One client's WebSocket, without ASGI: an asyncio protocol over the sans-I/O one, frames straight to the transport.
+"""One client's WebSocket, without ASGI: an asyncio protocol, frames straight from and to the transport.
 
 `HttpConnection` hands a connection over when its client asks for an upgrade. The socket knows bytes, frames and
-deadlines; what they mean for money is `Session` and `Sessions`.
+deadlines; what they mean for money is the session that lives on it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
+from collections.abc import Collection
 from enum import IntEnum
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from urllib.parse import unquote
 
-from websockets.frames import Frame, Opcode
-from websockets.protocol import OPEN
+from websockets.exceptions import ProtocolError
+from websockets.frames import Close
 
 from ws402.errors import WS402Error
 from ws402.protocol import Message, encode
 from ws402.server.addresses import UNKNOWN, query_value
-from ws402.server.sessions.notices import ABNORMAL
-from ws402.server.sockets.frames import BINARY, TEXT, Connection, frame
+from ws402.server.sockets.channel import Channel
+from ws402.server.sockets.context import Occupant, SocketContext
+from ws402.server.sockets.frames import BINARY, CLOSE, PING, PONG, TEXT, FrameError, frame
 from ws402.server.sockets.handshake import Upgrade, accept, rejection
-
-if TYPE_CHECKING:
-    from ws402.server.sessions.service import Sessions
-    from ws402.server.sessions.session import Session
 
 UNPAID_BYTES: Final = 65_536
 """What a client may send before it has paid, in one message and (times four) in all."""
+UNPAID_FRAMES: Final = 1_024
+"""Frames of any kind that a client may send before it has paid."""
 
 CLOSE_SECONDS: Final = 10
 """How long the peer may take to answer a close frame."""
+
+ABNORMAL: Final = 1006
+"""RFC 6455 §7.4.1: the connection was lost without a close frame."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,50 +51,41 @@ class Phase(IntEnum):
     CLOSED = 6
 
 
-class Socket(asyncio.Protocol):
+class Socket(Channel):
     """See the module. Stands in the wheel for its deadlines: proof, settlement, close."""
 
     __slots__ = (
+        "_backlog",
+        "_close_sent",
         "_connections",
         "address",
-        "backlog",
         "base_url",
         "close_with",
-        "conn",
+        "context",
         "due_tick",
-        "fragments",
-        "fragments_text",
-        "heard",
-        "held",
-        "paused",
         "phase",
         "query",
         "received_bytes",
+        "received_frames",
         "resource_id",
         "session",
-        "sessions",
         "subprotocol",
-        "transport",
         "user_id",
     )
 
-    def __init__(self, sessions: Sessions, connections: set[Any], transport: asyncio.Transport) -> None:
-        self.sessions = sessions
+    def __init__(self, context: SocketContext, connections: set[Any], transport: asyncio.Transport) -> None:
+        super().__init__(transport, UNPAID_BYTES)
+        self.context = context
         self._connections = connections
-        self.transport = transport
-        self.conn = Connection(UNPAID_BYTES)
         self.phase = Phase.UNPAID
-        self.session: Session | None = None
+        self.session: Occupant | None = None
         self.address: str | None = None
         """The address whose count of unpaid sockets includes this one."""
         self.due_tick = 0
-        self.heard = True
-        self.held = False
-        self.paused = False
-        self.fragments: list[bytes] | None = None
-        self.fragments_text = False
-        self.backlog: list[str | bytes] = []
+        self._backlog: deque[str | bytes] | None = None
         self.received_bytes = 0
+        self.received_frames = 0
+        self._close_sent = False
         self.close_with: tuple[int, str] = (1000, "")
         self.query = ""
         self.base_url = ""
@@ -103,14 +98,14 @@ class Socket(asyncio.Protocol):
 
     def begin(self, request: Upgrade) -> None:
         """Answer the handshake: the socket waits for a payment proof from now on, or is refused."""
-        sessions = self.sessions
+        context = self.context
         peername = self.transport.get_extra_info("peername")
         peer = str(peername[0]) if isinstance(peername, tuple) else UNKNOWN
         path, _, self.query = request.path.partition("?")
         try:
-            response, self.subprotocol = accept(request.headers)
-            self.resource_id = sessions.resource_named(query_value(self.query, "resourceId"), unquote(path))
-            sessions.admit(self, peer, request)
+            response, self.subprotocol = accept(request)
+            self.resource_id = context.catalog.named(query_value(self.query, "resourceId"), unquote(path))
+            context.admission.admit(self, peer, request)
         except WS402Error as error:
             self.phase = Phase.CLOSING
             self.transport.write(rejection(error))
@@ -118,45 +113,25 @@ class Socket(asyncio.Protocol):
             self.deadline(CLOSE_SECONDS)
             return
         self._connections.add(self)
-        self.user_id = sessions.user_id(request, self.query)
+        self.user_id = context.user_id(request, self.query)
         secure = self.transport.get_extra_info("sslcontext") is not None
-        self.base_url = sessions.proxies.base_url(peer, request.header, secure=secure)
+        self.base_url = context.proxies.base_url(peer, request.header, secure=secure)
         self.transport.write(response)
-        self.deadline(sessions.settings.handshake_seconds)
-
-    def data_received(self, data: bytes) -> None:
-        """Bytes from the client."""
-        self.heard = True
-        conn = self.conn
-        conn.receive_data(data)
-        for event in conn.events_received():
-            if isinstance(event, Frame):
-                self._frame(event)
-        if conn.writes:
-            self._flush()
-        if conn.parser_exc is not None:
-            self._broken()
-
-    def eof_received(self) -> bool:
-        """The client sends no more: a WebSocket cannot be half-closed."""
-        return False
+        self.deadline(context.handshake_seconds)
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         """The connection is gone, however."""
         self._connections.discard(self)
+        self._reader.stop()
         self._gone(ABNORMAL)
         self.phase = Phase.CLOSED
-        self.sessions.wheel.cancel(self)
+        self.context.wheel.cancel(self)
         self._forget_unpaid()
-
-    def pause_writing(self) -> None:
-        """The transport's buffer is above its high-water mark."""
-        self.paused = True
 
     def resume_writing(self) -> None:
         """The client reads again."""
-        self.paused = False
-        if self.session is not None:
+        super().resume_writing()
+        if self.session is not None and not self.paused:
             self.session.writable()
 
     def shutdown(self) -> None:
@@ -190,7 +165,7 @@ class Socket(asyncio.Protocol):
 
     def deadline(self, seconds: float) -> None:
         """Call `tick` after this many seconds."""
-        wheel = self.sessions.wheel
+        wheel = self.context.wheel
         wheel.schedule(self, wheel.clock() + int(seconds * 1000))
 
     # --- the session's side --------------------------------------------------------------------------------------
@@ -203,50 +178,28 @@ class Socket(asyncio.Protocol):
     def verifying(self) -> None:
         """The gateway looks at the proof; it has its own deadlines."""
         self.phase = Phase.VERIFYING
-        self.sessions.wheel.cancel(self)
+        self.context.wheel.cancel(self)
 
-    def paid(self, session: Session, max_message_bytes: int) -> list[str | bytes]:
-        """The session lives on this socket now; answers what the client sent since its proof."""
+    def paid(self, session: Occupant, max_message_bytes: int) -> None:
+        """The session lives on this socket now; `replay` begins to give it what the client sent since its proof."""
         self.phase = Phase.LIVE
         self.session = session
-        self.conn.max_message_size = max_message_bytes
+        self._reader.max_bytes = max_message_bytes
+        self.held = False
         self._forget_unpaid()
-        backlog, self.backlog = self.backlog, []
-        self.hold(False)
-        return backlog
+
+    def replay(self) -> None:
+        """Give the session what waited, as fast as it takes it."""
+        self._read()
 
     def send(self, *messages: Message) -> None:
         """Protocol messages, in one write."""
         if self.open:
-            self.transport.write(b"".join([frame(TEXT, encode(message)) for message in messages]))
+            self.write(b"".join([frame(TEXT, encode(message)) for message in messages]))
 
     def send_message(self, message: str | bytes) -> None:
         """A message of the resource."""
-        self.transport.write(frame(TEXT, message.encode()) if isinstance(message, str) else frame(BINARY, message))
-
-    @property
-    def waiting_bytes(self) -> int:
-        """What the client has not read yet, as far as we hold it."""
-        return self.transport.get_write_buffer_size()
-
-    def hold(self, held: bool) -> None:
-        """Read no further for now, or read again: TCP makes the client wait."""
-        if held == self.held or self.phase is Phase.CLOSED:
-            return
-        self.held = held
-        if held:
-            self.transport.pause_reading()
-        else:
-            self.transport.resume_reading()
-
-    def ping(self) -> bool:
-        """Ask for a sign of life; False when none came since the last ping, although we listened."""
-        if not self.heard and not self.held:
-            return False
-        self.heard = False
-        self.conn.send_ping(b"")
-        self._flush()
-        return True
+        self.write(frame(TEXT, message.encode()) if isinstance(message, str) else frame(BINARY, message))
 
     def await_close(self, code: int, reason: str, seconds: float) -> None:
         """Nothing more comes from the resource; close in this way, at the latest after some seconds."""
@@ -260,70 +213,111 @@ class Socket(asyncio.Protocol):
         if self.phase >= Phase.CLOSING:
             return
         self.phase = Phase.CLOSING
-        self.backlog = []
-        if self.conn.state is not OPEN:
-            self.transport.close()
-            return
-        self.conn.send_close(code, reason)
-        self._flush()
-        self.hold(False)
+        self._send_close(Close(code, reason).serialize())
         self.deadline(CLOSE_SECONDS)
+        self.hold(False)
 
     def abort(self) -> None:
         """Drop the connection and what it holds."""
         self.phase = Phase.CLOSING
+        self._reader.stop()
         self.transport.abort()
 
     # --- frames --------------------------------------------------------------------------------------------------
 
-    def _frame(self, event: Frame) -> None:
-        opcode = event.opcode
-        if opcode is Opcode.TEXT or opcode is Opcode.BINARY:
-            if event.fin:
-                self._message(event.data, text=opcode is Opcode.TEXT)
-            else:
-                self.fragments = [bytes(event.data)]
-                self.fragments_text = opcode is Opcode.TEXT
-        elif opcode is Opcode.CONT and self.fragments is not None:
-            self.fragments.append(bytes(event.data))
-            if event.fin:
-                whole, self.fragments = b"".join(self.fragments), None
-                self._message(whole, text=self.fragments_text)
-        elif opcode is Opcode.CLOSE:
-            code = self.conn.close_rcvd.code if self.conn.close_rcvd is not None else ABNORMAL
-            self._gone(code)
+    @property
+    def backlog(self) -> Collection[str | bytes]:
+        """What the client sent between its proof and the start, as far as it was read."""
+        return self._backlog or ()
 
-    def _message(self, data: bytes | bytearray | memoryview, *, text: bool) -> None:
-        if self.phase >= Phase.ENDING:
+    @property
+    def _max_waiting_bytes(self) -> int:
+        return self.context.max_write_buffer_bytes
+
+    def _replay(self) -> None:
+        if self._backlog is None or self.phase is Phase.VERIFYING:
             return
-        message: str | bytes
-        if text:
+        while self._backlog and not (self.held or self.paused):
+            message = self._backlog.popleft()
+            self._deliver(message, len(message.encode() if isinstance(message, str) else message))
+        if not self._backlog:
+            self._backlog = None
+
+    def _overflow(self) -> None:
+        self.phase = Phase.CLOSING
+        session, self.session = self.session, None
+        if session is not None:
+            session.read_too_slowly()
+
+    def _take(self, first: int, payload: bytes) -> None:
+        if self.phase < Phase.LIVE and not self._within_limits(len(payload)):
+            return
+        if first == TEXT:
             try:
-                message = str(data, "utf-8")
+                self._message(str(payload, "utf-8"), len(payload))
             except UnicodeDecodeError:
-                self.conn.fail(1007, "a text message is not UTF-8")
-                self._flush()
-                self._broken()
-                return
-        else:
-            message = bytes(data)
-        if self.phase is Phase.LIVE:
-            if self.session is not None:
-                self.session.received(message, len(data))
-            return
-        self.received_bytes += len(data)
-        if self.received_bytes > 4 * UNPAID_BYTES:
-            if self.phase is Phase.VERIFYING:
-                self.hold(True)
-            else:
+                raise FrameError(1007, "a text message is not UTF-8") from None
+        elif first == BINARY:
+            self._message(payload, len(payload))
+        elif first == PING:
+            self.write(frame(PONG, payload))
+        elif first == CLOSE:
+            self._receive_close(payload)
+
+    def _within_limits(self, size: int) -> bool:
+        """Count what a client sends before it has paid; while its proof is looked at, it waits, else it is sent off."""
+        self.received_bytes += size
+        self.received_frames += 1
+        if self.received_bytes > 4 * UNPAID_BYTES or self.received_frames > UNPAID_FRAMES:
+            if self.phase is Phase.UNPAID:
                 self.close(1008, "too much data before the payment proof")
-                return
-        if self.phase is Phase.VERIFYING:
-            self.backlog.append(message)
-        elif isinstance(message, str):
-            self.sessions.greet(self, message)
+                return False
+            self.hold(True)
+        return True
+
+    def _message(self, message: str | bytes, size: int) -> None:
+        if self.phase is Phase.VERIFYING or self._backlog:
+            if self._backlog is None:
+                self._backlog = deque()
+            self._backlog.append(message)
+        elif self.phase is Phase.UNPAID:
+            if isinstance(message, str):
+                self.context.inbox.greet(self, message)
+        else:
+            self._deliver(message, size)
+
+    def _deliver(self, message: str | bytes, size: int) -> None:
+        session = self.session
+        if self.phase is not Phase.LIVE or session is None:
+            return
+        if not (isinstance(message, str) and self.context.inbox.control(session, message)):
+            session.received(message, size)
 
     # --- ends ----------------------------------------------------------------------------------------------------
+
+    def _receive_close(self, payload: bytes) -> None:
+        try:
+            code = int(Close.parse(payload).code)
+        except ProtocolError as error:
+            raise FrameError(1002, str(error)) from None
+        except UnicodeDecodeError:
+            raise FrameError(1007, "the reason of a close is not UTF-8") from None
+        self._send_close(payload)
+        self._reader.stop()
+        self._gone(code)
+        self.transport.close()
+
+    def _send_close(self, payload: bytes) -> None:
+        if not self._close_sent:
+            self._close_sent = True
+            self.write(frame(CLOSE, payload))
+
+    def _fail(self, code: int, reason: str) -> None:
+        """The peer broke the protocol."""
+        self._send_close(Close(code, reason).serialize())
+        self._reader.stop()
+        self._gone(code)
+        self.transport.close()
 
     def _gone(self, code: int) -> None:
         """No message reaches the client any more: the session ends, or is handed back."""
@@ -334,20 +328,7 @@ class Socket(asyncio.Protocol):
         if session is not None:
             session.client_left(code)
 
-    def _broken(self) -> None:
-        """The peer broke the protocol, or went away in the middle of a frame."""
-        sent = self.conn.close_sent
-        self._gone(sent.code if sent is not None else ABNORMAL)
-        self.transport.close()
-
-    def _flush(self) -> None:
-        for data in self.conn.data_to_send():
-            if data:
-                self.transport.write(data)
-            else:
-                self.transport.close()
-
     def _forget_unpaid(self) -> None:
         if self.address is not None:
-            self.sessions.settled_in(self, self.address)
+            self.context.admission.give_back(self, self.address)
             self.address = None
