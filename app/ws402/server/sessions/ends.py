@@ -75,7 +75,7 @@ class Ends:
     async def _deliver(self, request: SettleRequest | ReleaseRequest, done: Done, span: tracing.Span | None) -> None:
         session_id.set(request.session_id)
         ending = _Ending(request, done, span)
-        if not await self._tell(ending):
+        if not await (self._ask(ending) if span is None else self._tell(ending)):
             self._keep(ending)
 
     async def flush(self, seconds: float) -> bool:

@@ -317,7 +317,7 @@ class Opening:
 
     def _verified(self, user_id: str, resource_id: str, answer: VerifyResponse, amount: int, *, top_up: bool) -> None:
         self._context.callbacks.payment_verified(
-            PaymentVerified(
+            lambda: PaymentVerified(
                 session_id=answer.session_id or "",
                 user_id=user_id,
                 resource_id=resource_id,

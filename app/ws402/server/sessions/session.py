@@ -341,13 +341,14 @@ class Session:
         if self.span is not None:
             self.span.set({"ws402.end_reason": reason.value, "ws402.elapsed_ms": self.meter.elapsed_ms(now)})
             self.span.end()
-        self.context.callbacks.session_end(session_end(self, reason, now))
+        self.context.callbacks.session_end(lambda: session_end(self, reason, now))
 
     def _settled(self, request: SettleRequest | ReleaseRequest, answer: SettleResponse | None) -> None:
         if answer is not None and isinstance(request, SettleRequest):
-            self.socket.send(settlement_news(request, answer))
+            if self.socket.open:
+                self.socket.send(settlement_news(request, answer))
             if int(answer.refund):
-                self.context.callbacks.refund_issued(refund_issued(self, answer))
+                self.context.callbacks.refund_issued(lambda: refund_issued(self, answer))
         self.socket.close(*self.socket.close_with)
 
     # --- timed steps ---------------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ class HttpConnection(HttpToolsProtocol):
             self.send_400_response("A WebSocket is opened with GET.")
             return
         self.connections.discard(self)
+        self.parser = None  # type: ignore[assignment]  # it and this hold each other, which only the collector would see
         socket = Socket(self._context, cast("set[Any]", self.connections), self.transport)
         self.transport.set_protocol(socket)
         socket.begin(Upgrade(str(self.url, "latin-1"), self.headers))
