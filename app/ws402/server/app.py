@@ -30,6 +30,7 @@ from ws402.server.live_metrics import observe
 from ws402.server.reload import ResourceReload
 from ws402.server.resources import load_resources
 from ws402.server.sessions.service import Sessions, UserIdExtractor
+from ws402.server.sockets.first_request import FirstRequest
 from ws402.server.sockets.http_connection import HttpConnection
 from ws402.settings import ServerSettings
 from ws402.settings.resources import read_resources, resources_source
@@ -161,10 +162,11 @@ class WS402Server:
         return listener
 
     def _config(self) -> uvicorn.Config:
+        context = self.sessions.socket_context
         return uvicorn.Config(
             self.app,
-            http=cast("Any", partial(HttpConnection, self.sessions.socket_context)),
-            ws="none",  # HttpConnection knows what to upgrade to
+            http=cast("Any", partial(FirstRequest, context, partial(HttpConnection, context))),
+            ws="none",  # they know what to upgrade to
             loop="auto",
             lifespan="off",  # `serve` starts and closes what the application needs
             access_log=False,  # it would write session tokens (A35)

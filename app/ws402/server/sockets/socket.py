@@ -12,7 +12,6 @@ from collections import deque
 from collections.abc import Collection
 from enum import IntEnum
 from typing import Any, Final
-from urllib.parse import unquote
 
 from websockets.exceptions import ProtocolError
 from websockets.frames import Close
@@ -104,7 +103,7 @@ class Socket(Channel):
         path, _, self.query = request.path.partition("?")
         try:
             response, self.subprotocol = accept(request)
-            self.resource_id = context.catalog.named(query_value(self.query, "resourceId"), unquote(path))
+            self.resource_id = context.catalog.named(query_value(self.query, "resourceId"), path)
             context.admission.admit(self, peer, request)
         except WS402Error as error:
             self.phase = Phase.CLOSING
