@@ -112,11 +112,7 @@ class Session:
         """The session in its trace, if that is sampled."""
         self.metered_from = (0, 0, 0, 0)
         """Milliseconds, units, bytes and messages that it had used before it came here."""
-        self.due_tick = 0
-        self.low_at = 0
-        self.next_update = 0
-        self.next_ping = 0
-        self.next_event = 0
+        self.due_tick = self.low_at = self.next_update = self.next_ping = self.next_event = 0
 
     # --- what the resource sees ----------------------------------------------------------------------------------
 
