@@ -7,8 +7,8 @@ meanwhile has been read. A deadline that is noticed late therefore gives the ans
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, Final, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Final, TypeVar
 
 LATE_SECONDS: Final = 0.5
 """A timer that fires so much too late means that the loop stood still."""
@@ -18,9 +18,7 @@ MORE_SECONDS: Final = 1.0
 Result = TypeVar("Result")
 
 
-async def within(
-    seconds: float, work: Coroutine[Any, Any, Result], *, clock: Callable[[], float] | None = None
-) -> Result:
+async def within(seconds: float, work: Awaitable[Result], *, clock: Callable[[], float] | None = None) -> Result:
     """The result of `work`, which is cancelled after this many seconds in which the loop ran. Raises TimeoutError.
 
     `clock` is the loop's by default.

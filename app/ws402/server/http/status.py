@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import Final
 
 import msgspec
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from ws402.deadlines import within
 from ws402.errors import WS402Error
 from ws402.money import wire_amount
 from ws402.protocol import SessionStatus, StatusResponse
@@ -107,8 +107,7 @@ class StatusRoutes:
     async def _gateway_health(self) -> GatewayHealth:
         provider = self._sessions.provider
         try:
-            async with asyncio.timeout(HEALTH_SECONDS):
-                await provider.ready()
+            await within(HEALTH_SECONDS, provider.ready())
         except (WS402Error, TimeoutError):
             return GatewayHealth(
                 status="unhealthy", gateway_url=provider.gateway_url, message="The payment gateway does not answer."
