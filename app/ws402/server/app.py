@@ -21,16 +21,16 @@ from ws402.provider.base import PaymentProvider
 from ws402.server.connection import HttpConnection
 from ws402.server.drain import drain
 from ws402.server.events import Callback, Callbacks, PaymentVerified, RefundIssued, SessionEnd
-from ws402.server.http.answers import http_error, internal_error, ws402_error
-from ws402.server.http.checkout import CheckoutRoutes
-from ws402.server.http.page import page_handlers, read_assets
-from ws402.server.http.resources import ResourceRoutes
-from ws402.server.http.schema import SchemaRoutes
-from ws402.server.http.status import StatusRoutes
 from ws402.server.measures import observe
 from ws402.server.reload import ResourceReload
 from ws402.server.resources import load_resources
 from ws402.server.sessions import Sessions, UserIdExtractor
+from ws402.server.web.answers import http_error, internal_error, ws402_error
+from ws402.server.web.checkout import CheckoutRoutes
+from ws402.server.web.page import page_handlers, read_assets
+from ws402.server.web.resources import ResourceRoutes
+from ws402.server.web.schema import SchemaRoutes
+from ws402.server.web.status import StatusRoutes
 from ws402.settings import ServerSettings
 from ws402.settings.resources import read_resources, resources_source
 

@@ -10,7 +10,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from ws402.errors import InvalidRequestError
-from ws402.server.http.answers import AnyRequest
+from ws402.server.web.answers import AnyRequest
 
 MAX_TEXT: Final = 512
 SCHEMES: Final = ("ethereum:", "solana:")

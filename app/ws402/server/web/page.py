@@ -13,7 +13,7 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
 from ws402.errors import NotFoundError
-from ws402.server.http.answers import AnyRequest
+from ws402.server.web.answers import AnyRequest
 
 FOLDER: Final = Path(__file__).parent.parent / "static"
 

@@ -13,10 +13,10 @@ from ws402.errors import WS402Error
 from ws402.money import wire_amount
 from ws402.protocol import SessionStatus, StatusResponse
 from ws402.server.handshake import BusyError
-from ws402.server.http.answers import AnyRequest, json
-from ws402.server.http.callers import require_key
 from ws402.server.reload import ResourceReload
 from ws402.server.sessions import Sessions
+from ws402.server.web.answers import AnyRequest, json
+from ws402.server.web.callers import require_key
 
 HEALTH_SECONDS: Final = 5.0
 """How long the gateway may take to answer a health check."""

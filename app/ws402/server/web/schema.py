@@ -19,10 +19,10 @@ from ws402.protocol import (
     SchemaResponse,
 )
 from ws402.server.addresses import PerMinute, group
-from ws402.server.http.answers import AnyRequest, json
-from ws402.server.http.callers import base_url, bearer, client_address
 from ws402.server.resources.base import Resource
 from ws402.server.sessions import Sessions
+from ws402.server.web.answers import AnyRequest, json
+from ws402.server.web.callers import base_url, bearer, client_address
 from ws402.settings import ResourceSettings
 
 DEFAULT_SECONDS: Final = 300

@@ -9,12 +9,12 @@ from litestar import Request
 from litestar.handlers import ASGIRouteHandler, asgi
 
 from ws402.errors import ForbiddenError, NotFoundError, WS402Error
-from ws402.server.http.answers import send_error, send_json
-from ws402.server.http.callers import base_url, bearer
-from ws402.server.http.schema import SchemaRoutes
 from ws402.server.resources.base import Receive, Resource, Scope, Send
 from ws402.server.session import Session
 from ws402.server.sessions import Sessions
+from ws402.server.web.answers import send_error, send_json
+from ws402.server.web.callers import base_url, bearer
+from ws402.server.web.schema import SchemaRoutes
 
 PREFIX: Final = "/api/resource"
 

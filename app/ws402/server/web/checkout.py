@@ -12,10 +12,10 @@ from litestar.handlers import HTTPRouteHandler
 
 from ws402.protocol import BlockhashResponse
 from ws402.server.addresses import PerMinute, group
-from ws402.server.http.answers import AnyRequest, json
-from ws402.server.http.callers import client_address
-from ws402.server.qr import qr_handlers
 from ws402.server.sessions import Sessions
+from ws402.server.web.answers import AnyRequest, json
+from ws402.server.web.callers import client_address
+from ws402.server.web.qr import qr_handlers
 
 CALLS_PER_MINUTE: Final = 240
 BLOCKHASH_SECONDS: Final = 2.0
