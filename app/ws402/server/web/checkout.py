@@ -10,8 +10,9 @@ import msgspec
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from ws402.limits import PerMinute
 from ws402.protocol import BlockhashResponse
-from ws402.server.addresses import PerMinute, group
+from ws402.server.addresses import group
 from ws402.server.sessions import Sessions
 from ws402.server.web.answers import AnyRequest, json
 from ws402.server.web.callers import client_address

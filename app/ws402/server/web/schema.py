@@ -9,6 +9,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from ws402.errors import InvalidRequestError, NotFoundError
+from ws402.limits import PerMinute
 from ws402.money import parse_amount, wire_amount
 from ws402.protocol import (
     VERSION,
@@ -18,7 +19,7 @@ from ws402.protocol import (
     ResourceListing,
     SchemaResponse,
 )
-from ws402.server.addresses import PerMinute, group
+from ws402.server.addresses import group
 from ws402.server.resources.base import Resource
 from ws402.server.sessions import Sessions
 from ws402.server.web.answers import AnyRequest, json
