@@ -10,7 +10,7 @@ import asyncio
 from http import HTTPStatus
 from typing import Any, Final
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from ws402.errors import InvalidRequestError, WS402Error
 from ws402.protocol import ErrorResponse, encode
@@ -94,7 +94,7 @@ class BoundedConnection(HttpToolsProtocol):
             self._in_parts(memoryview(data))
         if len(self.pipeline) > MAX_PIPELINED:
             self.transport.abort()
-        elif not self._awaiting and (self.cycle is None or self.cycle.response_complete):
+        elif not self._awaiting and not self._answering():
             self._await()  # blank lines, or a body that nobody waits for: uvicorn's own time-out is over with the first
 
     def _in_parts(self, data: memoryview) -> None:
@@ -141,6 +141,10 @@ class BoundedConnection(HttpToolsProtocol):
         self._unparsed = 0
         super().on_message_complete()
 
+    def _answering(self) -> bool:
+        cycle: RequestResponseCycle | None = self.cycle  # None before the first request
+        return cycle is not None and not cycle.response_complete
+
     def _await(self) -> None:
         self._awaiting = True
         self._set_due(self._head_seconds)
@@ -175,7 +179,7 @@ class BoundedConnection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         """Refuse what cannot be answered otherwise, in the words of every error of ours, and end the connection."""
         error = self._refusal or InvalidRequestError(msg or "The request cannot be read.")
-        if self.cycle is not None and not self.cycle.response_complete:
+        if self._answering():
             self.transport.abort()  # an answer in the middle of another would be taken for part of it
             return
         self.transport.write(refusal(error))

@@ -118,6 +118,7 @@ def test_counts_never_pass_the_limit_nor_leak(steps: list[str], limit: int) -> N
         ("resourceId=first&resourceId=second", "first"),
         ("resourceId", ""),
         ("resourceIdX=1", ""),
+        ("%72esourceId=a", "a"),
         ("", ""),
         ("&&=&resourceId==x", "=x"),
     ],

@@ -84,7 +84,7 @@ def query_value(query: str, name: str) -> str:
     """The first value of this name in a query string, or an empty one."""
     for part in query.split("&"):
         key, _, value = part.partition("=")
-        if key == name:
+        if key == name or ("%" in key and unquote_plus(key) == name):
             return unquote_plus(value)
     return ""
 

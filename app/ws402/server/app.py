@@ -18,6 +18,7 @@ from litestar.exceptions import HTTPException
 from ws402.errors import ConfigurationError, WS402Error
 from ws402.observability.exporter import exporter
 from ws402.provider.base import PaymentProvider
+from ws402.server.addresses import Counts
 from ws402.server.connection import HttpConnection
 from ws402.server.drain import drain
 from ws402.server.events import Callback, Callbacks, PaymentVerified, RefundIssued, SessionEnd
@@ -60,6 +61,7 @@ class WS402Server:
         self._reload = ResourceReload(sessions, source) if source is not None else None
         self._status = StatusRoutes(sessions, self._reload)
         self._uvicorn: _Uvicorn | None = None
+        self._connections = Counts(settings.max_connections_per_address)
         schema = SchemaRoutes(sessions)
         self.app = Litestar(
             [
@@ -67,7 +69,7 @@ class WS402Server:
                 *self._status.handlers(),
                 *ResourceRoutes(sessions, schema).handlers(),
                 *CheckoutRoutes(sessions).handlers(),
-                *page_handlers(read_assets()),
+                *page_handlers(read_assets(), sessions.proxies),
             ],
             cors_config=CORS,
             openapi_config=None,
@@ -163,7 +165,7 @@ class WS402Server:
     def _config(self) -> uvicorn.Config:
         return uvicorn.Config(
             self.app,
-            http=cast("Any", partial(HttpConnection, self.sessions)),
+            http=cast("Any", partial(HttpConnection, self.sessions, self._connections)),
             ws="none",  # HttpConnection knows what to upgrade to
             loop="auto",
             lifespan="off",  # `serve` starts and closes what the application needs
