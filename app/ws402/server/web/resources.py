@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from typing import Any, Final, cast
-from urllib.parse import parse_qs, quote, unquote
+from urllib.parse import quote, unquote, urlsplit
 
 from litestar import Request
 from litestar.handlers import ASGIRouteHandler, asgi
 
 from ws402.errors import ForbiddenError, NotFoundError, WS402Error
-from ws402.server.http.answers import send_error, send_json
-from ws402.server.http.callers import base_url, bearer
-from ws402.server.http.schema import SchemaRoutes
+from ws402.server.addresses import query_value
 from ws402.server.resources.base import Receive, Resource, Scope, Send
+from ws402.server.resources.http_answers import FORWARDED, abort
 from ws402.server.sessions.service import Sessions
 from ws402.server.sessions.session import Session
+from ws402.server.web.answers import send_error, send_json
+from ws402.server.web.callers import base_url, bearer, client_address
+from ws402.server.web.schema import SchemaRoutes
 
 PREFIX: Final = "/api/resource"
 
@@ -45,13 +47,13 @@ class ResourceRoutes:
     async def answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Find the resource and the session, then let the resource answer."""
         resource_id, path = _split(scope)
-        values = parse_qs(str(scope.get("query_string", b""), "latin-1"), max_num_fields=1000)
-        token = values.get("token", [""])[0] or bearer(scope)
+        token = query_value(str(scope.get("query_string", b""), "latin-1"), "token") or bearer(scope)
         session = self._sessions.live.by_http_token(token) if token is not None else None
         if session is not None and session.resource.settings.id != resource_id:
             session = None
         schema = path == "/schema" and scope["method"] == "GET"
         if session is not None and not schema:
+            scope.setdefault("extensions", {})[FORWARDED] = self._seen(scope)
             await _serve(session, path, scope, receive, send)  # also when the resource is not sold any more
             return
         resource = self._sessions.resources.get(resource_id)
@@ -83,13 +85,20 @@ class ResourceRoutes:
             await send_json(send, answer)
 
     async def _ask_for_payment(self, resource: Resource, scope: Scope, send: Send) -> None:
-        base = (self._sessions.settings.public_url or base_url(self._sessions.proxies, scope)).rstrip("/")
-        url = f"{base}{PREFIX}/{quote(resource.settings.id)}/schema"
+        url = f"{self._base(scope)}{PREFIX}/{quote(resource.settings.id)}/schema"
         error = PaymentRequiredError(
             "This resource is paid for by the second.",
             remedy=f"Pay as {url} says, open a session, and come back with its token.",
         )
         await send_error(send, error, schema_url=url)
+
+    def _base(self, scope: Scope) -> str:
+        return self._sessions.settings.public_url or base_url(self._sessions.proxies, scope)
+
+    def _seen(self, scope: Scope) -> tuple[str, str, str]:
+        """The client's address, and the scheme and host by which it came here."""
+        site = urlsplit(self._base(scope))
+        return client_address(self._sessions.proxies, scope), site.scheme, site.netloc
 
 
 async def _serve(session: Session, path: str, scope: Scope, receive: Receive, send: Send) -> None:
@@ -104,8 +113,9 @@ async def _serve(session: Session, path: str, scope: Scope, receive: Receive, se
         await session.resource.serve(session, path, scope, receive, watched)
     except WS402Error as error:
         if begun:
-            raise
-        await send_error(send, error)
+            await abort(scope)
+        else:
+            await send_error(send, error)
 
 
 def _split(scope: Scope) -> tuple[str, str]:

@@ -49,7 +49,7 @@ async def test_the_gateways_health_is_told_apart_from_ours(shop: Shop) -> None:
 
 
 async def test_a_gateway_that_hangs_is_unhealthy(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ws402.server.http.status.HEALTH_SECONDS", 0.1)
+    monkeypatch.setattr("ws402.server.web.status.HEALTH_SECONDS", 0.1)
     shop.provider.faults.delay(5, "ready")
     assert (await shop.get("/gateway-health")).status_code == 503
 

@@ -13,11 +13,17 @@ from litestar.enums import HttpMethod
 from litestar.handlers import HTTPRouteHandler
 
 from ws402.errors import NotFoundError
-from ws402.server.http.answers import AnyRequest
+from ws402.limits import PerMinute
+from ws402.server.addresses import TrustedProxies, group
+from ws402.server.web.answers import AnyRequest
+from ws402.server.web.callers import client_address
 
 FOLDER: Final = Path(__file__).parent.parent / "static"
 
 KINDS: Final = {".js": "text/javascript", ".css": "text/css", ".html": "text/html", ".svg": "image/svg+xml"}
+
+FILES_PER_MINUTE: Final = 1200
+"""Files of the page that one address may have in a minute: some thirty for a visit."""
 
 READING: Final = [HttpMethod.GET, HttpMethod.HEAD]
 
@@ -60,15 +66,18 @@ def read_assets(folder: Path = FOLDER) -> dict[str, Asset]:
     return assets
 
 
-def page_handlers(assets: dict[str, Asset]) -> list[HTTPRouteHandler]:
+def page_handlers(assets: dict[str, Asset], proxies: TrustedProxies) -> list[HTTPRouteHandler]:
     """`/` is index.html; `/static/…` is everything."""
+    asked = PerMinute(FILES_PER_MINUTE)
 
     @route("/", http_method=READING)
     async def index(request: AnyRequest) -> Response[bytes]:
+        asked.take(group(client_address(proxies, request.scope)))
         return _answer(assets, "index.html", request)
 
     @route("/static/{path:path}", http_method=READING)
     async def asset(request: AnyRequest) -> Response[bytes]:
+        asked.take(group(client_address(proxies, request.scope)))
         return _answer(assets, Path(request.path_params["path"]).as_posix().lstrip("/"), request)
 
     return [index, asset]

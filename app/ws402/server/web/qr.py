@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
+from functools import lru_cache
 from typing import Final
 
 import segno
@@ -10,13 +12,21 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from ws402.errors import InvalidRequestError
-from ws402.server.http.answers import AnyRequest
+from ws402.limits import PerMinute
+from ws402.server.addresses import TrustedProxies, group
+from ws402.server.web.answers import AnyRequest
+from ws402.server.web.callers import client_address
 
 MAX_TEXT: Final = 512
+KEPT: Final = 256
+"""Codes that are kept drawn: one takes some 40 ms of the core that meters the sessions."""
+DRAWN_PER_MINUTE: Final = 60
+"""Codes that one address may have drawn in a minute."""
 SCHEMES: Final = ("ethereum:", "solana:")
 """Payment links (EIP-681, Solana Pay) and nothing else: this is no drawing service."""
 
 
+@lru_cache(maxsize=KEPT)
 def qr_svg(text: str) -> bytes:
     """The SVG of a payment link. Raises InvalidRequestError."""
     if not text.startswith(SCHEMES) or len(text) > MAX_TEXT or not text.isascii() or not text.isprintable():
@@ -33,13 +43,15 @@ def qr_svg(text: str) -> bytes:
     return drawn.getvalue()
 
 
-def qr_handlers() -> list[HTTPRouteHandler]:
+def qr_handlers(proxies: TrustedProxies) -> list[HTTPRouteHandler]:
     """GET /ws402/qr.svg?text=ethereum:…"""
+    asked = PerMinute(DRAWN_PER_MINUTE)
 
-    @get("/ws402/qr.svg", sync_to_thread=True)
-    def qr(request: AnyRequest) -> Response[bytes]:
+    @get("/ws402/qr.svg")
+    async def qr(request: AnyRequest) -> Response[bytes]:
+        asked.take(group(client_address(proxies, request.scope)))
         return Response(
-            qr_svg(request.query_params.get("text", "")),
+            await asyncio.to_thread(qr_svg, request.query_params.get("text", "")),
             media_type="image/svg+xml",
             headers={
                 "cache-control": "no-store",

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
+from functools import partial
 from typing import Final
 
 import msgspec
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
+from ws402.errors import NoSolanaError
+from ws402.limits import PerMinute
 from ws402.protocol import BlockhashResponse
-from ws402.server.addresses import PerMinute, group
-from ws402.server.http.answers import AnyRequest, json
-from ws402.server.http.callers import client_address
-from ws402.server.qr import qr_handlers
+from ws402.server.addresses import group
 from ws402.server.sessions.service import Sessions
+from ws402.server.web.answers import AnyRequest, json
+from ws402.server.web.callers import client_address
+from ws402.server.web.qr import qr_handlers
+from ws402.server.web.shared import Shared
+from ws402.settings.networks import SOLANA_NETWORKS
 
 CALLS_PER_MINUTE: Final = 240
 BLOCKHASH_SECONDS: Final = 2.0
@@ -38,7 +41,10 @@ class CheckoutRoutes:
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
         self._asked = PerMinute(CALLS_PER_MINUTE)
-        self._blockhashes: dict[str | None, tuple[float, asyncio.Task[BlockhashResponse]]] = {}
+        self._blockhashes: dict[str | None, Shared[BlockhashResponse]] = {
+            network: Shared(partial(sessions.provider.blockhash, network), BLOCKHASH_SECONDS)
+            for network in (None, *SOLANA_NETWORKS)
+        }
 
     def handlers(self) -> list[HTTPRouteHandler]:
         """The routes."""
@@ -46,27 +52,23 @@ class CheckoutRoutes:
 
         @get("/ws402/refund/{refund_id:str}")
         async def refund(request: AnyRequest) -> Response[bytes]:
-            # The id is 96 random bits that only the payer was told.
+            # The id has 80 random bits that only the payer was told.
             self._asked.take(group(client_address(sessions.proxies, request.scope)))
             return json(await sessions.provider.refund_status(request.path_params["refund_id"]))
 
         @get("/ws402/page")
-        async def page() -> Response[bytes]:
+        async def page(request: AnyRequest) -> Response[bytes]:
+            self._asked.take(group(client_address(sessions.proxies, request.scope)))
             return json(PageSettings(settings.dev_rpc_url, settings.dev_solana_rpc_url))
 
         @get("/blockhash")
         async def blockhash(request: AnyRequest) -> Response[bytes]:
             self._asked.take(group(client_address(sessions.proxies, request.scope)))
-            return json(await self._blockhash(request.query_params.get("network")))
+            latest = self._blockhashes.get(request.query_params.get("network") or None)
+            if latest is None:
+                raise NoSolanaError(
+                    "There is no such network of Solana.", remedy=f"Ask for one of {', '.join(SOLANA_NETWORKS)}."
+                )
+            return json(await latest())
 
-        return [refund, page, blockhash, *qr_handlers()]
-
-    async def _blockhash(self, network: str | None) -> BlockhashResponse:
-        """One for all who ask within some seconds."""
-        now = time.monotonic()
-        self._blockhashes = {
-            name: (at, task) for name, (at, task) in self._blockhashes.items() if now - at <= BLOCKHASH_SECONDS
-        }
-        if network not in self._blockhashes:
-            self._blockhashes[network] = now, asyncio.ensure_future(self._sessions.provider.blockhash(network))
-        return await asyncio.shield(self._blockhashes[network][1])
+        return [refund, page, blockhash, *qr_handlers(sessions.proxies)]

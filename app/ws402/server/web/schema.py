@@ -9,6 +9,7 @@ from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
 from ws402.errors import InvalidRequestError, NotFoundError
+from ws402.limits import PerMinute
 from ws402.money import parse_amount, wire_amount
 from ws402.protocol import (
     VERSION,
@@ -18,14 +19,16 @@ from ws402.protocol import (
     ResourceListing,
     SchemaResponse,
 )
-from ws402.server.addresses import PerMinute, group
-from ws402.server.http.answers import AnyRequest, json
-from ws402.server.http.callers import base_url, bearer, client_address
+from ws402.server.addresses import group
 from ws402.server.resources.base import Resource
 from ws402.server.sessions.service import Sessions
+from ws402.server.web.answers import AnyRequest, json
+from ws402.server.web.callers import base_url, bearer, client_address
 from ws402.settings import ResourceSettings
 
 DEFAULT_SECONDS: Final = 300
+LISTS_PER_MINUTE: Final = 600
+"""Lists of what is sold that one address may have in a minute."""
 
 
 class SchemaRoutes:
@@ -35,6 +38,7 @@ class SchemaRoutes:
         self._sessions = sessions
         self._settings = sessions.settings
         self._asked = PerMinute(sessions.settings.schema_per_minute)
+        self._listed = PerMinute(LISTS_PER_MINUTE)
         self._symbols: dict[ResourceSettings, str] = {}
         """What the gateway asks to be paid in, where the settings do not say it."""
 
@@ -46,7 +50,8 @@ class SchemaRoutes:
             return json(await self._schema(request, request.path_params["resource_id"]))
 
         @get("/api/resources")
-        async def resources() -> Response[bytes]:
+        async def resources(request: AnyRequest) -> Response[bytes]:
+            self._listed.take(group(client_address(self._sessions.proxies, request.scope)))
             return json([self._listing(each.settings) for each in self._sessions.resources.values()])
 
         return [schema, resources]

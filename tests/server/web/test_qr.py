@@ -8,7 +8,7 @@ import pytest
 import segno
 
 from ws402.errors import InvalidRequestError
-from ws402.server.qr import qr_svg
+from ws402.server.web.qr import qr_svg
 
 LINK = "ethereum:0x0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a@84532?value=600000000000000"
 

@@ -12,14 +12,17 @@ from ws402.deadlines import within
 from ws402.errors import WS402Error
 from ws402.money import wire_amount
 from ws402.protocol import SessionStatus, StatusResponse
-from ws402.server.http.answers import AnyRequest, json
-from ws402.server.http.callers import require_key
 from ws402.server.reload import ResourceReload
 from ws402.server.sessions.service import Sessions
 from ws402.server.sockets.handshake import BusyError
+from ws402.server.web.answers import AnyRequest, json
+from ws402.server.web.callers import require_key
+from ws402.server.web.shared import Shared
 
 HEALTH_SECONDS: Final = 5.0
 """How long the gateway may take to answer a health check."""
+HEALTH_KEPT_SECONDS: Final = 1.0
+"""How long that answer is given out again."""
 
 
 class GatewayHealth(msgspec.Struct, rename="camel", omit_defaults=True, kw_only=True):
@@ -48,6 +51,7 @@ class StatusRoutes:
         self._sessions = sessions
         self._reload = reload
         self.started = False
+        self._gateway = Shared(self._gateway_health, HEALTH_KEPT_SECONDS)
 
     def handlers(self) -> list[HTTPRouteHandler]:
         """The routes."""
@@ -61,7 +65,7 @@ class StatusRoutes:
 
         @get("/gateway-health")
         async def gateway_health() -> Response[bytes]:
-            answer = await self._gateway_health()
+            answer = await self._gateway()
             return json(answer, 200 if answer.status == "ok" else 503)
 
         @get("/health/live")

@@ -10,8 +10,8 @@ import pytest
 from litestar import Litestar
 
 from ws402.errors import WS402Error
-from ws402.server.http.answers import ws402_error
-from ws402.server.http.page import page_handlers, read_assets
+from ws402.server.web.answers import ws402_error
+from ws402.server.web.page import page_handlers, read_assets
 
 
 @pytest.fixture
