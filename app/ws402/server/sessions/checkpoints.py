@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
 from ws402.errors import NotFoundError, WS402Error
+from ws402.jobs import Job
 from ws402.protocol import Checkpoint, CheckpointResponse, EndReason
 from ws402.provider.base import PaymentProvider
 
@@ -27,7 +28,7 @@ class Metered(Protocol):
 
 
 class Checkpointer:
-    """One task for all sessions. Calls of one batch are under way together, so the provider can send them as one."""
+    """One job for all sessions. Calls of one batch are under way together, so the provider can send them as one."""
 
     def __init__(
         self,
@@ -41,18 +42,8 @@ class Checkpointer:
         self._sessions = sessions
         self._interval = interval_seconds
         self._clock = clock
-        self._task: asyncio.Task[None] | None = None
         self._away = False
-
-    def start(self) -> None:
-        """Begin."""
-        self._task = asyncio.get_running_loop().create_task(self._run(), name="ws402-checkpoints")
-
-    async def close(self) -> None:
-        """Stop."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        self.job = Job("checkpoints", self._round, interval_seconds)
 
     async def sweep(self, pause: float = 0) -> None:
         """One checkpoint for every live session; `pause` seconds are spread between the batches."""
@@ -63,15 +54,12 @@ class Checkpointer:
             if at < batches - 1:
                 await asyncio.sleep(pause / batches)
 
-    async def _run(self) -> None:
+    async def _round(self) -> None:
+        """A sweep takes up to half of the interval; the job waits for what is left of it."""
         loop = asyncio.get_running_loop()
-        while True:
-            began = loop.time()
-            try:
-                await self.sweep(self._interval / 2)
-            except Exception:
-                logger.exception("a round of checkpoints failed")
-            await asyncio.sleep(max(0.0, self._interval - (loop.time() - began)))
+        began = loop.time()
+        await self.sweep(self._interval / 2)
+        self.job.seconds = max(0.0, self._interval - (loop.time() - began))
 
     async def _send(self, sessions: Sequence[Metered]) -> None:
         now = self._clock()

@@ -7,6 +7,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Final
 
+from ws402.jobs import Jobs
 from ws402.provider.base import PaymentProvider
 from ws402.server.addresses import TrustedProxies, query_value
 from ws402.server.calls import Calls
@@ -92,6 +93,7 @@ class Sessions:
             interval_seconds=settings.checkpoint_seconds,
             clock=self.wheel.clock,
         )
+        self.jobs = Jobs([self._checkpointer.job])
 
     @property
     def resources(self) -> Mapping[str, Resource]:
@@ -109,7 +111,7 @@ class Sessions:
         for resource in self.resources.values():
             await resource.start()
         self.wheel.start()
-        self._checkpointer.start()
+        self.jobs.start()
 
     async def close(self, flush_seconds: float = 5) -> None:
         """Hand back what is still live, tell the gateway all that is left, then close everything."""
@@ -118,7 +120,7 @@ class Sessions:
         await self.calls.finish(flush_seconds)
         await self.ends.flush(flush_seconds)
         await self.ends.close()
-        await self._checkpointer.close()
+        await self.jobs.close()
         self.wheel.stop()
         for resource in self.resources.values():
             await resource.close()

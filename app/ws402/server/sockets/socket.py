@@ -7,7 +7,6 @@ deadlines; what they mean for money is the session that lives on it.
 from __future__ import annotations
 
 import asyncio
-import logging
 from collections import deque
 from collections.abc import Collection
 from enum import IntEnum
@@ -35,7 +34,7 @@ CLOSE_SECONDS: Final = 10
 ABNORMAL: Final = 1006
 """RFC 6455 §7.4.1: the connection was lost without a close frame."""
 
-logger = logging.getLogger(__name__)
+_NORMAL: Final = (1000).to_bytes(2, "big")
 
 
 class Phase(IntEnum):
@@ -295,12 +294,14 @@ class Socket(Channel):
     # --- ends ----------------------------------------------------------------------------------------------------
 
     def _receive_close(self, payload: bytes) -> None:
-        try:
-            code = int(Close.parse(payload).code)
-        except ProtocolError as error:
-            raise FrameError(1002, str(error)) from None
-        except UnicodeDecodeError:
-            raise FrameError(1007, "the reason of a close is not UTF-8") from None
+        code = 1000
+        if payload != _NORMAL:
+            try:
+                code = int(Close.parse(payload).code)
+            except ProtocolError as error:
+                raise FrameError(1002, str(error)) from None
+            except UnicodeDecodeError:
+                raise FrameError(1007, "the reason of a close is not UTF-8") from None
         self._send_close(payload)
         self._reader.stop()
         self._gone(code)

@@ -10,6 +10,7 @@ from litestar.handlers import HTTPRouteHandler
 
 from ws402.deadlines import within
 from ws402.errors import WS402Error
+from ws402.jobs import JobDeadError
 from ws402.money import wire_amount
 from ws402.protocol import SessionStatus, StatusResponse
 from ws402.server.reload import ResourceReload
@@ -84,6 +85,10 @@ class StatusRoutes:
                 sessions.admission.check_room()
             except BusyError:
                 return json(Probe("draining" if sessions.admission.draining else "full"), 503)
+            try:
+                sessions.jobs.check()
+            except JobDeadError as error:
+                return json(Probe("broken", error.message), 503)
             if self._reload is not None and self._reload.broken:
                 return json(Probe("ok", "The new list of resources is broken; the one before is sold."))
             return json(Probe("ok"))
