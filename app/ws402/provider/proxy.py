@@ -172,17 +172,12 @@ class ProxyPaymentProvider(StockNames):
 
     async def stats(self) -> StatsResponse:
         """GET /api/stats."""
-<<<<<<< HEAD
-        return _read(_stats, await self._transport.call("GET", "/api/stats"))
+        return _read(_stats, await self._transport.call("GET", "/api/stats", side=True))
 
     async def ready(self) -> None:
         """Whether the gateway answers."""
         if not await self._transport.healthy():
             raise UnavailableError("The gateway does not answer.")
-=======
-        info: dict[str, Any] = msgspec.json.decode(await self._transport.call("GET", "/api/stats", side=True))
-        return info
->>>>>>> 8900890 (End an HTTP request with its session, and pass on what the client sent and no more)
 
     async def _ask(self, lane: Lane, op: AnyOp, decoder: msgspec.json.Decoder[T]) -> T:
         if (span := tracing.current()) is None:

@@ -71,18 +71,4 @@ class CheckoutRoutes:
                 )
             return json(await latest())
 
-<<<<<<< HEAD
-        return [refund, page, blockhash, *qr_handlers()]
-
-    async def _blockhash(self, network: str | None) -> BlockhashResponse:
-        """One for all who ask within some seconds."""
-        now = time.monotonic()
-        self._blockhashes = {
-            name: (at, task) for name, (at, task) in self._blockhashes.items() if now - at <= BLOCKHASH_SECONDS
-        }
-        if network not in self._blockhashes:
-            self._blockhashes[network] = now, asyncio.ensure_future(self._sessions.provider.blockhash(network))
-        return await asyncio.shield(self._blockhashes[network][1])
-=======
         return [refund, page, blockhash, *qr_handlers(sessions.proxies)]
->>>>>>> 8900890 (End an HTTP request with its session, and pass on what the client sent and no more)
