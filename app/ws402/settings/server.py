@@ -12,8 +12,8 @@ from ws402.settings.base import StrictSettings
 from ws402.settings.observability import ObservedSettings
 
 _ADDRESS: Final = re.compile(
-    r"(?P<scheme>https?)://(?P<host>([a-z0-9]([a-z0-9_-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9_-]*[a-z0-9])?(:[0-9]{1,5})?"
-    r"|\[[0-9a-f:.]{2,45}\](:[0-9]{1,5})?)(?P<path>(/[a-z0-9._~!$&'()*+,;=:@%-]*)*)",
+    r"(?P<scheme>https?)://(?P<host>([a-z0-9]([a-z0-9_-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9_-]*[a-z0-9])?|\[[0-9a-f:.]{2,45}\])"
+    r"(:(?P<port>[0-9]{1,5}))?(?P<path>(/[a-z0-9._~!$&'()*+,;=:@%-]*)*)",
     re.IGNORECASE,
 )
 
@@ -123,10 +123,11 @@ class ServerSettings(ObservedSettings):
         if value is None or not value.strip():
             return None
         match = _ADDRESS.fullmatch(value.strip())
-        if match is None:
+        if match is None or int(match["port"] or 0) > 65535:
             msg = "PUBLIC_URL is no address of a site; write https://host or https://host:port/path, without a query"
             raise ValueError(msg)
-        return f"{match['scheme'].lower()}://{match['host'].lower()}{match['path'].rstrip('/')}"
+        port = f":{match['port']}" if match["port"] else ""
+        return f"{match['scheme'].lower()}://{match['host'].lower()}{port}{match['path'].rstrip('/')}"
 
     @model_validator(mode="after")
     def _link(self) -> Self:

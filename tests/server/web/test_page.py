@@ -10,6 +10,7 @@ import pytest
 from litestar import Litestar
 
 from ws402.errors import WS402Error
+from ws402.server.addresses import TrustedProxies
 from ws402.server.web.answers import ws402_error
 from ws402.server.web.page import page_handlers, read_assets
 
@@ -24,7 +25,7 @@ async def web(tmp_path: Path) -> AsyncIterator[httpx.AsyncClient]:
     (folder / ".hidden").write_text("secret")
     (tmp_path / "outside.txt").write_text("secret")
     app = Litestar(
-        page_handlers(read_assets(folder)),
+        page_handlers(read_assets(folder), TrustedProxies([])),
         openapi_config=None,
         exception_handlers={WS402Error: ws402_error},
     )

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from tests.server.conftest import PRICE, OpenShop
 from tests.server.peer import Shop
+
+from ws402.protocol import BlockhashResponse
+from ws402.provider.mock.provider import MockPaymentProvider
 
 KEY = "status-key-" + "k" * 32
 
@@ -39,7 +44,11 @@ async def test_it_can_be_made_public(open_shop: OpenShop) -> None:
     assert (await shop.get("/status")).json()["activeSessions"] == 0
 
 
-async def test_the_gateways_health_is_told_apart_from_ours(shop: Shop) -> None:
+async def test_the_gateways_health_is_told_apart_from_ours(
+    open_shop: OpenShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ws402.server.web.status.HEALTH_KEPT_SECONDS", 0.0)
+    shop = await open_shop()
     assert (await shop.get("/gateway-health")).json() == {"status": "ok"}
     shop.provider.faults.unavailable("ready", times=None)
     answer = await shop.get("/gateway-health")
@@ -52,6 +61,64 @@ async def test_a_gateway_that_hangs_is_unhealthy(shop: Shop, monkeypatch: pytest
     monkeypatch.setattr("ws402.server.web.status.HEALTH_SECONDS", 0.1)
     shop.provider.faults.delay(5, "ready")
     assert (await shop.get("/gateway-health")).status_code == 503
+
+
+async def test_a39_many_who_ask_for_the_gateways_health_ask_it_once(shop: Shop) -> None:
+    shop.provider.faults.delay(0.2, "ready")
+    before = shop.provider.faults.calls.get("ready", 0)
+    answers = await asyncio.gather(*(shop.get("/gateway-health") for _ in range(20)))
+    assert {answer.status_code for answer in answers} == {200}
+    assert shop.provider.faults.calls["ready"] == before + 1
+
+
+class Counting(MockPaymentProvider):
+    """Knows which networks' blockhashes it was asked for."""
+
+    asked: list[str | None]
+
+    async def blockhash(self, network: str | None = None, /) -> BlockhashResponse:
+        self.asked.append(network)
+        return await super().blockhash(network)
+
+
+async def test_a39_a_blockhash_is_asked_for_once_in_a_while_and_for_networks_that_are(open_shop: OpenShop) -> None:
+    provider = Counting()
+    provider.asked = []
+    shop = await open_shop(provider=provider)
+    for _ in range(3):
+        for query in ("", "?network=solana-devnet", "?network="):
+            assert (await shop.get(f"/blockhash{query}")).status_code == 501
+    for number in range(20):
+        answer = await shop.get("/blockhash", params={"network": f"made-up-{number}"})
+        assert (answer.status_code, answer.json()["code"]) == (501, "not_implemented")
+    assert set(provider.asked) == {None, "solana-devnet"}
+    assert len(provider.asked) < 9
+
+
+@pytest.mark.parametrize(
+    ("path", "limit"),
+    [
+        ("/ws402/qr.svg?text=ethereum:0x", "ws402.server.web.qr.DRAWN_PER_MINUTE"),
+        ("/", "ws402.server.web.page.FILES_PER_MINUTE"),
+        ("/static/index.html", "ws402.server.web.page.FILES_PER_MINUTE"),
+        ("/blockhash", "ws402.server.web.checkout.CALLS_PER_MINUTE"),
+        ("/ws402/page", "ws402.server.web.checkout.CALLS_PER_MINUTE"),
+        ("/ws402/refund/rf_1", "ws402.server.web.checkout.CALLS_PER_MINUTE"),
+        ("/api/resources", "ws402.server.web.schema.LISTS_PER_MINUTE"),
+    ],
+)
+async def test_a39_what_anybody_may_ask_for_has_a_limit_by_address(
+    open_shop: OpenShop, monkeypatch: pytest.MonkeyPatch, path: str, limit: str
+) -> None:
+    monkeypatch.setattr(limit, 3)
+    shop = await open_shop(trusted_proxies=["127.0.0.1"])
+
+    async def ask(address: str) -> int:
+        return (await shop.get(path, headers={"X-Forwarded-For": address})).status_code
+
+    assert 429 not in [await ask("203.0.113.1") for _ in range(3)]
+    assert await ask("203.0.113.1") == 429
+    assert await ask("203.0.113.2") != 429
 
 
 async def test_where_nothing_is_paid_on_solana_there_is_no_blockhash(shop: Shop) -> None:
