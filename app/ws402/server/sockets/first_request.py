@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import httptools
 
 from ws402.errors import RateLimitedError
-from ws402.http_connection import MAX_HEAD_BYTES, refusal
+from ws402.http_connection import MAX_HEAD_BYTES, MAX_QUERY_FIELDS, refusal
 from ws402.server.addresses import UNKNOWN, Counts, group
 from ws402.server.sockets.handshake import Upgrade
 from ws402.server.sockets.socket import Socket
@@ -143,9 +143,8 @@ def _nothing() -> None:
 
 def _whole_upgrade(data: bytes) -> Upgrade | None:
     """The request to open a socket that this is from the first byte to the last."""
-    if len(data) > MAX_HEAD_BYTES or not (
-        data.startswith(b"GET ") and data.endswith(b"\r\n\r\n") and data.count(b"\r\n\r\n") == 1
-    ):
+    whole = data.endswith(b"\r\n\r\n") and data.count(b"\r\n\r\n") == 1
+    if not whole or len(data) > MAX_HEAD_BYTES or not data.startswith(b"GET ") or data.count(b"&") >= MAX_QUERY_FIELDS:
         return None
     head = _Head()
     try:
