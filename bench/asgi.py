@@ -28,8 +28,8 @@ from ws402.protocol import (
     encode,
 )
 from ws402.provider.base import PaymentProvider
-from ws402.server.meter import Meter
-from ws402.server.wheel import monotonic_ms
+from ws402.server.clock import monotonic_ms
+from ws402.server.sessions.meter import Meter
 from ws402.settings import ServerSettings
 
 

@@ -28,11 +28,11 @@ from typing import Any
 from bench.gateway import drive
 from bench.server import Program
 from ws402.devchain.evm import EvmDevChain
-from ws402.server import session as module
-from ws402.server.meter import Meter
+from ws402.server.sessions import session as module
+from ws402.server.sessions.meter import Meter
 
 MODES = ("off", "metrics", "traced")
-COUNTING = "    self.sessions.updates += 1\n"
+COUNTING = "    self.context.updates += 1\n"
 
 
 class Sink(BaseHTTPRequestHandler):
@@ -109,7 +109,7 @@ def measure_update(rounds: int, sessions: int) -> dict[str, float]:
         made = []
         for number in range(sessions):
             each = module.Session.__new__(module.Session)
-            each.sessions, each.id, each.bytes_transferred, each.message_count = owner, f"ses_{number:026d}", 10, 1
+            each.context, each.id, each.bytes_transferred, each.message_count = owner, f"ses_{number:026d}", 10, 1
             each.socket = type("Socket", (), {"transport": transport})()
             each.meter = Meter(paid=10**15, price_per_second=10**12, now=0, limit_ms=10**7)
             made.append(each)

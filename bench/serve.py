@@ -35,6 +35,7 @@ def settings(arguments: argparse.Namespace) -> ServerSettings:
         checkpoint_seconds=arguments.checkpoint_seconds,
         max_session_duration=86_400,
         max_unpaid_per_address=1_000_000,
+        max_connections_per_address=1_000_000,
         max_sessions=100_000,
         drain_seconds=0,
         log_level="warning",

@@ -100,6 +100,42 @@ def test_a_wrong_setting_is_named_in_one_line(values: dict[str, Any], named: str
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "shop.example/path",
+        "wss://shop.example",
+        "https://",
+        "https://shop.example/?a=b",
+        "https://shop.example/#part",
+        "https://user:word@shop.example",
+        "https://shop.example:99999",
+        "https://shop example",
+        "https://-shop.example",
+        "//shop.example",
+    ],
+)
+def test_a_public_url_that_nobody_could_reach_is_refused(address: str) -> None:
+    with pytest.raises(ConfigurationError, match="PUBLIC_URL"):
+        load(ServerSettings, public_url=address)
+
+
+@pytest.mark.parametrize(
+    ("address", "meant"),
+    [
+        ("HTTPS://Shop.Example", "https://shop.example"),
+        ("https://shop.example/", "https://shop.example"),
+        ("https://shop.example:8443/Sub/path/", "https://shop.example:8443/Sub/path"),
+        ("http://[2001:db8::1]:80", "http://[2001:db8::1]:80"),
+        ("http://127.0.0.1:4030", "http://127.0.0.1:4030"),
+        ("http://localhost", "http://localhost"),
+        ("", None),
+    ],
+)
+def test_a_public_url_is_kept_in_its_usual_spelling(address: str, meant: str | None) -> None:
+    assert load(ServerSettings, public_url=address).public_url == meant
+
+
 @hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.text(alphabet="ABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789", min_size=6, max_size=31).filter(

@@ -12,9 +12,9 @@ from functools import partial
 from typing import Any, Final, cast
 
 import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from ws402.errors import ConfigurationError
+from ws402.http_connection import BoundedConnection
 
 BACKLOG: Final = 2048
 KEEP_ALIVE_SECONDS: Final = 75
@@ -22,6 +22,8 @@ KEEP_ALIVE_SECONDS: Final = 75
 GRACE_SECONDS: Final = 30
 HEAD_SECONDS: Final = 30.0
 """How long a client may take for the head of a request."""
+SWEEP_SECONDS: Final = 5.0
+"""How late a deadline may be noticed."""
 
 
 class _Server(uvicorn.Server):
@@ -31,33 +33,26 @@ class _Server(uvicorn.Server):
         yield
 
 
-class _Connection(HttpToolsProtocol):
-    """A connection whose client must send its request's head in time: uvicorn would wait for ever.
+class _Connection(BoundedConnection):
+    """Its deadlines are looked at together, every few seconds.
 
     Without a client certificate its calls go to `strangers`, if there is such an application. A certificate was checked
     in the handshake; clients without any get that far because probes have none.
     """
 
     def __init__(self, strangers: Any, config: Any, server_state: Any, app_state: Any, _loop: Any = None) -> None:
-        super().__init__(config, server_state, app_state, _loop)
+        super().__init__(HEAD_SECONDS, config, server_state, app_state, _loop)
         self._strangers = strangers
-        self.awaited_since: float | None = None
-        """When the head began to be waited for, by the loop's clock; None while none is."""
+        self.due: float | None = None
+        """By the loop's clock."""
+
+    def _set_due(self, seconds: float | None) -> None:
+        self.due = None if seconds is None else self.loop.time() + seconds
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
         super().connection_made(transport)
-        self.awaited_since = self.loop.time()
         if self._strangers is not None and not transport.get_extra_info("peercert"):
             self.app = self._strangers
-
-    def on_message_begin(self) -> None:
-        super().on_message_begin()
-        if self.awaited_since is None:
-            self.awaited_since = self.loop.time()
-
-    def on_headers_complete(self) -> None:
-        self.awaited_since = None
-        super().on_headers_complete()
 
 
 class HttpServer:
@@ -110,15 +105,15 @@ class HttpServer:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Drop connections whose head is overdue; one timer for all of them."""
+        """Look at the deadlines of all connections; one timer for all of them."""
         assert self._server is not None  # noqa: S101 - it was started
         loop = asyncio.get_running_loop()
-        overdue = loop.time() - HEAD_SECONDS
-        for connection in list(self._server.server_state.connections):
-            since = connection.awaited_since if isinstance(connection, _Connection) else None
-            if since is not None and since < overdue:
-                cast("_Connection", connection).transport.abort()
-        self._sweeper = loop.call_later(HEAD_SECONDS / 5, self._sweep)
+        now = loop.time()
+        for connection in cast("list[_Connection]", list(self._server.server_state.connections)):
+            if connection.due is not None and connection.due <= now:
+                connection.due = None
+                connection.overdue()
+        self._sweeper = loop.call_later(min(SWEEP_SECONDS, HEAD_SECONDS / 5), self._sweep)
 
     async def close(self) -> None:
         """Take no new connections, answer what was asked, and end."""

@@ -55,6 +55,13 @@ async def slow_to_read(stream: AsyncStream) -> None:
         await stream.send(f"{len(message)}")
 
 
+async def large(stream: AsyncStream) -> None:
+    """A message of as many bytes as the client says, then a small one."""
+    async for message in stream:
+        await stream.send(b"x" * int(message))
+        await stream.send("all of it")
+
+
 not_a_function = 7
 
 

@@ -11,8 +11,8 @@ from tests.server.conftest import PRICE, OpenShop
 from tests.server.peer import Peer, Shop, any_proof
 
 from ws402.protocol import EndReason
-from ws402.server.session import Session
-from ws402.server.socket import Socket
+from ws402.server.sessions.session import Session
+from ws402.server.sockets.socket import Socket
 
 
 async def leave(peer: Peer, way: str) -> None:
@@ -159,5 +159,5 @@ async def test_ended_sessions_leave_nothing_behind(shop: Shop) -> None:
             await leave(peer, way)
         await shop.ended(peer)
     sessions = shop.server.sessions
-    await shop.until(lambda: not sessions.busy and not sessions.live and not sessions.waiting)
+    await shop.until(lambda: not sessions.calls and not sessions.live and not sessions.waiting)
     await shop.until(lambda: not [each for each in gc.get_objects() if type(each) in (Session, Socket)])

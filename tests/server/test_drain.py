@@ -135,7 +135,7 @@ async def test_draining_waits_for_settlements_that_the_gateway_missed(open_shop:
     peer = await shop.buy()
     shop.provider.faults.unavailable("settle", times=2)
     await peer.close()
-    await shop.until(lambda: shop.server.sessions.settler.waiting == 1)
+    await shop.until(lambda: shop.server.sessions.ends.waiting == 1)
     await shop.server.drain()
     assert shop.book(peer).state == "ended"
 

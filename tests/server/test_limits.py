@@ -301,6 +301,17 @@ async def test_bad_handshakes_are_answered(shop: Shop, changed: tuple[str, str],
     assert not shop.server.sessions.waiting
 
 
+async def test_an_upgrade_in_pieces_opens_a_socket_too(shop: Shop) -> None:
+    raw = await Raw.open(shop, upgrade=False)
+    for at in range(0, len(HANDSHAKE), 40):
+        raw.writer.write(HANDSHAKE[at : at + 40].encode())
+        await asyncio.sleep(0.005)
+    assert (await raw.reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101 ")
+    await shop.until(lambda: len(shop.server.sessions.waiting) == 1)
+    raw.close()
+    await shop.until(lambda: not shop.server.sessions.waiting)
+
+
 async def test_the_accept_key_is_that_of_the_rfc(shop: Shop) -> None:
     raw = await Raw.open(shop, upgrade=False)
     raw.writer.write(HANDSHAKE.encode())
@@ -311,7 +322,7 @@ async def test_the_accept_key_is_that_of_the_rfc(shop: Shop) -> None:
 
 
 async def test_a_peer_that_never_answers_the_close_is_dropped(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ws402.server.socket.CLOSE_SECONDS", 0.3)
+    monkeypatch.setattr("ws402.server.sockets.socket.CLOSE_SECONDS", 0.3)
     raw = await Raw.open(shop)
     proof = {"type": "payment_proof", "proof": any_proof("nobody's")}
     raw.frame(0x81, json.dumps(proof).encode())

@@ -300,7 +300,7 @@ async def test_a_callback_that_fails_harms_nobody(open_shop: OpenShop, caplog: p
 async def test_an_idle_session_has_no_task(shop: Shop) -> None:
     before = len(asyncio.all_tasks())
     peers = [await shop.buy() for _ in range(5)]
-    await shop.until(lambda: shop.server.sessions.busy == 0)
+    await shop.until(lambda: not shop.server.sessions.calls)
     assert len(peers) == len(shop.server.sessions.live) == 5
     assert len(asyncio.all_tasks()) == before  # the test's clients, without keep-alive, have none either
 

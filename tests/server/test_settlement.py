@@ -32,7 +32,7 @@ async def test_a19_a_lost_answer_does_not_change_or_double_the_settlement(shop: 
     session = await shop.ended(peer)
     consumed, refunded = session.consumed, session.refunded
     await shop.until(lambda: shop.provider.faults.calls["settle"] == 3)
-    await shop.until(lambda: shop.server.sessions.settler.waiting == 0)
+    await shop.until(lambda: shop.server.sessions.ends.waiting == 0)
     assert (session.consumed, session.refunded) == (consumed, refunded)
     assert len(shop.provider.refunds) == 1
 
@@ -41,7 +41,7 @@ async def test_many_sessions_that_end_while_the_gateway_is_away_are_all_settled(
     peers = [await shop.buy() for _ in range(20)]
     shop.provider.faults.unavailable("settle", times=None)
     await asyncio.gather(*(peer.close() for peer in peers))
-    await shop.until(lambda: shop.server.sessions.settler.waiting == 20)
+    await shop.until(lambda: shop.server.sessions.ends.waiting == 20)
     assert len([task for task in asyncio.all_tasks() if task.get_name() == "ws402-settlements"]) == 1
     shop.provider.faults.clear()
     for peer in peers:
@@ -50,7 +50,7 @@ async def test_many_sessions_that_end_while_the_gateway_is_away_are_all_settled(
 
 
 async def test_a_slow_gateway_does_not_hold_the_client_for_ever(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ws402.server.session.SETTLE_SECONDS", 0.3)
+    monkeypatch.setattr("ws402.server.sessions.session.SETTLE_SECONDS", 0.3)
     peer = await shop.buy()
     shop.provider.faults.delay(1, "settle")
     began = time.monotonic()

@@ -10,6 +10,7 @@ from ws402.errors import (
     ConflictError,
     ForbiddenError,
     InvalidRequestError,
+    NoSolanaError,
     NotFoundError,
     RateLimitedError,
     UnauthorizedError,
@@ -19,30 +20,41 @@ from ws402.errors import (
 from ws402.protocol import ErrorResponse, OpError
 
 _KINDS: Final = {
-    kind.status: kind for kind in (InvalidRequestError, UnauthorizedError, ForbiddenError, NotFoundError, ConflictError)
+    kind.status: kind
+    for kind in (InvalidRequestError, UnauthorizedError, ForbiddenError, NotFoundError, ConflictError, NoSolanaError)
 }
 _decoder: Final = msgspec.json.Decoder(ErrorResponse)
 
 
+def is_ours(content: bytes) -> bool:
+    """Whether a gateway wrote this answer, which is no good one, and not somebody between us and it."""
+    answer = _read(content)
+    return answer is not None and answer.code is not None
+
+
+def _read(content: bytes) -> ErrorResponse | None:
+    try:
+        return _decoder.decode(content)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+
+
 def error_of(status: int, content: bytes, retry_after: str | None) -> WS402Error:
     """The error that an HTTP answer stands for."""
-    try:
-        told = _decoder.decode(content)
-    except msgspec.MsgspecError:
-        told = ErrorResponse(error="", message=f"The gateway answered {status} without saying why.")
+    answer = _read(content) or ErrorResponse(error="", message=f"The gateway answered {status} without saying why.")
     if status == RateLimitedError.status:
         seconds = float(retry_after) if retry_after and retry_after.isdigit() else 1.0
-        return RateLimitedError(told.message, retry_after=seconds, remedy=told.remedy)
-    error = _error(status, told.message, told.code, told.remedy)
-    if told.refundable is not None:
-        error.refundable = int(told.refundable)  # type: ignore[attr-defined]  # as the gateway's own error has it
+        return RateLimitedError(answer.message, retry_after=seconds, remedy=answer.remedy)
+    error = _error(status, answer.message, answer.code, answer.remedy)
+    if answer.refundable is not None:
+        error.refundable = int(answer.refundable)  # type: ignore[attr-defined]  # as the gateway's own error has it
     return error
 
 
-def error_of_op(told: OpError) -> WS402Error:
+def error_of_op(answer: OpError) -> WS402Error:
     """The error that an operation's answer stands for."""
-    status = told.status or (UnavailableError.status if told.retry else InvalidRequestError.status)
-    return _error(status, told.message, told.code, told.remedy)
+    status = answer.status or (UnavailableError.status if answer.retry else InvalidRequestError.status)
+    return _error(status, answer.message, answer.code, answer.remedy)
 
 
 def _error(status: int, message: str, code: str | None, remedy: str | None) -> WS402Error:

@@ -1,11 +1,13 @@
-"""A circuit breaker: when the gateway fails again and again, calls fail at once for a while instead of piling up."""
+"""A circuit breaker: when the gateway cannot be reached again and again, calls fail at once for a while instead of
+piling up. What it answers, good or bad, shows that it can be reached.
+"""
 
 from __future__ import annotations
 
-import random
 import time
 from typing import Final
 
+from ws402.backoff import doubled, spread
 from ws402.errors import UnavailableError
 
 FAILURES: Final = 5
@@ -46,10 +48,14 @@ class Breaker:
         self._failed = 0
         self._probing = False
 
+    def left(self) -> None:
+        """The call was given up, which tells nothing; the next one may probe."""
+        self._probing = False
+
     def failed(self) -> None:
-        """The gateway did not answer, or with a failure of its own."""
+        """The gateway did not answer."""
         self._failed += 1
         self._probing = False
         if self._failed >= self._limit:
-            pause = min(MAX_SECONDS, FIRST_SECONDS * 2 ** (self._failed - self._limit))
-            self._until = time.monotonic() + random.uniform(pause / 2, pause)  # noqa: S311 - not a secret
+            pause = doubled(self._failed - self._limit, first=FIRST_SECONDS, most=MAX_SECONDS)
+            self._until = time.monotonic() + spread(pause / 2, pause)

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
-import random
 import secrets
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
+from ws402.backoff import pause
 from ws402.errors import UnavailableError
 from ws402.protocol import (
     BlockhashResponse,
@@ -32,6 +31,7 @@ from ws402.provider.base import StockNames
 
 ATTEMPTS: Final = 3
 BACKOFF_SECONDS: Final = 0.1
+MAX_BACKOFF_SECONDS: Final = 5.0
 
 T = TypeVar("T")
 
@@ -111,5 +111,5 @@ class DirectPaymentProvider(StockNames):
             try:
                 return await call()
             except UnavailableError:
-                await asyncio.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - not a secret
+                await pause(attempt, first=BACKOFF_SECONDS, most=MAX_BACKOFF_SECONDS)
         return await call()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import random
 import secrets
 from collections.abc import Mapping
 from functools import partial
@@ -14,6 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 from pydantic import SecretStr
 
+from ws402.backoff import pause
 from ws402.errors import UnavailableError, WS402Error
 from ws402.observability import metrics, tracing
 from ws402.protocol import (
@@ -50,7 +50,7 @@ from ws402.provider.answers import error_of_op
 from ws402.provider.base import StockNames
 from ws402.provider.credentials import NO_FILES, Credential, LinkFiles
 from ws402.provider.lanes import Lane
-from ws402.provider.transport import BACKOFF_SECONDS, Transport
+from ws402.provider.transport import BACKOFF_SECONDS, MAX_BACKOFF_SECONDS, Transport
 
 T = TypeVar("T")
 
@@ -168,11 +168,11 @@ class ProxyPaymentProvider(StockNames):
     async def blockhash(self, network: str | None = None, /) -> BlockhashResponse:
         """A recent blockhash for payers on Solana."""
         query = f"?{urlencode({'network': network})}" if network else ""
-        return _read(_blockhash, await self._transport.call("GET", f"/api/blockhash{query}"))
+        return _read(_blockhash, await self._transport.call("GET", f"/api/blockhash{query}", side=True))
 
     async def stats(self) -> StatsResponse:
         """GET /api/stats."""
-        return _read(_stats, await self._transport.call("GET", "/api/stats"))
+        return _read(_stats, await self._transport.call("GET", "/api/stats", side=True))
 
     async def ready(self) -> None:
         """Whether the gateway answers."""
@@ -205,7 +205,7 @@ class ProxyPaymentProvider(StockNames):
                 continue
             if not told.retry or attempt >= self._attempts:
                 raise error_of_op(told)
-            await asyncio.sleep(random.uniform(0, BACKOFF_SECONDS * 2**attempt))  # noqa: S311 - not a secret
+            await pause(attempt, first=BACKOFF_SECONDS, most=MAX_BACKOFF_SECONDS)
             attempt += 1
 
     async def _send(self, lane: str, ops: list[AnyOp]) -> list[OpResult]:
@@ -221,7 +221,7 @@ class ProxyPaymentProvider(StockNames):
 def _read(decoder: msgspec.json.Decoder[T], content: bytes | msgspec.Raw) -> T:
     try:
         return decoder.decode(content)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise UnavailableError(
             "The gateway's answer cannot be read.",
             remedy="Check that GATEWAY_URL is a WS402 gateway.",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import random
 import time
 from collections.abc import Mapping
 from http import HTTPStatus
@@ -12,9 +11,10 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from ws402 import tls
+from ws402.backoff import backoff
 from ws402.errors import ConfigurationError, RateLimitedError, UnavailableError, WS402Error
 from ws402.observability import metrics, tracing
-from ws402.provider.answers import error_of
+from ws402.provider.answers import error_of, is_ours
 from ws402.provider.breaker import Breaker
 from ws402.provider.credentials import Credential, LinkFiles
 from ws402.provider.http1 import HttpClient, TransferError
@@ -43,6 +43,8 @@ class Transport:
         self.url = _checked(gateway_url)
         self._attempts = retry_attempts
         self._breaker = Breaker()
+        self._side_breaker = Breaker()
+        """Of calls that strangers can bring about: they must not keep those away that sessions need."""
         headers = {name.title(): value for name, value in (custom_headers or {}).items()}
         headers |= {"X-Ws402-Provider": "proxy", "Content-Type": "application/json", "Accept": "application/json"}
         headers.pop("Authorization", None)
@@ -83,66 +85,72 @@ class Transport:
         *,
         lane: str = "single",
         traceparent: str | None = None,
+        side: bool = False,
     ) -> bytes:
         """The body of a good answer. Repeats what may work later, so the call must be safe to repeat.
 
-        `lane` is its name in metrics, `traceparent` what its spans stand below. Raises UnavailableError when no attempt
-        brought an answer, and the gateway's own refusal otherwise.
+        `lane` is its name in metrics, `traceparent` what its spans stand below, `side` whether no session needs it.
+        Raises UnavailableError when no attempt brought an answer, and the gateway's own refusal otherwise.
         """
+        breaker = self._side_breaker if side else self._breaker
         attempt = 1
         while True:
-            self._breaker.enter()
+            breaker.enter()
             try:
-                return await self._traced(method, path, content, lane, traceparent)
+                return await self._traced(method, path, content, lane, traceparent, breaker)
             except WS402Error as error:
                 metrics.LINK_ERRORS.inc(error.code)
                 temporary = isinstance(error, UnavailableError | RateLimitedError)
-                if not temporary or attempt >= self._attempts or self._breaker.open:
+                if not temporary or attempt >= self._attempts or breaker.open:
                     raise
-                pause = random.uniform(0, min(MAX_BACKOFF_SECONDS, BACKOFF_SECONDS * 2**attempt))  # noqa: S311
+                seconds = backoff(attempt, first=BACKOFF_SECONDS, most=MAX_BACKOFF_SECONDS)
                 if isinstance(error, RateLimitedError):
-                    pause += min(error.retry_after, MAX_BACKOFF_SECONDS)
+                    seconds += min(error.retry_after, MAX_BACKOFF_SECONDS)
                 log.debug("%s %s failed (%s), attempt %d", method, path, error.code, attempt)
-                await asyncio.sleep(pause)
+                await asyncio.sleep(seconds)
                 attempt += 1
 
-    async def _traced(self, method: str, path: str, content: bytes | None, lane: str, traceparent: str | None) -> bytes:
+    async def _traced(
+        self, method: str, path: str, content: bytes | None, lane: str, traceparent: str | None, breaker: Breaker
+    ) -> bytes:
         """One attempt, which has a span of its own in a trace (HTTP semantic conventions)."""
         span = None if traceparent is None else tracing.begin(method, tracing.CLIENT, traceparent)
         if span is None:
-            return await self._once(method, path, content, lane, "")
+            return await self._once(method, path, content, lane, "", breaker)
         span.set({"http.request.method": method, "url.full": self.url + path, "ws402.lane": lane})
         error: str | None = None
         try:
-            return await self._once(method, path, content, lane, f"traceparent: {span.traceparent}\r\n")
+            return await self._once(method, path, content, lane, f"traceparent: {span.traceparent}\r\n", breaker)
         except WS402Error as failure:
             error = failure.code
             raise
         finally:
             span.end(error)
 
-    async def _once(self, method: str, path: str, content: bytes | None, lane: str, headers: str) -> bytes:
+    async def _once(
+        self, method: str, path: str, content: bytes | None, lane: str, headers: str, breaker: Breaker
+    ) -> bytes:
         begun = time.perf_counter()
         try:
             answer = await self._http.request(method, path, content, headers=headers)
             if answer.status == HTTPStatus.UNAUTHORIZED and self._credential.changed():
                 answer = await self._http.request(method, path, content, headers=headers)
         except TransferError as error:
-            self._breaker.failed()
+            breaker.failed()
             raise UnavailableError(
                 f"The payment gateway cannot be reached: {error}.",
                 remedy="Check GATEWAY_URL (http or https), that the gateway runs, and the certificates of both.",
                 code="gateway_unavailable",
             ) from error
         except BaseException:
-            self._breaker.failed()  # cancelled: a probe must not stay open
+            breaker.left()
             raise
         metrics.LINK_SECONDS.of(lane).observe(time.perf_counter() - begun)
         log.debug("%s %s: %d", method, path, answer.status)
-        if answer.status >= 500:
-            self._breaker.failed()
+        if answer.status < 500 or is_ours(answer.content):
+            breaker.succeeded()
         else:
-            self._breaker.succeeded()
+            breaker.failed()  # somebody between us and the gateway, on its behalf
         if answer.status != HTTPStatus.OK:
             raise error_of(answer.status, answer.content, answer.headers.get("retry-after"))
         return answer.content

@@ -18,19 +18,21 @@ from litestar.exceptions import HTTPException
 from ws402.errors import ConfigurationError, WS402Error
 from ws402.observability.exporter import exporter
 from ws402.provider.base import PaymentProvider
-from ws402.server.connection import HttpConnection
+from ws402.server.addresses import Counts
 from ws402.server.drain import drain
 from ws402.server.events import Callback, Callbacks, PaymentVerified, RefundIssued, SessionEnd
-from ws402.server.http.answers import http_error, internal_error, ws402_error
-from ws402.server.http.checkout import CheckoutRoutes
-from ws402.server.http.page import page_handlers, read_assets
-from ws402.server.http.resources import ResourceRoutes
-from ws402.server.http.schema import SchemaRoutes
-from ws402.server.http.status import StatusRoutes
-from ws402.server.measures import observe
+from ws402.server.live_metrics import observe
 from ws402.server.reload import ResourceReload
 from ws402.server.resources import load_resources
-from ws402.server.sessions import Sessions, UserIdExtractor
+from ws402.server.sessions.service import Sessions, UserIdExtractor
+from ws402.server.sockets.first_request import FirstRequest
+from ws402.server.sockets.http_connection import HttpConnection
+from ws402.server.web.answers import http_error, internal_error, ws402_error
+from ws402.server.web.checkout import CheckoutRoutes
+from ws402.server.web.page import page_handlers, read_assets
+from ws402.server.web.resources import ResourceRoutes
+from ws402.server.web.schema import SchemaRoutes
+from ws402.server.web.status import StatusRoutes
 from ws402.settings import ServerSettings
 from ws402.settings.resources import read_resources, resources_source
 
@@ -60,6 +62,7 @@ class WS402Server:
         self._reload = ResourceReload(sessions, source) if source is not None else None
         self._status = StatusRoutes(sessions, self._reload)
         self._uvicorn: _Uvicorn | None = None
+        self._connections = Counts(settings.max_connections_per_address)
         schema = SchemaRoutes(sessions)
         self.app = Litestar(
             [
@@ -67,7 +70,7 @@ class WS402Server:
                 *self._status.handlers(),
                 *ResourceRoutes(sessions, schema).handlers(),
                 *CheckoutRoutes(sessions).handlers(),
-                *page_handlers(read_assets()),
+                *page_handlers(read_assets(), sessions.proxies),
             ],
             cors_config=CORS,
             openapi_config=None,
@@ -113,7 +116,7 @@ class WS402Server:
         if self._reload is not None:
             self._reload.start()
         self._status.started = True
-        self.sessions.spawn(self._greet_gateway())
+        self.sessions.calls.spawn(self._greet_gateway())
         server = self._uvicorn = _Uvicorn(self._config(), self.drain, started)
         try:
             with observe(self.sessions):
@@ -161,10 +164,11 @@ class WS402Server:
         return listener
 
     def _config(self) -> uvicorn.Config:
+        context = self.sessions.socket_context
         return uvicorn.Config(
             self.app,
-            http=cast("Any", partial(HttpConnection, self.sessions)),
-            ws="none",  # HttpConnection knows what to upgrade to
+            http=cast("Any", partial(FirstRequest, context, self._connections, partial(HttpConnection, context))),
+            ws="none",  # they know what to upgrade to
             loop="auto",
             lifespan="off",  # `serve` starts and closes what the application needs
             access_log=False,  # it would write session tokens (A35)

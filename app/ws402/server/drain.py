@@ -13,8 +13,8 @@ from ws402.protocol import Draining
 from ws402.server.wheel import TICK_MS
 
 if TYPE_CHECKING:
-    from ws402.server.session import Session
-    from ws402.server.sessions import Sessions
+    from ws402.server.sessions.service import Sessions
+    from ws402.server.sessions.session import Session
 
 FLUSH_SECONDS: Final = 5.0
 """How long the gateway may take for the last calls."""
@@ -28,9 +28,9 @@ async def drain(sessions: Sessions, seconds: float) -> None:
     A session that ends by itself meanwhile is settled. One that is closed here is released when its client can resume
     it on another server without paying again, and settled before its socket closes when the client cannot.
     """
-    if sessions.draining:
+    if sessions.admission.draining:
         return
-    sessions.draining = True
+    sessions.admission.draining = True
     metrics.DRAINING.set(1)
     for socket in list(sessions.waiting):
         socket.leave()
@@ -39,16 +39,16 @@ async def drain(sessions: Sessions, seconds: float) -> None:
     plan = _announce(sessions, seconds, deadline)
     loop = asyncio.get_running_loop()
     began = loop.time()
-    while (passed := loop.time() - began) < seconds and (sessions.live or sessions.busy):
+    while (passed := loop.time() - began) < seconds and (sessions.live or sessions.calls):
         while plan and plan[-1][0] <= passed:
             plan.pop()[1].move()
         await asyncio.sleep(TICK_MS / 1000)
     for _ in range(2):  # a proof that is still being verified makes one more session
         for session in list(sessions.live.values()):
             session.move()
-        await sessions.finish_tasks(FLUSH_SECONDS)
-    if not await sessions.settler.flush(FLUSH_SECONDS):
-        logger.warning("%d ended sessions are left to the gateway", sessions.settler.waiting)
+        await sessions.calls.finish(FLUSH_SECONDS)
+    if not await sessions.ends.flush(FLUSH_SECONDS):
+        logger.warning("%d ended sessions are left to the gateway", sessions.ends.waiting)
 
 
 def _announce(sessions: Sessions, seconds: float, deadline: int) -> list[tuple[float, Session]]:

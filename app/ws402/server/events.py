@@ -65,21 +65,22 @@ class Callbacks:
     on_session_end: Callback[SessionEnd] | None = None
     spawn: Callable[[Coroutine[Any, Any, None]], None] = field(default=lambda coroutine: coroutine.close())
 
-    def payment_verified(self, event: PaymentVerified) -> None:
-        """A proof was accepted."""
-        self._call(self.on_payment_verified, event)
+    def payment_verified(self, event: Callable[[], PaymentVerified]) -> None:
+        """A proof was accepted. Events are made only if there is somebody to tell."""
+        if self.on_payment_verified is not None:
+            self._call(self.on_payment_verified, event())
 
-    def refund_issued(self, event: RefundIssued) -> None:
+    def refund_issued(self, event: Callable[[], RefundIssued]) -> None:
         """A refund is recorded."""
-        self._call(self.on_refund_issued, event)
+        if self.on_refund_issued is not None:
+            self._call(self.on_refund_issued, event())
 
-    def session_end(self, event: SessionEnd) -> None:
+    def session_end(self, event: Callable[[], SessionEnd]) -> None:
         """A session ended."""
-        self._call(self.on_session_end, event)
+        if self.on_session_end is not None:
+            self._call(self.on_session_end, event())
 
-    def _call(self, callback: Callback[Any] | None, event: msgspec.Struct) -> None:
-        if callback is None:
-            return
+    def _call(self, callback: Callback[Any], event: msgspec.Struct) -> None:
         try:
             answer = callback(event)
         except Exception:

@@ -5,7 +5,6 @@ Sessions that run keep the resource and the price that they began with, also whe
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from pathlib import Path
@@ -13,11 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from ws402.errors import WS402Error
 from ws402.files import LOOK_SECONDS, Watched
+from ws402.jobs import Job
 from ws402.server.resources import Resource, load_resources
 from ws402.settings.resources import read_resources
 
 if TYPE_CHECKING:
-    from ws402.server.sessions import Sessions
+    from ws402.server.sessions.service import Sessions
 
 RETIRED_SECONDS: Final = 30.0
 """How long a resource stays open that no session uses any more: one may be opening."""
@@ -32,7 +32,7 @@ class ResourceReload:
         self._sessions = sessions
         self._file: Watched[dict[str, Resource]] = Watched("The list of resources", [path], lambda: self._read(path))
         self._retired: dict[Resource, float] = {}
-        self._task: asyncio.Task[None] | None = None
+        self._job = Job("resources", self._look, LOOK_SECONDS, delay=0)
 
     @property
     def broken(self) -> bool:
@@ -41,42 +41,35 @@ class ResourceReload:
 
     def start(self) -> None:
         """Look at the file now and then."""
-        self._task = asyncio.create_task(self._run(), name="resources")
+        self._sessions.jobs.add(self._job).start()
 
     async def close(self) -> None:
         """Look no more, and close what was only kept for its sessions."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        await self._job.close()
         for resource in self._retired:
             await resource.close()
 
     def _read(self, path: Path) -> dict[str, Resource]:
         """The resources of the file; one that did not change is the same object as before."""
-        sold = self._sessions.resources
+        sold = self._sessions.catalog.resources
         read = load_resources(read_resources(path))
         return {
             key: sold[key] if key in sold and sold[key].settings == each.settings else each
             for key, each in read.items()
         }
 
-    async def _run(self) -> None:
-        while True:
-            try:
-                if (new := self._file.value) != self._sessions.resources:
-                    await self._take(new)
-                await self._let_go()
-            except Exception:
-                logger.exception("the list of resources could not be taken over")
-            await asyncio.sleep(LOOK_SECONDS)
+    async def _look(self) -> None:
+        if (new := self._file.value) != self._sessions.catalog.resources:
+            await self._take(new)
+        await self._let_go()
 
     async def _take(self, new: dict[str, Resource]) -> None:
         """Sell these from now on."""
-        old = self._sessions.resources
+        old = self._sessions.catalog.resources
         for key, resource in new.items():
             if old.get(key) is not resource:
                 await resource.start()
-        self._sessions.resources = new
+        self._sessions.catalog.resources = new
         kept = set(new.values())
         self._retired |= {resource: time.monotonic() for resource in old.values() if resource not in kept}
         logger.info("resources: %s are sold now", ", ".join(new))

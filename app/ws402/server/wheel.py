@@ -8,19 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Callable
 from typing import Final, Protocol
+
+from ws402.server.clock import AwakeClock
 
 TICK_MS: Final = 50
 """How late something may happen. What is charged does not depend on it (see `Meter`)."""
 
 logger = logging.getLogger(__name__)
-
-
-def monotonic_ms() -> int:
-    """Milliseconds of the monotonic clock: never set back, the same for all sessions of this process."""
-    return time.monotonic_ns() // 1_000_000
 
 
 class Timed(Protocol):
@@ -38,15 +34,17 @@ class Timed(Protocol):
 class Wheel:
     """Buckets by tick, one timer for all."""
 
-    def __init__(self, clock: Callable[[], int] = monotonic_ms) -> None:
-        self.clock = clock
+    def __init__(self, clock: Callable[[], int] | None = None) -> None:
+        self.clock = clock or AwakeClock()
         self._buckets: dict[int, set[Timed]] = {}
-        self._next = clock() // TICK_MS
+        self._next = self.clock() // TICK_MS
         self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin to turn, on the running loop."""
         if self._timer is None:
+            if isinstance(self.clock, AwakeClock):
+                self.clock.watch()
             self._turn(asyncio.get_running_loop())
 
     def stop(self) -> None:

@@ -20,6 +20,9 @@ SOLANA_GENESIS: Final = {
 }
 """Genesis hashes of the public Solana clusters; CAIP-2 names a cluster by the first 32 characters."""
 
+SOLANA_NETWORKS: Final = (*SOLANA_GENESIS, "solana-localnet")
+"""All names that a network of Solana can have; the last is one of your own."""
+
 
 class TokenSettings(StrictSettings):
     """A token that invoices may ask for; nothing else is accepted."""

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
-from typing import Literal, Self
+from typing import Final, Literal, Self
 
-from pydantic import Field, SecretStr, model_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ws402.settings.base import StrictSettings
 from ws402.settings.observability import ObservedSettings
+
+_ADDRESS: Final = re.compile(
+    r"(?P<scheme>https?)://(?P<host>([a-z0-9]([a-z0-9_-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9_-]*[a-z0-9])?|\[[0-9a-f:.]{2,45}\])"
+    r"(:(?P<port>[0-9]{1,5}))?(?P<path>(/[a-z0-9._~!$&'()*+,;=:@%-]*)*)",
+    re.IGNORECASE,
+)
 
 
 class ResourceSettings(StrictSettings):
@@ -30,6 +37,10 @@ class ResourceSettings(StrictSettings):
     """The gateway's default when unset."""
     estimated_seconds: int = Field(default=300, ge=1)
     """Duration that the price list suggests."""
+    max_requests: int = Field(default=32, ge=1, le=1000)
+    """`file`, `http`: requests of one session at once; more are answered 429."""
+    max_request_bytes: int = Field(default=67_108_864, ge=0)
+    """`http`: a request with a larger body is answered 413."""
 
     @model_validator(mode="after")
     def _target(self) -> Self:
@@ -82,6 +93,8 @@ class ServerSettings(ObservedSettings):
     """How often a silent client is asked for a sign of life."""
     max_unpaid_per_address: int = Field(default=20, ge=1)
     """Sockets from one address that have not paid yet."""
+    max_connections_per_address: int = Field(default=500, ge=1)
+    """HTTP connections from one address; trusted proxies have no such limit, nor have sockets that were opened."""
     max_sessions: int = Field(default=20_000, ge=1)
     """Sockets that this server takes at once."""
     max_message_bytes: int = Field(default=1_048_576, ge=1024)
@@ -103,6 +116,18 @@ class ServerSettings(ObservedSettings):
     """Addresses whose X-Forwarded-For is believed."""
     drain_seconds: float = Field(default=20, ge=0)
     """How long a server that was told to stop lets its sessions go on."""
+
+    @field_validator("public_url")
+    @classmethod
+    def _public(cls, value: str | None) -> str | None:
+        if value is None or not value.strip():
+            return None
+        match = _ADDRESS.fullmatch(value.strip())
+        if match is None or int(match["port"] or 0) > 65535:
+            msg = "PUBLIC_URL is no address of a site; write https://host or https://host:port/path, without a query"
+            raise ValueError(msg)
+        port = f":{match['port']}" if match["port"] else ""
+        return f"{match['scheme'].lower()}://{match['host'].lower()}{port}{match['path'].rstrip('/')}"
 
     @model_validator(mode="after")
     def _link(self) -> Self:

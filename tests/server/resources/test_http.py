@@ -7,7 +7,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urljoin
 
 import httpx
 import pytest
@@ -39,7 +39,11 @@ class Web:
             await self._slowly(send)
             return
         if path.endswith("/moved"):
-            address = dict(scope["headers"])[b"x-location"].replace(b"HOST", self.server.url.encode())
+            address = (
+                dict(scope["headers"])[b"x-location"]
+                .replace(b"//HOST", self.server.url[5:].encode())
+                .replace(b"HOST", self.server.url.encode())
+            )
             await send({"type": "http.response.start", "status": 302, "headers": [(b"location", address)]})
             await send({"type": "http.response.body"})
             return
@@ -127,6 +131,10 @@ async def visitor(open_shop: OpenShop, web: Web) -> Visitor:
         ("/a%20b/%C3%A4", {}, "/base/a%20b/%C3%A4"),
         ("/a//b", {}, "/base/a//b"),
         ("/schema-of/this", {}, "/base/schema-of/this"),
+        ("/a;v=1/b;w", {}, "/base/a;v=1/b;w"),
+        ("/...", {}, "/base/..."),
+        ("/.well-known/x..y", {}, "/base/.well-known/x..y"),
+        ("/%E4", {}, "/base/%E4"),
     ],
 )
 async def test_the_path_and_query_go_below_the_target(
@@ -174,6 +182,58 @@ async def test_an_authorization_for_the_upstream_passes_when_the_token_is_in_the
     assert web.requests[0]["headers"]["authorization"] == header["Authorization"]
 
 
+async def test_the_upstream_is_told_nothing_that_the_client_did_not_say(visitor: Visitor, web: Web) -> None:
+    await visitor.raw("/x", headers="X-Latin: caf\xe9\r\n")
+    ours = {"x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-ws402-session", "x-ws402-user"}
+    assert set(web.requests[0]["headers"]) == {"host", "x-latin", *ours}
+    assert web.requests[0]["headers"]["x-latin"] == "caf\xe9"
+    await visitor.raw("/x", headers="Accept-Encoding: br\r\nUser-Agent: mine\r\nAccept: a/b\r\n")
+    seen = web.requests[1]["headers"]
+    assert (seen["accept-encoding"], seen["user-agent"], seen["accept"]) == ("br", "mine", "a/b")
+
+
+FORGED = (
+    "X-Forwarded-For: 192.0.2.77\r\nX-Forwarded-Host: evil.example\r\nX-Forwarded-Proto: https\r\n"
+    "Forwarded: for=192.0.2.77\r\nX-Real-IP: 192.0.2.77\r\nTrue-Client-IP: 192.0.2.77\r\n"
+    "X_Forwarded_For: 192.0.2.77\r\n"
+    "X-Forwarded-Port: 77\r\nX_WS402_User: root\r\nX-WS402_Session: forged\r\nX.WS402.User: root\r\n"
+)
+
+
+async def test_what_a_client_says_of_itself_is_not_passed_as_what_we_saw(visitor: Visitor, web: Web) -> None:
+    await visitor.raw("/x", headers=FORGED)
+    seen = web.requests[0]["headers"]
+    assert "192.0.2.77" not in json.dumps(seen)
+    assert "root" not in json.dumps(seen)
+    assert "forged" not in json.dumps(seen)
+    assert "x-forwarded-port" not in seen
+    told = (seen["x-forwarded-for"], seen["x-forwarded-proto"], seen["x-forwarded-host"])
+    assert told == ("127.0.0.1", "http", "x")
+
+
+async def test_what_a_trusted_proxy_says_is_passed_on(open_shop: OpenShop, web: Web) -> None:
+    api = {"id": "api", "kind": "http", "target": f"{web.server.url}/base", "price_per_second": PRICE}
+    shop = await open_shop([api], trusted_proxies=["127.0.0.1"])
+    peer = await shop.buy("api")
+    visitor = Visitor(shop, peer, (await peer.expect("http_access_granted"))["httpToken"])
+    await visitor.raw("/x", headers=FORGED.replace("evil", "shop"))
+    seen = web.requests[0]["headers"]
+    told = (seen["x-forwarded-for"], seen["x-forwarded-proto"], seen["x-forwarded-host"])
+    assert told == ("192.0.2.77", "https", "shop.example")
+
+
+async def test_a_redirect_stays_below_the_path_of_a_site(open_shop: OpenShop, web: Web) -> None:
+    api = {"id": "api", "kind": "http", "target": f"{web.server.url}/base", "price_per_second": PRICE}
+    shop = await open_shop([api], public_url="https://host.example/shop")
+    peer = await shop.buy("api")
+    granted = await peer.expect("http_access_granted")
+    visitor = Visitor(shop, peer, granted["httpToken"])
+    for path in ("/moved", "/a/b/moved"):
+        answer = await visitor.ask(path, headers={"X-Location": "HOST/base/there/"})
+        seen = urljoin(granted["resourceUrl"] + path, answer.headers["location"])
+        assert seen == "https://host.example/shop/api/resource/api/there/"
+
+
 async def test_headers_of_one_hop_do_not_pass(visitor: Visitor, web: Web) -> None:
     await visitor.raw(
         "/x", headers="Connection: x-drop, keep-alive\r\nX-Drop: 1\r\nTE: trailers\r\nProxy-Authorization: y\r\n"
@@ -204,6 +264,20 @@ async def test_the_answer_passes_but_for_what_would_touch_our_own_origin(visitor
         "/a%5c..%5csecret",
         "/..%00/secret",
         "/a%0d%0aX-Evil:%201",
+        "/..;/secret",
+        "/..;x=1/secret",
+        "/a/%2e%2e;/secret",
+        "/..%3bx/secret",
+        "/.;/secret",
+        "/..%20/secret",
+        "/%u002e%u002e/secret",
+        "/%25u002e%25u002e/secret",
+        "/%c0%ae%c0%ae/secret",
+        "/%ef%bc%8e%ef%bc%8e/secret",
+        "/a%ef%bc%8fb",
+        "/.%09./secret",
+        "/a%2fb",
+        "/a%",
     ],
 )
 async def test_nothing_leads_out_of_the_target(visitor: Visitor, web: Web, path: str) -> None:
@@ -224,7 +298,11 @@ async def test_an_address_in_the_path_is_only_a_path(visitor: Visitor, web: Web,
         ("/base/there?x=1#part", "/api/resource/api/there?x=1#part"),
         ("HOST/base/there", "/api/resource/api/there"),
         ("/base", "/api/resource/api"),
-        ("next", "next"),
+        ("next", "/api/resource/api/a/next"),
+        ("../up?x", "/api/resource/api/up?x"),
+        ("../../up", None),
+        ("//HOST/base/there", "/api/resource/api/there"),
+        ("/base/..;/x", None),
         ("https://elsewhere.example/there", "https://elsewhere.example/there"),
         ("/status", None),  # of the upstream, not ours
         ("HOST/other", None),
@@ -236,7 +314,8 @@ async def test_a_redirect_leads_through_this_server(visitor: Visitor, address: s
     headers = {"X-Location": address}
     answer = await visitor.ask("/a/moved", headers=headers)
     assert answer.status_code == 302
-    assert answer.headers.get("location") == shown
+    location = answer.headers.get("location")
+    assert (location if location is None else urljoin("/api/resource/api/a/moved", location)) == shown
     with_token = await visitor.shop.get("/api/resource/api/a/moved", params={"token": visitor.token}, headers=headers)
     inside = shown is not None and not shown.startswith("https:")
     assert (visitor.token in with_token.headers.get("location", "")) is inside

@@ -81,8 +81,9 @@ class Deadlines:
         return task
 
     def leave(self, task: asyncio.Task[Any]) -> None:
-        """The request is answered."""
+        """The request is answered, or given up."""
         self._running.pop(task, None)
+        self._late.discard(task)
 
     def is_late(self, task: asyncio.Task[Any]) -> bool:
         """Whether its cancellation was ours; then it is over, and the request can be answered."""
@@ -138,11 +139,7 @@ class Requests:
             task = self._deadlines.enter()
             status = 200
             try:
-                try:
-                    principal, length = self._enter(scope, "POST", wanted)
-                except KeysMissingError as missing:
-                    await missing.ask()
-                    principal, length = self._enter(scope, "POST", wanted)
+                principal, length = await self._enter(scope, "POST", wanted)
                 request = decode(decoder, await self._body(receive, length))
                 if tracing.enabled():
                     content = _encode(await _traced(path, scope, work(principal, request, receive)))
@@ -173,11 +170,7 @@ class Requests:
             try:
                 async with asyncio.timeout(REQUEST_SECONDS):
                     if scopes:
-                        try:
-                            self._enter(scope, "GET", *scopes)
-                        except KeysMissingError as missing:
-                            await missing.ask()
-                            self._enter(scope, "GET", *scopes)
+                        await self._enter(scope, "GET", *scopes)
                     else:
                         _check_method(scope, "GET")
                     content = await work()
@@ -194,7 +187,7 @@ class Requests:
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
             try:
                 async with asyncio.timeout(REQUEST_SECONDS):
-                    self._enter(scope, "GET", *scopes)
+                    await self._enter(scope, "GET", *scopes)
                     content = _encode(await work(decode_query(kind, scope["query_string"])))
             except Exception as error:  # noqa: BLE001 - every failure is answered
                 await refuse(send, error)
@@ -203,7 +196,15 @@ class Requests:
 
         return _handler(path, handle)
 
-    def _enter(self, scope: Mapping[str, Any], method: str, *scopes: KeyScope) -> tuple[Principal, int]:
+    async def _enter(self, scope: Mapping[str, Any], method: str, *scopes: KeyScope) -> tuple[Principal, int]:
+        """As `_admit`; keys of the cluster that are not known yet are read first."""
+        try:
+            return self._admit(scope, method, *scopes)
+        except KeysMissingError as missing:
+            await missing.ask()
+            return self._admit(scope, method, *scopes)
+
+    def _admit(self, scope: Mapping[str, Any], method: str, *scopes: KeyScope) -> tuple[Principal, int]:
         """Whose request this is, and the length that it declares (0: none)."""
         _check_method(scope, method)
         if not self.serving:

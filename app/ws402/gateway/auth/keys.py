@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 from pydantic import SecretStr
 
 from ws402.errors import ConfigurationError, ForbiddenError, RateLimitedError, UnauthorizedError, UnavailableError
-from ws402.gateway.auth.limits import Failures, TokenBucket
 from ws402.gateway.ledger.ids import digest
+from ws402.limits import Buckets, TokenBucket
 from ws402.settings import MIN_API_KEY_LENGTH, GatewaySettings
 
 if TYPE_CHECKING:
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 DEFAULT_TENANT: Final = "default"
+FAILURE_BURST: Final = 100
+FAILURES_PER_SECOND: Final = 2.0
+"""How often an address may show a wrong key."""
 MAX_KNOWN_ADDRESSES: Final = 1024
 """Addresses remembered for each key."""
 
@@ -83,9 +86,9 @@ class Authenticator:
     every request dear, and the time that a look-up takes tells a guesser nothing about the key.
     """
 
-    def __init__(self, settings: GatewaySettings, *, failures: Failures | None = None) -> None:
+    def __init__(self, settings: GatewaySettings, *, failures: Buckets | None = None) -> None:
         self._rate = float(settings.rate_limit_per_second)
-        self._failures = failures or Failures()
+        self._failures = Buckets(FAILURES_PER_SECOND, FAILURE_BURST) if failures is None else failures
         self._configured: dict[str, Principal] = {}
         self._stored: dict[str, Principal] = {}
         self.replace_configured(settings.gateway_api_key, settings.gateway_admin_key)
@@ -170,12 +173,12 @@ class Authenticator:
             if principal is not None:
                 if address in principal.addresses:
                     return principal
-                if not self._failures.blocked(address):
+                if not self._failures.empty(address):
                     if len(principal.addresses) >= MAX_KNOWN_ADDRESSES:
                         principal.addresses.clear()
                     principal.addresses.add(address)
                     return principal
-        if wait := self._failures.count(address):
+        if wait := self._failures.take(address):
             raise RateLimitedError("Too many requests without a valid API key.", retry_after=wait)
         log.info("a request from %s has no valid API key", address)
         raise UnauthorizedError(
@@ -186,9 +189,7 @@ class Authenticator:
         """Whom a ServiceAccount's token proves."""
         account = identity.known(token_hash)
         if account is None and token.count(".") == 2:
-            if self._failures.blocked(address) and all(
-                address not in each.addresses for each in self._accounts.values()
-            ):
+            if self._failures.empty(address) and all(address not in each.addresses for each in self._accounts.values()):
                 return None  # no signature is checked for those who only guess
             account = identity.verify(token, token_hash)
         return self._accounts[account] if account is not None else None

@@ -6,14 +6,19 @@ import asyncio
 import mimetypes
 import os
 import re
+from collections.abc import Callable
 from email.utils import formatdate
+from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 from urllib.parse import quote
 
 from ws402.errors import ConfigurationError, InvalidRequestError, NotFoundError
-from ws402.server.resources.base import Receive, Resource, Scope, Send, Stream
+from ws402.server.resources.base import Receive, Scope, Send, Stream
 from ws402.server.resources.http_answers import abort, header, is_gone, safe_headers
+from ws402.server.resources.requests import HttpServed
+
+T = TypeVar("T")
 
 CHUNK_BYTES: Final = 262_144
 
@@ -27,10 +32,8 @@ class MethodNotAllowedError(InvalidRequestError):
     status = 405
 
 
-class FileResource(Resource):
+class FileResource(HttpServed):
     """One file; it may be replaced while the server runs."""
-
-    over_http = True
 
     def check(self) -> None:
         """The file can be read."""
@@ -42,22 +45,23 @@ class FileResource(Resource):
                 f"Resource '{self.settings.id}': {path} cannot be read.", remedy="Let the server's user read it."
             )
 
-    async def serve(self, stream: Stream, path: str, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+    async def answer(self, stream: Stream, path: str, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
         """Answer GET and HEAD."""
         if path:
             raise NotFoundError("This resource is a single file.")
         if scope["method"] not in ("GET", "HEAD"):
             raise MethodNotAllowedError("This resource is read with GET or HEAD.")
+        opened: list[int] = []
         try:
-            file = await asyncio.to_thread(os.open, self.settings.target, os.O_RDONLY)
-        except OSError as error:
+            await _in_thread(lambda: opened.append(os.open(self.settings.target, os.O_RDONLY)))
+            await self._tell(stream, opened[0], scope, send)
+        except FileNotFoundError as error:
             raise NotFoundError("The file is gone for now.", remedy="Ask whoever runs this server.") from error
-        try:
-            await self._answer(stream, file, scope, send)
         finally:
-            os.close(file)
+            for file in opened:
+                os.close(file)
 
-    async def _answer(self, stream: Stream, file: int, scope: Scope, send: Send) -> None:
+    async def _tell(self, stream: Stream, file: int, scope: Scope, send: Send) -> None:
         status = os.fstat(file)
         etag = f'"{status.st_mtime_ns:x}-{status.st_size:x}"'
         headers = [
@@ -89,13 +93,23 @@ class FileResource(Resource):
 
     async def _body(self, stream: Stream, file: int, at: int, end: int, scope: Scope, send: Send) -> None:
         while at < end:
-            piece = await asyncio.to_thread(os.pread, file, min(CHUNK_BYTES, end - at), at)
+            piece = await _in_thread(partial(os.pread, file, min(CHUNK_BYTES, end - at), at))
             if not piece or not stream.live or is_gone(scope):  # truncated meanwhile, or no longer paid for
                 await abort(scope)
                 return
             at += len(piece)
             stream.count(len(piece))
             await send({"type": "http.response.body", "body": piece, "more_body": True})
+
+
+async def _in_thread(work: Callable[[], T]) -> T:
+    """Run it in a thread. Who is cancelled waits for it: the file that it uses must not be closed, or lost, before."""
+    running = asyncio.get_running_loop().run_in_executor(None, work)
+    try:
+        return await asyncio.shield(running)
+    except asyncio.CancelledError:
+        await asyncio.wait([running])
+        raise
 
 
 def _wanted(scope: Scope, size: int, etag: str) -> tuple[int, int, int]:

@@ -9,6 +9,8 @@ from ws402.server.resources.base import Scope
 
 CONNECTION: Final = "ws402.connection"
 """Name of the ASGI extension that is the client's transport."""
+FORWARDED: Final = "ws402.forwarded"
+"""Name of the ASGI extension that tells the client's address, and the scheme and host by which it came here."""
 
 
 def header(scope: Scope, name: bytes) -> str:

@@ -80,6 +80,7 @@ class WebSocketResource(Resource):
                 # No pong is read while a slow client holds the upstream back: that must not look like a dead upstream.
                 ping_timeout=None,
                 additional_headers={"X-WS402-Session": stream.id, "X-WS402-User": header_value(stream.user_id)},
+                user_agent_header=None,
                 proxy=None,
             )
         except (OSError, TimeoutError, InvalidHandshake, InvalidURI) as error:

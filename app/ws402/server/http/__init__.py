@@ -1,1 +1,0 @@
-"""The HTTP side of a WS402 server."""

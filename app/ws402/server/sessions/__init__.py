@@ -1,0 +1,1 @@
+"""Paid sessions: from a proof to the settlement."""

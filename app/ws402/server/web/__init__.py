@@ -1,0 +1,1 @@
+"""What a WS402 server answers to HTTP requests."""

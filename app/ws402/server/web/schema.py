@@ -1,0 +1,151 @@
+"""What things cost and how to pay: a resource's schema (with an invoice from the gateway) and the list of all."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import quote
+
+from litestar import Response, get
+from litestar.handlers import HTTPRouteHandler
+
+from ws402.errors import InvalidRequestError, NotFoundError
+from ws402.limits import PerMinute
+from ws402.money import parse_amount, wire_amount
+from ws402.protocol import (
+    VERSION,
+    GenerateRequest,
+    Pricing,
+    ResourceInfo,
+    ResourceListing,
+    SchemaResponse,
+)
+from ws402.server.addresses import group
+from ws402.server.resources.base import Resource
+from ws402.server.sessions.service import Sessions
+from ws402.server.web.answers import AnyRequest, json
+from ws402.server.web.callers import base_url, bearer, client_address
+from ws402.settings import ResourceSettings
+
+DEFAULT_SECONDS: Final = 300
+LISTS_PER_MINUTE: Final = 600
+"""Lists of what is sold that one address may have in a minute."""
+
+
+class SchemaRoutes:
+    """Everything with a price in it."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        self._sessions = sessions
+        self._settings = sessions.settings
+        self._asked = PerMinute(sessions.settings.schema_per_minute)
+        self._listed = PerMinute(LISTS_PER_MINUTE)
+        self._symbols: dict[ResourceSettings, str] = {}
+        """What the gateway asks to be paid in, where the settings do not say it."""
+
+    def handlers(self) -> list[HTTPRouteHandler]:
+        """The routes."""
+
+        @get("/ws402/schema/{resource_id:str}")
+        async def schema(request: AnyRequest) -> Response[bytes]:
+            return json(await self._schema(request, request.path_params["resource_id"]))
+
+        @get("/api/resources")
+        async def resources(request: AnyRequest) -> Response[bytes]:
+            self._listed.take(group(client_address(self._sessions.proxies, request.scope)))
+            return json([self._listing(each.settings) for each in self._sessions.resources.values()])
+
+        return [schema, resources]
+
+    async def describe(self, request: AnyRequest, resource_id: str) -> SchemaResponse:
+        """The schema with what the resource is."""
+        answer = await self._schema(request, resource_id)
+        settings = self.resource(resource_id).settings
+        answer.resource_info = ResourceInfo(
+            name=settings.name or settings.id, type=settings.kind, estimated_time=settings.estimated_seconds
+        )
+        return answer
+
+    def resource(self, resource_id: str) -> Resource:
+        """One by its id. Raises NotFoundError."""
+        resource = self._sessions.resources.get(resource_id)
+        if resource is None:
+            raise NotFoundError("There is no such resource here.", remedy="GET /api/resources lists them.")
+        return resource
+
+    async def _schema(self, request: AnyRequest, resource_id: str) -> SchemaResponse:
+        sessions = self._sessions
+        settings = self.resource(resource_id).settings
+        seconds = self._duration(request.query_params.get("duration"))
+        self._asked.take(group(client_address(sessions.proxies, request.scope)))
+        sessions.admission.check_room()
+        session_id, token, rate = self._session(request, settings)
+        details = await sessions.provider.generate(
+            GenerateRequest(
+                amount=wire_amount(seconds * rate),
+                resource_id=settings.id,
+                estimated_duration=seconds,
+                network=settings.network,
+                asset=settings.asset,
+                price_per_second=wire_amount(rate),
+                session_id=session_id,
+                resume_token=token,
+            )
+        )
+        if session_id is not None and details.price_per_second is not None:
+            rate = parse_amount(details.price_per_second)
+        symbol = self._symbols[settings] = details.asset or details.currency
+        base = self._settings.public_url or base_url(sessions.proxies, request.scope)
+        return SchemaResponse(
+            protocol="ws402",
+            version=VERSION,
+            resource_id=settings.id,
+            websocket_endpoint=_websocket(base, settings.id),
+            pricing=_pricing(rate, seconds, symbol),
+            payment_details=details,
+            max_session_duration=self._settings.max_session_duration,
+        )
+
+    def _session(self, request: AnyRequest, settings: ResourceSettings) -> tuple[str | None, str | None, int]:
+        """The session that is to be topped up, if one is, its token, and a price.
+
+        A session keeps the price that it began with; the gateway knows it, and checks the token: the session may live
+        on another server.
+        """
+        session_id = request.query_params.get("sessionId")
+        if session_id is None:
+            return None, None, settings.price_per_second
+        return session_id, request.query_params.get("token") or bearer(request.scope) or "", settings.price_per_second
+
+    def _duration(self, text: str | None) -> int:
+        if text is None:
+            return min(DEFAULT_SECONDS, self._settings.max_session_duration)
+        longest = self._settings.max_session_duration
+        if not (text.isascii() and text.isdigit()) or len(text) > 9 or not 1 <= int(text) <= longest:
+            raise InvalidRequestError(
+                f"'duration' is not a whole number of seconds from 1 to {longest}.",
+                remedy=f"Ask for at most {longest} seconds; top the session up, or open another, for more.",
+            )
+        return int(text)
+
+    def _listing(self, settings: ResourceSettings) -> ResourceListing:
+        symbol = settings.asset or self._symbols.get(settings, "")
+        return ResourceListing(
+            id=settings.id,
+            name=settings.name or settings.id,
+            type=settings.kind,
+            pricing=_pricing(settings.price_per_second, settings.estimated_seconds, symbol),
+        )
+
+
+def _pricing(rate: int, seconds: int, currency: str) -> Pricing:
+    return Pricing(
+        price_per_second=wire_amount(rate),
+        currency=currency,
+        estimated_duration=seconds,
+        total_price=wire_amount(seconds * rate),
+    )
+
+
+def _websocket(base: str, resource_id: str) -> str:
+    """Clients add `?userId=…&resourceId=…` themselves; one that adds nothing still names the resource by the path."""
+    return f"ws{base.removeprefix('http').rstrip('/')}/{quote(resource_id)}"
