@@ -1,5 +1,7 @@
 // The server's HTTP side. Addresses are relative, so that the page works below a path too.
 
+const CALL_MS = 30_000; // for a whole answer, however slowly it comes
+
 /** What went wrong, what to do about it, and a code for programs. */
 export class Problem extends Error {
   constructor(message, remedy = "", code = "") {
@@ -12,7 +14,7 @@ export class Problem extends Error {
 async function get(path) {
   let answer;
   try {
-    answer = await fetch(path, { headers: { accept: "application/json" }, cache: "no-store" });
+    answer = await fetch(path, { headers: { accept: "application/json" }, cache: "no-store", signal: AbortSignal.timeout(CALL_MS) });
   } catch {
     throw new Problem("The server does not answer.", "Check your connection, then try again.", "offline");
   }
