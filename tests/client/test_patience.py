@@ -98,11 +98,16 @@ async def test_a_server_that_falls_silent_is_left_and_the_session_resumed(
     """No close frame comes from a machine that is gone; the resume, on another socket, finds the one that took over."""
     monkeypatch.setattr(channel_module, "PING_SECONDS", 0.1)
 
+    left = asyncio.Event()
+
     async def fall_silent(peer: Peer) -> None:
         if peer.hello["type"] == "payment_proof":
             await peer.start(resumeToken="t-1", maxSessionDuration=3600)
             peer.socket.transport.pause_reading()
-            await asyncio.Event().wait()
+            await left.wait()
+            peer.socket.transport.abort()
+            return
+        left.set()
         await peer.start(resumeToken="t-2", maxSessionDuration=3600, resumed=True)
         await peer.socket.send("after")
         await peer.stay()
