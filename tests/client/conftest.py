@@ -11,7 +11,7 @@ import pytest
 from tests.client.scripted import ScriptedServer
 from tests.fixtures.evm import Evm
 
-from ws402.client import EvmWallet
+from ws402.client import EvmWallet, Store
 from ws402.devchain.evm import EvmDevChain
 from ws402.provider.mock.provider import MockPaymentProvider
 from ws402.server.app import WS402Server, create_server
@@ -60,6 +60,13 @@ async def make_wallet() -> AsyncIterator[MakeWallet]:
 @pytest.fixture
 def wallet(chain: Evm, make_wallet: MakeWallet) -> EvmWallet:
     return make_wallet(chain.url, bytes(chain.account(10**18).key))
+
+
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """In memory, and closed at the end."""
+    with Store() as store:
+        yield store
 
 
 @pytest.fixture

@@ -85,6 +85,14 @@ class ScriptedServer:
         self.script: Script = honest
         self.change: Callable[[dict[str, Any]], None] = lambda schema: None
         self.http: dict[str, list[tuple[int, Any]]] = {}
+        self.refusals: list[int] = []
+        """HTTP statuses for the next sockets; the last one stays until the list is emptied."""
+        self.hello_seconds = 30.0
+        """A socket that says nothing for so long is closed, as servers do."""
+        self.alone = asyncio.Event()
+        """Nobody is connected any more."""
+        self.idle = asyncio.Event()
+        """A socket was closed for that."""
         self.schemas = 0
         self.asked: list[str] = []
         self.hellos: list[dict[str, Any]] = []
@@ -171,6 +179,8 @@ class ScriptedServer:
 
     async def _request(self, connection: ServerConnection, request: Request) -> Response | None:
         if request.headers.get("Upgrade", "").lower() == "websocket":
+            if self.refusals:
+                return _json(self.refusals.pop(0) if len(self.refusals) > 1 else self.refusals[0], {})
             return None
         self.asked.append(request.path)
         url = urlsplit(request.path)
@@ -188,10 +198,23 @@ class ScriptedServer:
         assert socket.request is not None
         self.paths.append(socket.request.path)
         peer = Peer(self, socket)
+        self.alone.clear()
+        try:
+            await self._speak(peer)
+        finally:
+            self.alone.set()
+
+    async def _speak(self, peer: Peer) -> None:
+        socket = peer.socket
         with suppress(ConnectionClosed):
-            async with asyncio.timeout(30):
-                while peer.hello.get("type") not in ("payment_proof", "resume"):
-                    peer.hello = await peer.receive()
+            try:
+                async with asyncio.timeout(self.hello_seconds):
+                    while peer.hello.get("type") not in ("payment_proof", "resume"):
+                        peer.hello = await peer.receive()
+            except TimeoutError:
+                await socket.close(1008, "no payment proof arrived in time")
+                self.idle.set()
+                return
             self.hellos.append(peer.hello)
             await self.script(peer)
 

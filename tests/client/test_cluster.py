@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import httpx
 from tests.client.conftest import MakeWallet
 from tests.fixtures.certificates import Authority
 from tests.fixtures.cluster import Cluster
@@ -87,6 +88,16 @@ async def installed(cluster: Cluster, folder: Path) -> AsyncIterator[tuple[Stack
         listener.close()
 
 
+async def both_sell_at(url: str, price: int) -> None:
+    """Until the gateway gives invoices at this price, by what was renewed, to both servers, which take turns."""
+    prices: list[int] = []
+    async with asyncio.timeout(30), httpx.AsyncClient() as http:
+        while len(prices) < 4 or set(prices[-4:]) != {price}:
+            answer = await http.get(f"{url}/ws402/schema/ticker?duration=60")
+            prices.append(answer.json()["pricing"]["pricePerSecond"] if answer.is_success else 0)
+            await asyncio.sleep(0.1)
+
+
 async def test_a37_a_paid_session_over_rotation_a_rolling_restart_and_new_prices(
     cluster: Cluster, tmp_path: Path, make_wallet: MakeWallet
 ) -> None:
@@ -103,7 +114,7 @@ async def test_a37_a_paid_session_over_rotation_a_rolling_restart_and_new_prices
             stack.authority.issue("gateway")
             prices = tmp_path / "resources.toml"
             prices.write_text(prices.read_text().replace(str(PRICE), str(5 * PRICE)))
-            await asyncio.sleep(2.5)
+            await both_sell_at(url, 5 * PRICE)
             assert await session.top_up(60) == 60 * PRICE  # its own price, whichever server was asked
             token = session.payments[0].resume_token
             for number in (0, 1):  # one after the other, as a rolling update does

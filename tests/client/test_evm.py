@@ -79,8 +79,8 @@ async def test_a_payment_behind_another_that_waits_is_told_when_that_one_is_in_a
     try:
         evm.submit(evm.sign(account, account.address, value=1))
         sending = asyncio.create_task(wallet.send(payment))
-        await asyncio.sleep(1)
-        assert not sending.done(), "it is not known yet which of the two it will be"
+        done, _ = await asyncio.wait({sending}, timeout=0.5)
+        assert not done, "it is not known yet which of the two it will be"
         evm.mine()
         with pytest.raises(WalletError) as refused:
             await asyncio.wait_for(sending, 10)

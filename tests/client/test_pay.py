@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from eth_account import Account
 from tests.client.conftest import OurServer
-from tests.client.scripted import PRICE, Peer, ScriptedServer
+from tests.client.scripted import PRICE, Peer, ScriptedServer, honest
 from tests.fixtures.evm import Evm
 from tests.fixtures.processes import COMMAND, clean_environment
 
@@ -128,6 +128,55 @@ async def test_a_killed_payer_goes_on_with_its_session(ours: OurServer, pay: Pay
     assert out
     assert len(ours.provider.sessions) == 1
     assert ours.provider.audit() == 0
+
+
+async def test_a_payer_that_was_asleep_goes_on_with_its_session(ours: OurServer, pay: Pay) -> None:
+    """A laptop that was closed: its server has given the socket up meanwhile, as it does when no ping is answered."""
+    process = await pay(f"{ours.url}/#ticker", "--max", "0.01", "--duration", "60", "--trust")
+    assert process.stdout is not None
+    await asyncio.wait_for(process.stdout.readline(), 30)
+    process.send_signal(signal.SIGSTOP)
+    (session,) = ours.provider.sessions.values()
+    epoch = session.epoch
+    next(iter(ours.server.sessions.live.values())).socket.transport.abort()
+    async with asyncio.timeout(30):
+        while session.state != "released":
+            await asyncio.sleep(0.05)
+        process.send_signal(signal.SIGCONT)
+        while session.epoch == epoch:
+            await asyncio.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    status, _, err = await finish(process)
+    assert status == 0, err
+    assert "Ended (client ended)" in err
+    assert len(ours.provider.sessions) == 1
+    assert ours.provider.audit() == 0
+
+
+async def test_a_payment_that_was_not_used_is_used_by_the_next_call_and_said_so(
+    scripted: ScriptedServer, pay: Pay
+) -> None:
+    async def refuse(peer: Peer) -> None:
+        await peer.send("payment_rejected", reason="Too young.", code="transfer_unconfirmed")
+        await peer.socket.close(1008)
+
+    scripted.script = refuse
+    arguments = (f"{scripted.url}/#ticker", "--max", "0.01", "--duration", "60", "--trust", "--json")
+    process = await pay(*arguments)
+    assert process.stdout is not None
+    paid = [json.loads(await asyncio.wait_for(process.stdout.readline(), 30)) for _ in range(2)][-1]
+    process.kill()
+    await process.communicate()
+    scripted.script = honest
+    status, out, err = await finish(await pay(*arguments, "--leave-after", "0.2", "--refund-wait", "0"))
+    assert status == 0, err
+    events = [json.loads(line) for line in out.splitlines()]
+    assert [event["event"] for event in events[:2]] == ["reused", "paid"]
+    assert {event["txHash"] for event in events[:2]} == {paid["txHash"]}
+    assert scripted.schemas == 1
+    scripted.refusals = [404]
+    status, _, err = await finish(await pay(*arguments[:-1]))
+    assert (status, "Nothing was paid" in err) == (3, True)
 
 
 async def test_what_a_server_sends_cannot_steer_the_terminal(scripted: ScriptedServer, pay: Pay) -> None:

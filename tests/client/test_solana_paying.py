@@ -95,13 +95,12 @@ async def test_a_payment_that_expired_unseen_is_signed_anew_under_the_same_id(
 
 
 async def test_what_a_crash_left_unsent_too_long_is_forgotten_and_paid_anew(
-    solana: Solana, shop: ScriptedServer, account: Keypair
+    solana: Solana, shop: ScriptedServer, account: Keypair, store: Store
 ) -> None:
     class Offline(Late):
         async def send(self, payment: SignedPayment) -> None:
             raise NodeUnavailableError("The node is away.")
 
-    store = Store()
     offline = Offline(solana.url, key_file(account))
     with pytest.raises(NodeUnavailableError):
         async with connect(shop.url, wallet=offline, store=store, payment_id="p", **LIMITS):
@@ -143,7 +142,7 @@ async def test_what_a_node_may_have_forgotten_is_not_paid_anew(
 
 
 async def test_what_may_still_land_is_sent_again_and_never_signed_anew(
-    solana: Solana, shop: ScriptedServer, account: Keypair
+    solana: Solana, shop: ScriptedServer, account: Keypair, store: Store
 ) -> None:
     class Blind(SolanaWallet):
         """Sends, but does not live to see it."""
@@ -151,7 +150,6 @@ async def test_what_may_still_land_is_sent_again_and_never_signed_anew(
         async def inclusion(self, payment: SignedPayment, seconds: float) -> Inclusion:
             raise NodeUnavailableError("The node is away.")
 
-    store = Store()
     blind = Blind(solana.url, key_file(account))
     with pytest.raises(NodeUnavailableError):
         async with connect(shop.url, wallet=blind, store=store, **LIMITS):

@@ -27,6 +27,7 @@ from ws402.client import (
     PolicyError,
     Session,
     SessionLostError,
+    SocketUnavailableError,
     Store,
     Wallet,
     WalletError,
@@ -41,7 +42,7 @@ EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_NO_SESSION, EXIT_BROKEN, EXIT_INTERRU
 
 _EXITS: Final[tuple[tuple[type[WS402Error] | tuple[type[WS402Error], ...], int], ...]] = (
     ((ConfigurationError, InvalidRequestError), EXIT_USAGE),
-    ((PolicyError, OfferError, WalletError), EXIT_REFUSED),
+    ((PolicyError, OfferError, WalletError, SocketUnavailableError), EXIT_REFUSED),
     ((PaymentRejectedError, PaymentFailedError, PaymentPendingError), EXIT_NO_SESSION),
     ((SessionLostError, OverchargedError), EXIT_BROKEN),
 )
@@ -112,7 +113,8 @@ def command(
     never from the command line, which other users can see. Give a node and a key for EVM networks, for Solana, or for
     both: the server's offer decides which of them pays.
 
-    Exit status: 0 done, 1 other failure, 2 wrong usage, 3 refused before anything was paid, 4 paid but no session (the
+    Exit status: 0 done, 1 other failure, 2 wrong usage, 3 nothing (more) was paid, by your limits or for want of a
+    socket, 4 paid but no session (the
     payment is remembered: run the same again), 5 the session broke off, 130 interrupted twice.
     """
     order = _Order(
@@ -176,6 +178,7 @@ async def _session(order: _Order, wallet: Wallet, cap: int, output: Output) -> i
         allow_plaintext=order.insecure,
         on_event=output.event,
         on_offer=offered,
+        on_reuse=output.reused,
         on_payment=output.payment,
         on_wait=lambda why: output.note(f"Waiting: {why}"),
     )

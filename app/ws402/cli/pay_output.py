@@ -26,6 +26,9 @@ class Output(Protocol):
     def offer(self, offer: Offer) -> None:
         """What is about to be paid."""
 
+    def reused(self, payment: Payment) -> None:
+        """A payment from before is used instead of a new one."""
+
     def payment(self, payment: Payment) -> None:
         """The payment is in a block."""
 
@@ -60,6 +63,7 @@ class TextOutput:
         self._width = 0
         self._written = 0.0
         self._shown = ""
+        self._reused: str | None = None
 
     def note(self, text: str) -> None:
         """A line."""
@@ -73,9 +77,15 @@ class TextOutput:
             f"on {plain(offer.network)} …"
         )
 
+    def reused(self, payment: Payment) -> None:
+        """Which payment, and that it is not made again."""
+        self._reused = payment.id
+        self._line(f"Using your payment of {self._coins(payment.amount)} from before, not paying again: {payment.tx}")
+
     def payment(self, payment: Payment) -> None:
         """The transaction."""
-        self._line(f"Paid {self._coins(payment.amount)}: {payment.tx}")
+        if payment.id != self._reused:
+            self._line(f"Paid {self._coins(payment.amount)}: {payment.tx}")
 
     def event(self, event: ServerMessage) -> None:
         """What a person must know."""
@@ -182,6 +192,10 @@ class JsonOutput:
             asset=offer.symbol,
             token=offer.token,
         )
+
+    def reused(self, payment: Payment) -> None:
+        """`reused`: the payment that `paid` then tells of was made before."""
+        self._write("reused", txHash=payment.tx, amount=wire_amount(payment.amount), paymentId=payment.id)
 
     def payment(self, payment: Payment) -> None:
         """`paid`. The reference is a secret and stays out."""

@@ -3,7 +3,7 @@
 Importing this package needs nothing beyond the base installation; the wallets need `pip install 'ws402[client]'`.
 """
 
-from ws402.client.connecting import Options, ask_offer, connect, connect_with_proof
+from ws402.client.connecting import ask_offer, connect, connect_with_proof
 from ws402.client.errors import (
     NodeUnavailableError,
     OfferError,
@@ -15,10 +15,12 @@ from ws402.client.errors import (
     PaymentRejectedError,
     PolicyError,
     SessionLostError,
+    SocketUnavailableError,
     WalletError,
 )
 from ws402.client.evm import EvmWallet
 from ws402.client.offers import EvmOffer, Offer, SolanaOffer
+from ws402.client.options import Options
 from ws402.client.policy import NATIVE
 from ws402.client.session import Session
 from ws402.client.solana import SolanaWallet
@@ -49,6 +51,7 @@ __all__ = [
     "SessionLostError",
     "Settlement",
     "SignedPayment",
+    "SocketUnavailableError",
     "SolanaOffer",
     "SolanaWallet",
     "Store",

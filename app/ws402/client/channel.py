@@ -6,13 +6,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import Any, Final, Self
+from typing import Final, Self
 
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import ConnectionClosed
 
 from ws402.client.errors import OverchargedError, SessionLostError
 from ws402.client.link import LOST, Link, RefusedError, UnreachableError, read
+from ws402.client.patience import nap, wait_any
 from ws402.client.usage import Meter, Settlement
 from ws402.money import parse_amount
 from ws402.protocol import (
@@ -34,7 +35,12 @@ from ws402.protocol import (
 
 MAX_BACKLOG: Final = 1024
 """Messages that wait for the reader before the socket is left unread, so that the server feels it."""
+MESSAGE_OVERHEAD: Final = 64
+"""Bytes that a message costs beside its own, so that empty ones are counted too."""
 END_SECONDS: Final = 10
+PING_SECONDS: Final = 20.0
+"""How often a silent server is asked for a sign of life, and how long it has for it."""
+TOO_LARGE: Final = 1009
 RESUMABLE: Final = frozenset({LOST, 1001, 1012, 1013})
 SUPERSEDED: Final = 4001
 BROKEN: Final = frozenset(
@@ -60,6 +66,7 @@ class Channel:
         meter: Meter,
         *,
         reconnect_seconds: float,
+        max_backlog_bytes: int,
         on_event: Event,
     ) -> None:
         self.id = started.session_id
@@ -76,10 +83,14 @@ class Channel:
         self._link = link
         self._connection = connection
         self._reconnect_seconds = reconnect_seconds
+        self._max_backlog_bytes = max_backlog_bytes
         self._on_event = on_event
+        self._heard = False
         self._messages: deque[str | bytes] = deque()
+        self._held_bytes = 0
         self._news = asyncio.Event()
         self._room = asyncio.Event()
+        self._room.set()
         self._linked = asyncio.Event()
         self._linked.set()
         self._impatient = 0
@@ -89,6 +100,7 @@ class Channel:
         self._drain_wait = 0.0
         self._hear(started)
         self._reader = asyncio.create_task(self._read(), name="ws402-session")
+        self._keeper = asyncio.create_task(self._keep_alive(), name="ws402-keep-alive")
 
     def __aiter__(self) -> Self:
         return self
@@ -102,7 +114,9 @@ class Channel:
             self._news.clear()
             await self._news.wait()
         self._room.set()
-        return self._messages.popleft()
+        message = self._messages.popleft()
+        self._held_bytes -= len(message) + MESSAGE_OVERHEAD
+        return message
 
     async def send(self, message: str | bytes) -> None:
         """Send, on whichever socket the session is. Raises SessionLostError when it has ended."""
@@ -127,8 +141,7 @@ class Channel:
         try:
             with self._hurry():
                 await self.send(encode(proof).decode())
-                either: set[asyncio.Future[Any]] = {self._top_up, self._reader}
-                await asyncio.wait(either, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+                await wait_any(seconds, self._top_up, self._reader)
                 return self._top_up.result() if self._top_up.done() and not self._top_up.cancelled() else None
         finally:
             self._top_up = None
@@ -143,7 +156,7 @@ class Channel:
                     await self._connection.close()
                 else:
                     await self._connection.send(encode(EndSessionMessage()).decode())
-            await asyncio.wait([self._reader], timeout=END_SECONDS)
+            await wait_any(END_SECONDS, self._reader)
         await self.close()
         if self.settlement is None:
             self.settlement = self.meter.estimate()
@@ -153,7 +166,8 @@ class Channel:
         """Close the socket."""
         await self._connection.close()
         self._reader.cancel()
-        await asyncio.wait([self._reader])
+        self._keeper.cancel()
+        await asyncio.wait([self._reader, self._keeper])
 
     # --- the reader ----------------------------------------------------------------------------------------------
 
@@ -175,12 +189,19 @@ class Channel:
         try:
             while True:
                 message = await connection.recv()
+                self._heard = True
                 event = read(message)
                 if event is not None:
                     self._hear(event)
                 elif not self._ending:
                     await self._keep(message)
         except ConnectionClosed as closed:
+            if closed.rcvd is None and closed.sent is not None and closed.sent.code == TOO_LARGE:
+                raise SessionLostError(
+                    f"The server sent a message of more than {self._link.max_message_bytes} bytes.",
+                    remedy="What was not used is refunded. Allow more by max_message_bytes.",
+                    code="message_too_large",
+                ) from closed
             code = closed.rcvd.code if closed.rcvd else LOST
             reason = closed.rcvd.reason if closed.rcvd else ""
         if self._finished(code, reason):
@@ -210,7 +231,7 @@ class Channel:
         return False
 
     async def _come_back(self, token: str) -> None:
-        await asyncio.sleep(self._drain_wait)
+        await nap(self._drain_wait)
         self._drain_wait = 0.0
         try:
             connection, started = await self._link.hello(ResumeMessage(token=token), seconds=self._reconnect_seconds)
@@ -226,12 +247,46 @@ class Channel:
             await connection.send(encode(EndSessionMessage()).decode())
 
     async def _keep(self, message: str | bytes) -> None:
-        """Queue a message; while nobody takes them, stop reading, unless somebody waits for an answer."""
-        while len(self._messages) >= MAX_BACKLOG and not self._ending and not self._impatient:
+        """Queue a message; while nobody takes them, stop reading.
+
+        Whoever waits for an answer has more messages queued than else, but never more bytes.
+        """
+        size = len(message) + MESSAGE_OVERHEAD
+        while not self._ending and self._messages and self._full(size):
             self._room.clear()
             await self._room.wait()
         self._messages.append(message)
+        self._held_bytes += size
         self._news.set()
+
+    def _full(self, more: int) -> bool:
+        if self._held_bytes + more > self._max_backlog_bytes:
+            return True
+        return len(self._messages) >= MAX_BACKLOG and not self._impatient
+
+    async def _keep_alive(self) -> None:
+        """Let go of a socket whose server has fallen silent, so that the session is resumed on another one.
+
+        Only while we listen, and only after waiting awake: what answers while this machine sleeps is still heard.
+        """
+        while not self.ended:
+            self._heard = False
+            await nap(PING_SECONDS)
+            connection = self._connection
+            if self._heard or not self._is_read():
+                continue
+            try:
+                pong = await connection.ping()
+            except ConnectionClosed:
+                continue  # the reader deals with it
+            pong = asyncio.ensure_future(pong)
+            await wait_any(PING_SECONDS, pong)
+            if not (pong.done() or self._heard) and connection is self._connection and self._is_read():
+                connection.transport.abort()
+
+    def _is_read(self) -> bool:
+        """The socket is being read: not left to wait because nobody takes the messages."""
+        return self._linked.is_set() and self._room.is_set()
 
     def _hear(self, event: ServerMessage) -> None:
         match event:

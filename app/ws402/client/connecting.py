@@ -6,69 +6,31 @@ import asyncio
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Iterable
 from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
-from typing import Final
 
 import httpx
 
-from ws402.client.channel import Channel
 from ws402.client.errors import (
-    OverchargedError,
     PaymentExpiredError,
-    PaymentFailedError,
-    PaymentRejectedError,
     SessionLostError,
 )
-from ws402.client.link import Link, RefusedError, UnreachableError
 from ws402.client.offers import Offer, fetch_offer, find_resource
-from ws402.client.payment import Payer, proof_message, proof_of
+from ws402.client.opening import Door, Opener
+from ws402.client.options import Options
+from ws402.client.payment import Payer
 from ws402.client.policy import NATIVE, Policy, normal_address
 from ws402.client.session import Session
 from ws402.client.store import Payment, PaymentState, Store
-from ws402.client.target import Target, parse_target, refuse_plaintext, socket_address
-from ws402.client.usage import Meter
+from ws402.client.target import Target, parse_target, refuse_plaintext
 from ws402.client.wallet import Wallet
 from ws402.errors import ConflictError
 from ws402.money import parse_amount
 from ws402.protocol import (
-    PaymentProofMessage,
     Proof,
-    RejectCode,
-    ResumeMessage,
-    ServerMessage,
-    SessionStarted,
-    UsageUpdate,
 )
 
-RENEW_SECONDS: Final = 20
-"""How often a live session says in the store that its payment is in use."""
-
 logger = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """How patient a client is (seconds), and what it puts up with."""
-
-    block_seconds: float = 120
-    """For a payment to get into a block."""
-    prove_seconds: float = 120
-    """For the server to accept a payment that is in a block."""
-    reconnect_seconds: float = 60
-    """For a lost session to be resumed."""
-    max_message_bytes: int = 16 * 1024 * 1024
-    allow_plaintext: bool = False
-    """Speak plain HTTP to other machines: everybody on the way can read and use the proof."""
-    on_event: Callable[[ServerMessage], None] | None = None
-    """Told every message of the protocol, such as `UsageUpdate`."""
-    on_offer: Callable[[Offer], None] | None = None
-    """Told what is about to be paid, after the checks."""
-    on_payment: Callable[[Payment], None] | None = None
-    """Told of the payment, once it is in a block."""
-    on_wait: Callable[[str], None] | None = None
-    """Told why the client tries again."""
 
 
 async def ask_offer(
@@ -101,12 +63,14 @@ async def connect(
 ) -> AsyncIterator[Session]:
     """Pay for `duration` seconds of a resource and open its session; leaving the block ends it.
 
+    The server's socket is opened first and paid for then: a server that opens none gets no money.
     `max_amount` caps the whole session in smallest units of `asset` ('native', 'usdc' or a token's address). The payee
-    must be one of `payees`, or known from before, or met for the first time with `trust_first_use`. With a `store` in a
-    file, a payment that a crash cut off from its session is used up first; with a `payment_id`, that payment is made
-    once, however often this is called.
+    must be one of `payees`, or known from before, or met for the first time with `trust_first_use`. With a `store`, a
+    payment that has opened no session yet is used up before a new one is made (in a file: also one that a crash left
+    behind); with a `payment_id`, that payment is made once, however often this is called.
 
-    Raises PolicyError, OfferError, WalletError, InvalidRequestError and UnavailableError before money moves;
+    Raises PolicyError, OfferError, WalletError, InvalidRequestError and UnavailableError (SocketUnavailableError where
+    there is no socket to be had) before money moves;
     PaymentPendingError, PaymentFailedError and PaymentRejectedError after; SessionLostError and OverchargedError in the
     session.
     """
@@ -127,15 +91,16 @@ async def connect(
         async with httpx.AsyncClient(timeout=30) as http:
             resource_id = await find_resource(http, target)
             payer = Payer(wallet, policy, store, target.base, block_seconds=options.block_seconds)
+            door = stack.enter_context(Door(user_id, options))
             session = None
             while session is None:
-                payment = await _payment(http, target, resource_id, duration, payer, payment_id, options)
+                payment = await _payment(http, target, resource_id, duration, payer, payment_id, door)
                 stack.callback(store.release, payment)
                 before = payment.state
                 if options.on_payment is not None:
                     options.on_payment(payment)
                 try:
-                    session = await _Opener(target, payment, payer, user_id, options).open()
+                    session = await Opener(target, payment, payer, door, options).open()
                 except SessionLostError as error:
                     # What a crash left behind was settled since; without a payment id, a new session will do.
                     if payment_id is not None or before is not PaymentState.PROVED or payment.state is before:
@@ -181,7 +146,8 @@ async def connect_with_proof(
         valid_until=None,
         created_at=int(time.time() * 1000),
     )
-    session = await _Opener(target, payment, None, user_id, options).open()
+    with Door(user_id, options) as door:
+        session = await Opener(target, payment, None, door, options).open()
     try:
         yield session
     finally:
@@ -195,9 +161,10 @@ async def _payment(
     duration: int,
     payer: Payer,
     payment_id: str | None,
-    options: Options,
+    door: Door,
 ) -> Payment:
-    """The payment of this id, or one that a crash left behind; else a new one."""
+    """The payment of this id, or one that was not used; else a new one, once there is a socket to show it on."""
+    options = door.options
     store = payer.store
     if payment_id is not None:
         known = store.take(payment_id)
@@ -213,8 +180,15 @@ async def _payment(
         if (known.base, known.resource_id) != (target.base, resource_id):
             store.release(known)
             raise ConflictError(f"The payment '{known.id}' is for {known.resource_id} at {known.base}.")
+        if options.on_reuse is not None:
+            options.on_reuse(known)
         if known.state is PaymentState.PROVED:
             return known
+        try:
+            await door.open(known.socket_url, known.resource_id)
+        except BaseException:
+            store.release(known)
+            raise
         try:
             return await payer.go_on(known)
         except PaymentExpiredError as error:
@@ -224,132 +198,8 @@ async def _payment(
     await payer.check(offer)
     if options.on_offer is not None:
         options.on_offer(offer)
+    await door.open(offer.socket_url, resource_id)
     return await payer.pay(offer, payment_id or f"auto-{secrets.token_hex(12)}")
-
-
-class _Opener:
-    """Shows a payment, or resumes what it opened before, and wires the session to the store."""
-
-    def __init__(
-        self, target: Target, payment: Payment, payer: Payer | None, user_id: str | None, options: Options
-    ) -> None:
-        self._target = target
-        self._payment = payment
-        self._payer = payer
-        self._options = options
-        self._renewed = time.monotonic()
-        url = socket_address(
-            payment.socket_url, user_id=user_id or f"payer-{secrets.token_hex(4)}", resource_id=payment.resource_id
-        )
-        self._link = Link(f"{url}&resumable=1", max_message_bytes=options.max_message_bytes, on_wait=options.on_wait)
-
-    async def open(self) -> Session:
-        """Raises PaymentRejectedError, SessionLostError, OverchargedError."""
-        payment, options = self._payment, self._options
-        resumed = payment.state is PaymentState.PROVED
-        hello: PaymentProofMessage | ResumeMessage = proof_message(payment)
-        if resumed:
-            if payment.resume_token is None:
-                self._done()
-                raise SessionLostError(
-                    "The payment has opened a session that cannot be resumed.", remedy="What was not used is refunded."
-                )
-            hello = ResumeMessage(token=payment.resume_token)
-        asked = time.time() * 1000
-        try:
-            connection, started = await self._link.hello(hello, seconds=options.prove_seconds)
-        except (RefusedError, UnreachableError) as error:
-            raise self._refused(error, resumed=resumed) from error
-        price = payment.price_per_second or parse_amount(started.price_per_second)
-        began = payment.created_at if resumed or self._payer is None else asked
-        meter = Meter(
-            price_per_second=price,
-            paid=payment.amount or parse_amount(started.balance, zero=True),
-            started_ms_ago=max(int(time.time() * 1000 - began), 0),
-        )
-        channel = Channel(
-            self._link,
-            connection,
-            started,
-            meter,
-            reconnect_seconds=options.reconnect_seconds,
-            on_event=self._on_event,
-        )
-        session = Session(channel, self._target, payment, self._payer, prove_seconds=options.prove_seconds)
-        try:
-            _check_started(started, payment, price, asked, resumed=resumed)
-            if self._payer is not None and resumed:
-                await self._prove_open_top_ups(session, self._payer)
-        except BaseException:
-            await session.end()
-            self._done()
-            raise
-        return session
-
-    async def _prove_open_top_ups(self, session: Session, payer: Payer) -> None:
-        """Top-ups that a crash cut off; one that is refused costs the session nothing."""
-        for top_up in payer.store.open_top_ups(session.id):
-            try:
-                await session.prove_top_up(await payer.go_on(top_up))
-            except (PaymentRejectedError, PaymentFailedError) as error:
-                logger.warning("a top-up from before was not credited: %s", error)
-
-    def _refused(
-        self, error: RefusedError | UnreachableError, *, resumed: bool
-    ) -> PaymentRejectedError | SessionLostError:
-        if isinstance(error, RefusedError):
-            self._done()
-        if resumed:
-            return SessionLostError(
-                f"The session of this payment cannot go on: {error.message}",
-                remedy="What was not used is refunded. Connect again for a new session.",
-                code=error.code,
-            )
-        again = isinstance(error, UnreachableError) or error.code == RejectCode.TRANSFER_UNCONFIRMED
-        return PaymentRejectedError(
-            f"The payment {self._payment.tx} opened no session: {error.message}",
-            remedy="Show the same proof again later; it is not paid twice." if again else None,
-            proof=proof_of(self._payment),
-            code=error.code if error.code != RefusedError.code else None,
-        )
-
-    def _done(self) -> None:
-        if self._payer is not None:
-            self._payer.store.update(self._payment, PaymentState.DONE)
-
-    def _on_event(self, event: ServerMessage) -> None:
-        if self._payer is not None:
-            match event:
-                case SessionStarted(session_id=session_id, resume_token=token):
-                    self._payer.store.update(
-                        self._payment, PaymentState.PROVED, session_id=session_id, resume_token=token
-                    )
-                case UsageUpdate() if time.monotonic() - self._renewed > RENEW_SECONDS:
-                    self._renewed = time.monotonic()
-                    self._payer.store.renew(self._payment)
-                case _:
-                    pass
-        if self._options.on_event is not None:
-            self._options.on_event(event)
-
-
-def _check_started(started: SessionStarted, payment: Payment, price: int, asked: float, *, resumed: bool) -> None:
-    """The session must be the one that was paid for. Raises OverchargedError.
-
-    A proof that is shown again, for a server left in between, goes on with the session that it had opened: some of it
-    is over then, but never more than the time since the proof was first shown (`asked`, ms).
-    """
-    if parse_amount(started.price_per_second) != price:
-        raise OverchargedError(
-            f"The session costs {started.price_per_second} a second; {price} was offered.",
-            remedy="It was ended at once; the rest is refunded.",
-        )
-    used = payment.amount - parse_amount(started.balance, zero=True)
-    if not resumed and not started.resumed and used * 1000 > max(time.time() * 1000 - asked, 0) * price:
-        raise OverchargedError(
-            f"The server credits {started.balance} of the {payment.amount} that were paid.",
-            remedy="The session was ended at once; the rest is refunded.",
-        )
 
 
 async def _leave(session: Session, store: Store) -> None:

@@ -38,6 +38,12 @@ class NodeUnavailableError(UnavailableError):
     code = "node_unavailable"
 
 
+class SocketUnavailableError(UnavailableError):
+    """The server opens no socket, so no payment could open a session: nothing was paid, or nothing more."""
+
+    code = "socket_unavailable"
+
+
 class PaymentBusyError(WS402Error):
     """Another session uses this payment right now. Nothing more was paid."""
 

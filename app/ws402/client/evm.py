@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+import msgspec
 
 from ws402.client.errors import WalletError
 from ws402.client.offers import EvmOffer, Offer
@@ -20,8 +22,31 @@ NONCE_SECONDS: Final = 30
 MAX_GAS: Final = 300_000
 """A payment that needs more is no plain transfer."""
 _TRANSFER_TOPIC: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
+_QUANTITY_CHARS: Final = 66
 _BALANCE_OF: Final = "0x70a08231"
 _DECIMALS: Final = "0x313ce567"
+
+T = TypeVar("T")
+
+
+class _Log(msgspec.Struct):
+    address: str
+    topics: list[str]
+    data: str
+
+
+class _Receipt(msgspec.Struct):
+    status: str
+    logs: list[_Log] = []
+
+
+class _Transaction(msgspec.Struct):
+    value: str
+    to: str | None = None
+
+
+class _Block(msgspec.Struct, rename="camel"):
+    base_fee_per_gas: str | None = None
 
 
 class EvmWallet:
@@ -126,12 +151,12 @@ class EvmWallet:
         """Wait for a block."""
         deadline = time.monotonic() + seconds
         while True:
-            receipt = await self._call("eth_getTransactionReceipt", payment.tx)
+            receipt = await self._receipt(payment.tx)
             if receipt is not None:
-                return Inclusion.INCLUDED if _number(receipt["status"]) == 1 else Inclusion.FAILED
+                return Inclusion.INCLUDED if _number(receipt.status) == 1 else Inclusion.FAILED
             if await self._nonce_taken(payment):
                 # Asked again: its own block may have come between the two questions.
-                if await self._call("eth_getTransactionReceipt", payment.tx) is None:
+                if await self._receipt(payment.tx) is None:
                     return Inclusion.REPLACED
                 continue
             if time.monotonic() >= deadline:
@@ -146,20 +171,29 @@ class EvmWallet:
 
     async def received(self, tx: str, recipient: str, amount: int, token: str | None) -> bool:
         """Whether a transaction in a block paid this much: by its value, or by the token's Transfer events."""
-        receipt = await self._call("eth_getTransactionReceipt", tx)
-        if receipt is None or _number(receipt["status"]) != 1:
+        receipt = await self._receipt(tx)
+        if receipt is None or _number(receipt.status) != 1:
             return False
         if token is None:
-            transaction = await self._call("eth_getTransactionByHash", tx)
-            return str(transaction["to"]).lower() == recipient.lower() and _number(transaction["value"]) >= amount
+            transaction = await self._ask(_Transaction, "eth_getTransactionByHash", tx)
+            return (transaction.to or "").lower() == recipient.lower() and _number(transaction.value) >= amount
         to = "0x" + recipient[2:].lower().rjust(64, "0")
         paid = sum(
-            _number(log["data"])
-            for log in receipt["logs"]
-            if log["address"].lower() == token.lower()
-            and [str(topic).lower() for topic in (log["topics"][0], *log["topics"][2:3])] == [_TRANSFER_TOPIC, to]
+            _number(log.data)
+            for log in receipt.logs
+            if log.address.lower() == token.lower()
+            and [topic.lower() for topic in (*log.topics[:1], *log.topics[2:3])] == [_TRANSFER_TOPIC, to]
         )
         return paid >= amount
+
+    async def _receipt(self, tx: str) -> _Receipt | None:
+        if (found := await self._call("eth_getTransactionReceipt", tx)) is None:
+            return None
+        return _convert(found, _Receipt, "eth_getTransactionReceipt")
+
+    async def _ask(self, kind: type[T], method: str, *params: Any) -> T:
+        """A call whose answer has this shape. Raises WalletError, NodeUnavailableError."""
+        return _convert(await self._call(method, *params), kind, method)
 
     async def _call(self, method: str, *params: Any) -> Any:
         """A call that has no good reason to be refused. Raises WalletError, NodeUnavailableError."""
@@ -179,8 +213,8 @@ class EvmWallet:
 
     async def _fees(self) -> tuple[int, int]:
         """Tip and most per gas, wei: twice the base fee outlasts six full blocks (EIP-1559)."""
-        block = await self._call("eth_getBlockByNumber", "latest", False)
-        base = _number(block.get("baseFeePerGas", "0x0"))
+        block = await self._ask(_Block, "eth_getBlockByNumber", "latest", False)
+        base = _number(block.base_fee_per_gas or "0x0")
         tip = _number(await self._call("eth_maxPriorityFeePerGas"))
         fee = min(2 * base + tip, self._max_fee)
         if fee < base + min(tip, 1):
@@ -208,9 +242,19 @@ class EvmWallet:
         return not await self._known(payment)
 
 
-def _number(value: Any) -> int:
-    """A quantity of JSON-RPC. Raises WalletError for anything else."""
+def _convert(value: Any, kind: type[T], method: str) -> T:
     try:
-        return int(value, 16)
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as error:
+        raise WalletError(f"The node's answer to {method} cannot be read: {error}.", code="node_refused") from None
+
+
+def _number(value: Any) -> int:
+    """A quantity of JSON-RPC, at most 256 bits. Raises WalletError for anything else."""
+    try:
+        number = int(value, 16) if len(value) <= _QUANTITY_CHARS else -1
     except (TypeError, ValueError):
-        raise WalletError("The node's answer is no number.", code="node_refused") from None
+        number = -1
+    if number < 0:
+        raise WalletError("The node's answer is no number.", code="node_refused")
+    return number

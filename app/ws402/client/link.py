@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import random
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from ws402 import __version__
+from ws402.client.patience import awake, nap, within
 from ws402.errors import WS402Error
+from ws402.money import AmountError, parse_amount
+from ws402.nesting import too_deep
 from ws402.protocol import (
     HANDSHAKE_SECONDS,
     TRANSIENT_REJECTS,
@@ -35,6 +36,13 @@ MAX_DELAY: Final = 10.0
 UNNAMED_ATTEMPTS: Final = 3
 """Stock servers refuse without a code; such a proof is shown this often, for its payment may just be too young."""
 LOST: Final = 1006
+OPEN_SECONDS: Final = 10
+MAX_TEXT: Final = 300
+"""Characters of a server's own words that are shown."""
+QUEUE_FRAMES: Final = 4
+"""Frames that the library reads ahead, each of at most `max_message_bytes`."""
+
+T = TypeVar("T")
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +74,7 @@ class UnreachableError(WS402Error):
 
 def read(message: str | bytes) -> ServerMessage | None:
     """A message of the protocol, or None for one of the resource."""
-    if not isinstance(message, str) or not message.startswith("{"):
+    if not isinstance(message, str) or not message.startswith("{") or too_deep(message):
         return None
     try:
         if _head.decode(message).type not in _TYPES:
@@ -90,19 +98,50 @@ class Link:
     on_wait: Callable[[str], None] | None = None
     """Told why the client waits before it tries again."""
 
-    async def hello(
-        self, message: PaymentProofMessage | ResumeMessage, *, seconds: float
-    ) -> tuple[ClientConnection, SessionStarted]:
-        """Open the socket and a session on it. What may work later is tried again for `seconds`.
+    async def open(self, *, seconds: float) -> ClientConnection:
+        """Open the socket and say nothing yet. A server that is full or going away is tried again for `seconds`.
 
         Raises RefusedError, UnreachableError.
         """
-        deadline = time.monotonic() + seconds
+        return await self._insist(self._open, seconds)
+
+    async def hello(
+        self,
+        message: PaymentProofMessage | ResumeMessage,
+        *,
+        seconds: float,
+        connection: ClientConnection | None = None,
+    ) -> tuple[ClientConnection, SessionStarted]:
+        """Open a session: on `connection` if that is still open, else on a new socket.
+
+        What may work later is tried again for `seconds`. Raises RefusedError, UnreachableError.
+        """
+        waiting = connection
+
+        async def once() -> tuple[ClientConnection, SessionStarted]:
+            nonlocal waiting
+            opened, waiting = waiting, None
+            if opened is not None:
+                try:
+                    return opened, await self._say(opened, message)
+                except ConnectionClosed:
+                    # Servers do not wait for a payment for ever; whether they take it is asked on a fresh socket.
+                    logger.info("the socket was closed meanwhile; opening another one")
+            connection = await self._open()
+            try:
+                return connection, await self._say(connection, message)
+            except ConnectionClosed as error:
+                raise _closed(error) from error
+
+        return await self._insist(once, seconds)
+
+    async def _insist(self, work: Callable[[], Coroutine[Any, Any, T]], seconds: float) -> T:
+        deadline = awake() + seconds
         unnamed = 0
         attempt = 0
         while True:
             try:
-                return await self._once(message)
+                return await work()
             except RefusedError as error:
                 unnamed += error.code == RefusedError.code
                 transient = error.code in TRANSIENT_REJECTS or error.code == RefusedError.code
@@ -113,27 +152,18 @@ class Link:
                 problem = error
             delay = max(backoff(attempt), getattr(problem, "retry_after", 0.0))
             attempt += 1
-            if time.monotonic() + delay > deadline:
+            if awake() + delay > deadline:
                 raise problem
             logger.info("trying again in %.1f s: %s", delay, problem)
             if self.on_wait is not None:
                 self.on_wait(problem.message)
-            await asyncio.sleep(delay)
+            await nap(delay)
 
-    async def _once(self, message: PaymentProofMessage | ResumeMessage) -> tuple[ClientConnection, SessionStarted]:
-        connection = await self._open()
+    async def _say(self, connection: ClientConnection, message: PaymentProofMessage | ResumeMessage) -> SessionStarted:
+        """Raises ConnectionClosed, RefusedError, UnreachableError; the socket is closed then."""
         try:
-            async with asyncio.timeout(ANSWER_SECONDS):
-                await connection.send(encode(message).decode())
-                return connection, await _answer(connection)
-        except ConnectionClosed as error:
-            code = error.rcvd.code if error.rcvd else LOST
-            if code == 1008:
-                reason = error.rcvd.reason if error.rcvd else ""
-                raise RefusedError(
-                    f"The server closed the socket: {reason or 'policy'}.", code="refused_1008"
-                ) from error
-            raise UnreachableError(f"The socket was closed ({code}) before the session began.") from error
+            await connection.send(encode(message).decode())
+            return await within(ANSWER_SECONDS, _answer(connection))
         except TimeoutError as error:
             await connection.close()
             raise UnreachableError(f"The server did not answer in {ANSWER_SECONDS} s.") from error
@@ -143,14 +173,8 @@ class Link:
 
     async def _open(self) -> ClientConnection:
         try:
-            return await connect(
-                self.url,
-                max_size=self.max_message_bytes,
-                compression=None,
-                open_timeout=10,
-                close_timeout=5,
-                user_agent_header=f"ws402/{__version__}",
-            )
+            # Whether the server is still there is for the channel to find out, which knows of sleep.
+            return await within(OPEN_SECONDS, self._connect())
         except InvalidStatus as error:
             status = error.response.status_code
             if status < 500 and status != 429:
@@ -162,17 +186,42 @@ class Link:
         except (OSError, InvalidHandshake, EOFError) as error:
             raise UnreachableError(f"The socket cannot be opened ({type(error).__name__}).") from error
 
+    async def _connect(self) -> ClientConnection:
+        return await connect(
+            self.url,
+            max_size=self.max_message_bytes,
+            max_queue=QUEUE_FRAMES,
+            compression=None,
+            open_timeout=None,
+            ping_interval=None,
+            close_timeout=5,
+            user_agent_header=f"ws402/{__version__}",
+        )
+
+
+def _closed(error: ConnectionClosed) -> RefusedError | UnreachableError:
+    code = error.rcvd.code if error.rcvd else LOST
+    if code == 1008:
+        reason = error.rcvd.reason if error.rcvd else ""
+        return RefusedError(f"The server closed the socket: {reason or 'policy'}.", code="refused_1008")
+    return UnreachableError(f"The socket was closed ({code}) before the session began.")
+
 
 async def _answer(connection: ClientConnection) -> SessionStarted:
     while True:
         match read(await connection.recv()):
             case SessionStarted() as started:
+                try:
+                    parse_amount(started.price_per_second, field="pricePerSecond")
+                    parse_amount(started.balance, field="balance", zero=True)
+                except AmountError as error:
+                    raise UnreachableError(f"The server's answer cannot be read: {error.message}") from error
                 return started
             case PaymentRejected(reason=reason, code=code):
-                raise RefusedError(reason, code=code)
+                raise RefusedError(reason[:MAX_TEXT], code=code[:MAX_TEXT] if code else None)
             case ErrorMessage(message=text):
                 # A close follows, and says whether it is for good.
-                logger.info("the server says: %s", text)
+                logger.info("the server says: %s", text[:MAX_TEXT])
 
 
 def _seconds(text: str) -> float:

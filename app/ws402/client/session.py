@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from typing import Final, Self
 
 import httpx
@@ -12,9 +11,11 @@ import msgspec
 
 from ws402.client.channel import Channel
 from ws402.client.errors import OfferError, PaymentRejectedError, SessionLostError
-from ws402.client.link import backoff
+from ws402.client.link import MAX_TEXT, backoff
 from ws402.client.offers import fetch_offer, get_json
+from ws402.client.patience import awake, nap
 from ws402.client.payment import Payer, proof_message, proof_of
+from ws402.client.reading import decode
 from ws402.client.store import Payment, PaymentState
 from ws402.client.target import Target, TopUp
 from ws402.client.usage import Refund, Settlement, Usage
@@ -55,6 +56,10 @@ class Session:
         self.price_per_second = channel.meter.price_per_second
         self.payments = [payment]
         """All payments of this session, top-ups included, in order."""
+        for each in payer.store.top_ups(self.id, PaymentState.PROVED) if payer else ():
+            # Credited before a crash: it counts against the cap like the rest.
+            channel.meter.paid += each.amount
+            self.payments.append(each)
 
     def __aiter__(self) -> Self:
         return self
@@ -122,7 +127,7 @@ class Session:
     async def prove_top_up(self, payment: Payment) -> int:
         """Show a payment in the live session until it is credited. Raises PaymentRejectedError, SessionLostError."""
         assert self._payer is not None  # noqa: S101 - only a payer has top-ups
-        deadline = time.monotonic() + self._prove_seconds
+        deadline = awake() + self._prove_seconds
         attempt = 0
         while True:
             answer = await self._channel.ask_top_up(proof_message(payment), TOP_UP_ANSWER_SECONDS)
@@ -134,16 +139,18 @@ class Session:
                     return self._credit(payment, payment.amount)
                 case PaymentRejected(reason=reason, code=code) if code not in TRANSIENT_REJECTS:
                     self._payer.store.update(payment, PaymentState.DONE)
-                    raise PaymentRejectedError(f"The top-up was refused: {reason}", proof=proof_of(payment), code=code)
+                    raise PaymentRejectedError(
+                        f"The top-up was refused: {reason[:MAX_TEXT]}", proof=proof_of(payment), code=code
+                    )
                 case None if self._channel.ended:
                     raise SessionLostError(
                         "The session ended before its top-up was credited.", remedy="The gateway refunds the payment."
                     )
             attempt += 1
-            if time.monotonic() > deadline:
+            if awake() > deadline:
                 said = getattr(answer, "reason", None) or getattr(answer, "message", None) or "no answer"
-                raise PaymentRejectedError(f"The top-up was not credited: {said}", proof=proof_of(payment))
-            await asyncio.sleep(backoff(attempt))
+                raise PaymentRejectedError(f"The top-up was not credited: {said[:MAX_TEXT]}", proof=proof_of(payment))
+            await nap(backoff(attempt))
 
     async def end(self) -> Settlement:
         """End the session now; the rest goes back to the payer. Again is harmless."""
@@ -157,7 +164,7 @@ class Session:
         settlement = self.settlement
         if settlement is None or settlement.refund_id is None:
             return None
-        deadline = time.monotonic() + seconds
+        deadline = awake() + seconds
         lagging = False
         async with httpx.AsyncClient(timeout=30) as http:
             while True:
@@ -168,18 +175,18 @@ class Session:
                     if refund.seen is None:
                         return refund
                     if not lagging:
-                        lagging, deadline = True, min(deadline, time.monotonic() + NODE_SECONDS)
-                if time.monotonic() > deadline:
+                        lagging, deadline = True, min(deadline, awake() + NODE_SECONDS)
+                if awake() > deadline:
                     return refund
-                await asyncio.sleep(random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, hides nothing
+                await nap(random.uniform(0.5, 1.5))  # noqa: S311 - spreads load, hides nothing
 
     async def _refund(self, http: httpx.AsyncClient, refund_id: str) -> Refund | None:
         try:
             body = await get_json(http, self._target.refund_url(refund_id))
-            status = msgspec.json.decode(body, type=RefundStatusResponse)
-        except (InvalidRequestError, msgspec.DecodeError):
+            status = decode(body, RefundStatusResponse)
+            refund = Refund(parse_amount(status.amount), status.state, status.tx_hash)
+        except (InvalidRequestError, OfferError, msgspec.DecodeError):
             return None
-        refund = Refund(parse_amount(status.amount), status.state, status.tx_hash)
         if status.state not in DELIVERED or not status.tx_hash or self._payer is None:
             return refund
         wallet = self._payer.wallet

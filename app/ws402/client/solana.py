@@ -7,12 +7,24 @@ import base64
 import json
 import time
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from ws402.client.errors import WalletError
 from ws402.client.offers import Offer, SolanaOffer
 from ws402.client.offers.solana import SOL_DECIMALS
-from ws402.client.rpc import Rpc, RpcError
+from ws402.client.rpc import MAX_TEXT, Rpc, RpcError
+from ws402.client.solana_answers import (
+    U63,
+    Account,
+    Blockhash,
+    Contextual,
+    Epoch,
+    Landed,
+    PrioritizationFee,
+    Simulation,
+    Status,
+    convert,
+)
 from ws402.client.wallet import Inclusion, SignedPayment
 from ws402.errors import ConfigurationError
 from ws402.money import AmountError, from_decimal, to_decimal
@@ -39,6 +51,8 @@ _EXTENSIONS_AT: Final = 166
 """Where Token-2022 keeps a mint's extensions: after the length of an account and the account's kind."""
 _REFUSED_EXTENSIONS: Final = {1: "a transfer fee", 9: "a ban on transfers", 14: "a transfer hook"}
 _LANDED: Final = ("confirmed", "finalized")
+
+T = TypeVar("T")
 
 
 class SolanaWallet:
@@ -68,13 +82,13 @@ class SolanaWallet:
     async def chain(self) -> str:
         """The chain that the node serves, by the hash of its genesis block."""
         if self._chain is None:
-            self._chain = f"solana:{str(await self._call('getGenesisHash'))[:32]}"
+            self._chain = f"solana:{(await self._ask(str, 'getGenesisHash'))[:32]}"
         return self._chain
 
     async def balance(self, token: str | None = None) -> int:
         """What the account holds, in smallest units; of a token, what its associated token account holds."""
         if token is None:
-            return int((await self._call("getBalance", self.address, {"commitment": "confirmed"}))["value"])
+            return (await self._ask(Contextual[U63], "getBalance", self.address, {"commitment": "confirmed"})).value
         program, _ = await self._mint(token)
         account = _token_account(self.address, token, program)
         data = await self._account(account)
@@ -95,12 +109,16 @@ class SolanaWallet:
         price = await self._unit_price(offer, units)
         fee = SIGNATURE_LAMPORTS + -(-units * price // 10**6)
         await self._check_balance(offer, fee)
-        latest = (await self._call("getLatestBlockhash", {"commitment": "confirmed"}))["value"]
-        transaction = self._transaction(offer, transfer, Hash.from_string(latest["blockhash"]), units, price)
+        latest = (await self._ask(Contextual[Blockhash], "getLatestBlockhash", {"commitment": "confirmed"})).value
+        try:
+            recent = Hash.from_string(latest.blockhash)
+        except ValueError:
+            raise WalletError("The node's recent block has no hash of Solana.", code="node_refused") from None
+        transaction = self._transaction(offer, transfer, recent, units, price)
         return SignedPayment(
             tx=str(transaction.signatures[0]),
             raw=base64.b64encode(bytes(transaction)).decode(),
-            valid_until=int(latest["lastValidBlockHeight"]),
+            valid_until=latest.last_valid_block_height,
         )
 
     async def send(self, payment: SignedPayment) -> None:
@@ -119,8 +137,8 @@ class SolanaWallet:
         resend = time.monotonic() + RESEND_SECONDS
         while True:
             status = await self._status(payment.tx)
-            if status is not None and status.get("confirmationStatus") in _LANDED:
-                return Inclusion.INCLUDED if status["err"] is None else Inclusion.FAILED
+            if status is not None and status.confirmation_status in _LANDED:
+                return Inclusion.INCLUDED if status.err is None else Inclusion.FAILED
             if status is None and await self._expired(payment):
                 return Inclusion.EXPIRED
             now = time.monotonic()
@@ -139,26 +157,27 @@ class SolanaWallet:
     async def received(self, tx: str, recipient: str, amount: int, token: str | None) -> bool:
         """Whether a confirmed transaction left the recipient with this much more, of SOL or of a token."""
         options = {"encoding": "json", "commitment": "confirmed", "maxSupportedTransactionVersion": 0}
-        found = await self._call("getTransaction", tx, options)
-        if found is None or found["meta"]["err"] is not None:
+        answer = await self._ask(object, "getTransaction", tx, options)
+        if answer is None:
             return False
-        meta = found["meta"]
+        found = convert(answer, Landed, "getTransaction")
+        meta = found.meta
+        if meta.err is not None:
+            return False
         if token is not None:
             held = [
                 sum(
-                    int(each["uiTokenAmount"]["amount"])
-                    for each in meta[when] or ()
-                    if each["mint"] == token and each.get("owner") == recipient
+                    int(each.ui_token_amount.amount)
+                    for each in balances or ()
+                    if each.mint == token and each.owner == recipient
                 )
-                for when in ("preTokenBalances", "postTokenBalances")
+                for balances in (meta.pre_token_balances, meta.post_token_balances)
             ]
             return held[1] - held[0] >= amount
-        loaded = meta.get("loadedAddresses") or {}
-        keys = [*found["transaction"]["message"]["accountKeys"], *loaded.get("writable", ())]
-        if recipient not in keys:
-            return False
-        at = keys.index(recipient)
-        return int(meta["postBalances"][at]) - int(meta["preBalances"][at]) >= amount
+        loaded = meta.loaded_addresses.writable if meta.loaded_addresses else []
+        keys = [*found.transaction.message.account_keys, *loaded]
+        changes = zip(keys, meta.pre_balances, meta.post_balances, strict=False)
+        return any(key == recipient and after - before >= amount for key, before, after in changes)
 
     # --- the transaction -----------------------------------------------------------------------------------------
 
@@ -234,14 +253,15 @@ class SolanaWallet:
             "sigVerify": False,
             "replaceRecentBlockhash": True,
         }
-        result = (await self._call("simulateTransaction", base64.b64encode(bytes(trial)).decode(), options))["value"]
-        if result["err"] is not None:
+        packed = base64.b64encode(bytes(trial)).decode()
+        result = (await self._ask(Contextual[Simulation], "simulateTransaction", packed, options)).value
+        if result.err is not None:
             raise WalletError(
-                f"The payment would fail on the chain: {json.dumps(result['err'])}.",
+                f"The payment would fail on the chain: {json.dumps(result.err)[:MAX_TEXT]}.",
                 remedy="Nothing was sent. Check the account's and the payee's balances.",
                 code="node_refused",
             )
-        return min(int(result["unitsConsumed"]) * 6 // 5 + 100, MAX_UNITS)
+        return min(result.units_consumed * 6 // 5 + 100, MAX_UNITS)
 
     async def _unit_price(self, offer: SolanaOffer, units: int) -> int:
         """Micro-lamports a unit: what half of the recent transactions with this payee paid. Raises WalletError."""
@@ -251,8 +271,8 @@ class SolanaWallet:
                 remedy="Raise the fee cap.",
                 code="fee_too_high",
             )
-        recent = await self._call("getRecentPrioritizationFees", [offer.recipient])
-        prices = sorted(int(each["prioritizationFee"]) for each in recent)
+        recent = await self._ask(list[PrioritizationFee], "getRecentPrioritizationFees", [offer.recipient])
+        prices = sorted(each.prioritization_fee for each in recent)
         price = prices[len(prices) // 2] if prices else 0
         return min(price, (self._max_fee - SIGNATURE_LAMPORTS) * 10**6 // units)
 
@@ -274,10 +294,10 @@ class SolanaWallet:
 
     # --- the node ------------------------------------------------------------------------------------------------
 
-    async def _call(self, method: str, *params: Any) -> Any:
+    async def _ask(self, kind: type[T], method: str, *params: Any) -> T:
         """A call that has no good reason to be refused. Raises WalletError, NodeUnavailableError."""
         try:
-            return await self._rpc(method, *params)
+            return convert(await self._rpc(method, *params), kind, method)
         except RpcError as error:
             raise WalletError(f"The node refuses {method}: {error}.", code="node_refused") from error
 
@@ -285,29 +305,33 @@ class SolanaWallet:
         options = {"encoding": "base64", "preflightCommitment": "confirmed", "skipPreflight": not preflight}
         await self._rpc("sendTransaction", payment.raw, options)
 
-    async def _status(self, tx: str) -> dict[str, Any] | None:
-        status: dict[str, Any] | None = (await self._statuses(tx))["value"][0]
-        return status
+    async def _status(self, tx: str) -> Status | None:
+        return (await self._statuses(tx)).value[0]
 
-    async def _statuses(self, tx: str) -> Any:
-        return await self._call("getSignatureStatuses", [tx], {"searchTransactionHistory": True})
+    async def _statuses(self, tx: str) -> Contextual[tuple[Status | None]]:
+        kind = Contextual[tuple[Status | None]]
+        return await self._ask(kind, "getSignatureStatuses", [tx], {"searchTransactionHistory": True})
 
     async def _expired(self, payment: SignedPayment) -> bool:
         """Whether it can never be in a block: the final chain is past its last height, and it is still unknown."""
         if payment.valid_until is None:
             return False
-        final = await self._call("getEpochInfo", {"commitment": "finalized"})
-        if int(final["blockHeight"]) <= payment.valid_until:
+        final = await self._ask(Epoch, "getEpochInfo", {"commitment": "finalized"})
+        if final.block_height <= payment.valid_until:
             return False
         answer = await self._statuses(payment.tx)
         # Behind one address there may be many nodes: the one that does not know it must have come as far.
-        return answer["value"][0] is None and int(answer["context"]["slot"]) >= int(final["absoluteSlot"])
+        slot = answer.context.slot if answer.context else -1
+        return answer.value[0] is None and slot >= final.absolute_slot
 
     async def _account(self, address: str) -> tuple[str, bytes] | None:
         """Owner and data of an account, if there is one."""
         options = {"encoding": "base64", "commitment": "confirmed"}
-        value = (await self._call("getAccountInfo", address, options))["value"]
-        return None if value is None else (value["owner"], base64.b64decode(value["data"][0]))
+        value = (await self._ask(Contextual[Account | None], "getAccountInfo", address, options)).value
+        try:
+            return None if value is None else (value.owner, base64.b64decode(value.data[0], validate=True))
+        except ValueError:
+            raise WalletError("The node's account data are not base64.", code="node_refused") from None
 
     async def _mint(self, token: str) -> tuple[str, int]:
         """Program and decimals of a mint. Raises WalletError for what is none, or takes more than is sent."""

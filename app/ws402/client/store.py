@@ -94,28 +94,31 @@ _NUMBERS: Final = ("amount", "price_per_second")
 class Store:
     """Payments and payees. `path`: a file that is made when missing; None keeps them in memory, for this object only.
 
-    Raises ConfigurationError when the file cannot be used.
+    To be closed by `close`, or by leaving its block. Raises ConfigurationError when the file cannot be used.
     """
 
     def __init__(self, path: Path | str | None = None) -> None:
         self._holder = f"{os.getpid()}:{secrets.token_hex(8)}"
         target = ":memory:"
+        database: sqlite3.Connection | None = None
         try:
             if path is not None:
                 target = str(path)
                 Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 Path(path).touch(mode=0o600)
-            self._db = sqlite3.connect(target, isolation_level=None, timeout=10)
+            self._db = database = sqlite3.connect(target, isolation_level=None, timeout=10)
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
         except (OSError, sqlite3.Error) as error:
+            if database is not None:
+                database.close()
             raise ConfigurationError(
                 f"The payment store {target} cannot be used: {error}.", remedy="Name a file that you can write."
             ) from error
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the file; again is harmless."""
         self._db.close()
 
     def __enter__(self) -> Self:
@@ -213,10 +216,10 @@ class Store:
         """Let another session use it."""
         self._db.execute("UPDATE payments SET held_until = 0 WHERE id = ? AND holder = ?", (payment.id, self._holder))
 
-    def open_top_ups(self, session_id: str) -> list[Payment]:
-        """Payments for a session that it was not told of yet."""
-        query = "SELECT * FROM payments WHERE top_up_of = ? AND state = 'signed' ORDER BY created_at"
-        return [_payment(row) for row in self._db.execute(query, (session_id,)).fetchall()]
+    def top_ups(self, session_id: str, state: PaymentState) -> list[Payment]:
+        """Payments for a session: those that it was not told of yet (`SIGNED`), or those that it has credited."""
+        query = "SELECT * FROM payments WHERE top_up_of = ? AND state = ? ORDER BY created_at"
+        return [_payment(row) for row in self._db.execute(query, (session_id, state)).fetchall()]
 
     def unfinished(self) -> list[Payment]:
         """Payments of which something may still come, oldest first."""

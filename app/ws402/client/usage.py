@@ -13,6 +13,14 @@ CLOCK_SLACK_MS: Final = 2_000
 """How far a server's meter may run ahead of ours: clocks, and the time that a message takes."""
 
 
+_CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
+
+def now() -> float:
+    """Seconds on a clock that goes on while the machine sleeps: the server's meter does (Linux: CLOCK_BOOTTIME)."""
+    return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
+
+
 @dataclass(frozen=True, slots=True)
 class Usage:
     """Use so far, as the server last said. Amounts are smallest units."""
@@ -54,8 +62,8 @@ class Meter:
         self.price_per_second = price_per_second
         self.paid = paid
         self.usage = Usage(remaining=paid)
-        self._began = time.monotonic() - started_ms_ago / 1000
-        self._updated = time.monotonic()
+        self._began = now() - started_ms_ago / 1000
+        self._updated = now()
 
     def update(self, message: UsageUpdate) -> None:
         """Take the server's figures. Raises AmountError."""
@@ -67,7 +75,7 @@ class Meter:
             bytes_transferred=message.bytes_transferred,
             message_count=message.message_count,
         )
-        self._updated = time.monotonic()
+        self._updated = now()
 
     def fair(self, consumed: int) -> bool:
         """Whether this much can have been consumed by now."""
@@ -83,12 +91,12 @@ class Meter:
             bytes_transferred=old.bytes_transferred,
             message_count=old.message_count,
         )
-        self._updated = time.monotonic()
+        self._updated = now()
 
     @property
     def remaining(self) -> int:
         """What is left now: the last figure, less what the time since then costs."""
-        since = int((time.monotonic() - self._updated) * 1000)
+        since = int((now() - self._updated) * 1000)
         return max(self.usage.remaining - price(since, self.price_per_second), 0)
 
     def estimate(self) -> Settlement:
@@ -97,4 +105,4 @@ class Meter:
         return Settlement(paid=self.paid, consumed=consumed, refund=self.paid - consumed, exact=False)
 
     def _elapsed_ms(self) -> int:
-        return int((time.monotonic() - self._began) * 1000)
+        return int((now() - self._began) * 1000)

@@ -73,6 +73,12 @@ class Shop:
         for session in list(self.server.sessions.live.values()):
             self.loop.call_soon_threadsafe(session.socket.transport.abort)
 
+    def cut_unpaid(self) -> None:
+        """So does the connection of everybody who has not paid yet."""
+        assert self.server is not None
+        for socket in list(self.server.sessions.waiting):
+            self.loop.call_soon_threadsafe(socket.transport.abort)
+
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)
         self.server = create_server(self.settings, self.provider)

@@ -54,7 +54,13 @@ def test_screen_readers_are_told_politely_and_not_every_second(page: Page, shop:
         "window.spoken = 0; new MutationObserver(() => spoken++).observe(document.getElementById('announcer'),"
         " { childList: true, characterData: true, subtree: true })"
     )
-    time.sleep(2.5)
+    seen: set[str] = set()
+
+    def drawn() -> bool:
+        seen.add(page.text("used"))
+        return len(seen) > 8
+
+    page.until(drawn)
     assert page.script("return spoken") == 0
     assert page.attribute("problem", "role") == "alert"
     assert "left" in page.attribute("bar", "aria-valuetext")

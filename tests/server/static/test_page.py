@@ -11,6 +11,8 @@ from tests.server.static.conftest import PRICE, EvmShop
 
 from ws402.errors import UnavailableError
 from ws402.protocol import EvmPaymentDetails, PaymentDetails
+from ws402.server.handshake import BusyError
+from ws402.server.sessions import Sessions
 
 pytestmark = pytest.mark.browser
 
@@ -113,6 +115,64 @@ def test_a_payment_outlives_a_reload_while_the_gateway_is_away(page: Page, shop:
     page.click("end")
     page.shows("done")
     assert page.script("return localStorage.length") == 0
+
+
+def test_a47_an_unused_payment_is_offered_before_another_is_made(page: Page, shop: EvmShop) -> None:
+    page.open()
+    page.choose()
+    shop.provider.faults.unavailable("verify", times=None)
+    page.pay()
+    page.until(lambda: shop.provider.faults.calls.get("verify", 0) >= 1)
+    page.reload()
+    page.shows("waiting-session")
+    assert page.text("waiting-drop") == "Not now"
+    page.click("waiting-drop")
+    assert not page.visible("waiting-session")
+    shop.provider.faults.clear()
+    page.click("choose-go")
+    page.shows("problem")
+    assert page.text("problem-text") == "You have paid 0.003 ETH for Ticker already, and not used it yet."
+    actions = page.driver.find_elements(By.CSS_SELECTOR, "#problem-actions button")
+    assert [each.text for each in actions] == ["Use it", "Pay again"]
+    actions[0].click()
+    page.shows("use")
+    (session,) = shop.provider.sessions.values()
+    assert len(session.txs) == 1
+    page.click("end")
+    page.shows("done")
+    page.click("again")
+    page.choose()
+
+
+def test_a47_where_no_socket_opens_no_price_is_asked_to_be_paid(
+    page: Page, shop: EvmShop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that has become full since the price; a proxy that passes no upgrades on looks the same to a page."""
+    page.expected.append("WebSocket")
+    admit = Sessions.admit
+    full = True
+
+    def refuse(self: Sessions, *arguments: Any) -> None:
+        if full:
+            raise BusyError("This server is full.", retry_after=5)
+        admit(self, *arguments)
+
+    monkeypatch.setattr(Sessions, "admit", refuse)
+    page.open()
+    page.click("choose-go")
+    page.shows("problem", 60)
+    assert "so nothing was paid" in page.text("problem-text")
+    assert not page.visible("pay")
+    assert page.script("return localStorage.length") == 0
+    full = False
+    page.choose()
+    full = True
+    shop.cut_unpaid()
+    page.pay()
+    page.shows("problem", 60)
+    assert "so nothing was paid" in page.text("problem-text")
+    assert page.script("return localStorage.length") == 0
+    assert shop.provider.sessions == {}
 
 
 def test_a47_an_offer_that_contradicts_itself_is_not_shown(

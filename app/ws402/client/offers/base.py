@@ -4,8 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
+from typing import Final
 
 from ws402.client.errors import OfferError
+from ws402.money import from_decimal
+
+MAX_DIGITS: Final = 160
+"""Of an amount in coins: more than any chain can count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -51,6 +56,13 @@ class Offer(Terms, ABC):
     def wants_signature(self) -> bool:
         """Whether the payer's signature is what ties the payment to the invoice."""
         return False
+
+
+def same_coins(what: str, text: str, decimals: int, units: int) -> None:
+    """Raises OfferError unless the amount in whole coins is the one in smallest units; AmountError."""
+    if len(text) > MAX_DIGITS:
+        raise OfferError(f"The schema's {what} has {len(text)} digits.")
+    same(f"{what} in smallest units", from_decimal(text, decimals), units)
 
 
 def same(what: str, got: object, wanted: object) -> None:

@@ -8,8 +8,8 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from ws402.client.errors import OfferError
-from ws402.client.offers.base import Offer, Terms, same
-from ws402.money import from_decimal, parse_amount
+from ws402.client.offers.base import Offer, Terms, same, same_coins
+from ws402.money import parse_amount
 from ws402.protocol import EvmPaymentDetails
 from ws402.settings import EVM_CHAIN_IDS
 
@@ -101,7 +101,7 @@ def _check_decimal(details: EvmPaymentDetails, amount: int) -> None:
     if decimals is not None:
         if not 0 <= decimals <= 77:
             raise OfferError(f"The schema's decimals are {decimals}.")
-        same("amountETH in smallest units", from_decimal(details.amount_eth, decimals), amount)
+        same_coins("amountETH", details.amount_eth, decimals, amount)
 
 
 def _tag(details: EvmPaymentDetails, recipient: str, token: str | None, amount: int) -> str:

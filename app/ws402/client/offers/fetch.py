@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import random
 from typing import Final
 from urllib.parse import urlsplit
@@ -14,32 +13,50 @@ from ws402.client.errors import OfferError
 from ws402.client.offers.base import Offer, Terms, same
 from ws402.client.offers.evm import evm_offer
 from ws402.client.offers.solana import solana_offer
+from ws402.client.patience import nap, within
+from ws402.client.reading import CALL_SECONDS, TooLargeError, decode, read_answer
 from ws402.client.target import Target, TopUp
 from ws402.errors import InvalidRequestError, UnavailableError
-from ws402.money import AmountError, parse_amount
+from ws402.money import MAX_JSON_INTEGER, AmountError, parse_amount
 from ws402.protocol import ErrorResponse, ResourceListing, SchemaResponse, SolanaPaymentDetails
 
 ATTEMPTS: Final = 4
+MAX_NAME: Final = 200
 SALT_FRACTION: Final = 1000
 """A gateway may ask for a little more than price × time, to tell equal payments apart: at most 1/1000, and it is
 credited like the rest."""
 
 
 async def get_json(http: httpx.AsyncClient, url: str) -> bytes:
-    """GET with retries where repeating may help. Raises UnavailableError, InvalidRequestError."""
+    """GET, at most 1 MiB within 30 s, with retries where repeating may help.
+
+    Raises UnavailableError, InvalidRequestError; OfferError for an answer that is too large.
+    """
+    try:
+        return await within(CALL_SECONDS, _get(http, url))
+    except TimeoutError:
+        raise UnavailableError(
+            f"{urlsplit(url).netloc} has not answered in full within {CALL_SECONDS} s.", remedy="Try again later."
+        ) from None
+
+
+async def _get(http: httpx.AsyncClient, url: str) -> bytes:
+    host = urlsplit(url).netloc
     problem = ""
     for attempt in range(ATTEMPTS):
         if attempt:
-            await asyncio.sleep(random.uniform(0, 0.3 * 2**attempt))  # noqa: S311 - spreads load, hides nothing
+            await nap(random.uniform(0, 0.3 * 2**attempt))  # noqa: S311 - spreads load, hides nothing
         try:
-            answer = await http.get(url)
-        except httpx.TransportError as error:
-            problem = f"{urlsplit(url).netloc} does not answer ({type(error).__name__})"
+            answer = await read_answer(http, "GET", url)
+        except TooLargeError as error:
+            raise OfferError(f"{host} cannot be dealt with: {error}.", remedy="Tell its owner.") from error
+        except httpx.HTTPError as error:
+            problem = f"{host} does not answer ({type(error).__name__})"
             continue
-        if answer.is_success:
-            return answer.content
-        problem = f"{urlsplit(url).netloc} answers {answer.status_code}{_reason(answer.content)}"
-        if answer.status_code < 500 and answer.status_code != httpx.codes.TOO_MANY_REQUESTS:
+        if answer.ok:
+            return answer.body
+        problem = f"{host} answers {answer.status}{_reason(answer.body)}"
+        if answer.status < 500 and answer.status != httpx.codes.TOO_MANY_REQUESTS:
             raise InvalidRequestError(f"{problem}.", remedy="Check the address and the resource's name.")
     raise UnavailableError(f"{problem}.", remedy="Check the address, or try again later.")
 
@@ -63,8 +80,8 @@ async def find_resource(http: httpx.AsyncClient, target: Target) -> str:
 
 
 def _listing(body: bytes) -> list[ResourceListing]:
-    raw = msgspec.json.decode(body)
-    return msgspec.convert(raw["resources"] if isinstance(raw, dict) else raw, list[ResourceListing])
+    raw = decode(body, object)
+    return msgspec.convert(raw.get("resources") if isinstance(raw, dict) else raw, list[ResourceListing])
 
 
 async def fetch_offer(
@@ -73,7 +90,7 @@ async def fetch_offer(
     """Ask for an invoice and check it. Raises OfferError, UnavailableError, InvalidRequestError."""
     body = await get_json(http, target.schema_url(resource_id, duration, top_up))
     try:
-        schema = msgspec.json.decode(body, type=SchemaResponse)
+        schema = decode(body, SchemaResponse)
     except msgspec.DecodeError as error:
         raise OfferError(f"The schema of '{resource_id}' cannot be read: {error}.") from error
     return check_schema(schema, resource_id, duration)
@@ -86,6 +103,8 @@ def check_schema(schema: SchemaResponse, resource_id: str, duration: int) -> Off
         raise OfferError(f"The server speaks '{schema.protocol}', not 'ws402'.")
     same("resource", schema.resource_id, resource_id)
     same("duration", schema.pricing.estimated_duration, duration)
+    if not 0 <= details.expires_at <= MAX_JSON_INTEGER:
+        raise OfferError("The schema's expiresAt is no time.")
     try:
         price = parse_amount(schema.pricing.price_per_second, field="pricePerSecond")
         amount = parse_amount(details.amount)
@@ -105,7 +124,7 @@ def check_schema(schema: SchemaResponse, resource_id: str, duration: int) -> Off
             claim_token=details.claim_token,
             expires_at=details.expires_at,
             max_session_duration=schema.max_session_duration,
-            name=schema.resource_info.name if schema.resource_info else resource_id,
+            name=schema.resource_info.name[:MAX_NAME] if schema.resource_info else resource_id,
         )
         if isinstance(details, SolanaPaymentDetails):
             return solana_offer(terms, details)
@@ -124,7 +143,7 @@ def _socket(endpoint: str) -> str:
 def _reason(body: bytes) -> str:
     """What a WS402 server says about an error, bounded: it is somebody else's text."""
     try:
-        error = msgspec.json.decode(body, type=ErrorResponse)
+        error = decode(body, ErrorResponse)
     except msgspec.DecodeError:
         return ""
     text = " ".join(filter(None, (error.message, error.remedy)))

@@ -7,9 +7,8 @@ from typing import Final
 from urllib.parse import parse_qsl
 
 from ws402.client.errors import OfferError
-from ws402.client.offers.base import Offer, Terms, same
+from ws402.client.offers.base import Offer, Terms, same, same_coins
 from ws402.errors import ConfigurationError
-from ws402.money import from_decimal
 from ws402.protocol import SolanaPaymentDetails
 from ws402.settings import SOLANA_GENESIS
 
@@ -54,7 +53,7 @@ def solana_offer(terms: Terms, details: SolanaPaymentDetails) -> SolanaOffer:
     if decimals is not None:
         if not 0 <= decimals <= 255:
             raise OfferError(f"The schema's decimals are {decimals}.")
-        same("amountSOL in smallest units", from_decimal(details.amount_sol, decimals), terms.amount)
+        same_coins("amountSOL", details.amount_sol, decimals, terms.amount)
     return SolanaOffer(
         **asdict(terms),
         recipient=recipient,

@@ -1,5 +1,8 @@
 // The server's HTTP side. Addresses are relative, so that the page works below a path too.
 
+const MAX_BYTES = 1024 * 1024; // of an answer
+const CALL_MS = 30_000; // for a whole answer, however slowly it comes
+
 /** What went wrong, what to do about it, and a code for programs. */
 export class Problem extends Error {
   constructor(message, remedy = "", code = "") {
@@ -9,23 +12,39 @@ export class Problem extends Error {
   }
 }
 
+/** The answer's JSON; null for what is none, or too long, or did not come in time. */
+async function read(answer) {
+  const decoder = new TextDecoder();
+  let text = "";
+  let size = 0;
+  try {
+    const reader = answer.body.getReader();
+    for (let part = await reader.read(); !part.done; part = await reader.read()) {
+      size += part.value.length;
+      if (size > MAX_BYTES) {
+        await reader.cancel();
+        return null;
+      }
+      text += decoder.decode(part.value, { stream: true });
+    }
+    return JSON.parse(text + decoder.decode());
+  } catch {
+    return null;
+  }
+}
+
 async function get(path) {
   let answer;
   try {
-    answer = await fetch(path, { headers: { accept: "application/json" }, cache: "no-store" });
+    answer = await fetch(path, { headers: { accept: "application/json" }, cache: "no-store", signal: AbortSignal.timeout(CALL_MS) });
   } catch {
     throw new Problem("The server does not answer.", "Check your connection, then try again.", "offline");
   }
-  let body = null;
-  try {
-    body = await answer.json();
-  } catch {
-    body = null;
-  }
+  const body = await read(answer);
   if (!answer.ok || body === null) {
     const said = body ?? {};
     throw new Problem(
-      said.message ?? `The server answered ${answer.status}.`,
+      said.message ?? (answer.ok ? "The server’s answer cannot be read." : `The server answered ${answer.status}.`),
       said.remedy ?? "Try again in a moment.",
       said.code ?? `http_${answer.status}`,
     );

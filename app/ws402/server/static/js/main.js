@@ -29,6 +29,8 @@ const SPELLING = {
 let wallets = [];
 let offer = null;
 let expiring = 0;
+/** { offer, session }: the socket of the offer that is shown, open before anything is paid. */
+let entrance = null;
 
 // --- Choose ----------------------------------------------------------------------------------------------------
 
@@ -96,15 +98,45 @@ async function ask() {
   $("choose-go").disabled = true;
   $("choose-go").textContent = "Asking for the price …";
   try {
-    offer = await readOffer(await schema(resource.id, seconds), resource.id, seconds);
-    offer.name = resource.name || resource.id;
-    showOffer();
+    const paid = memory.unused(resource.id);
+    if (paid) {
+      tell(unusedPayment(paid), [["Use it", () => again(paid)], ["Pay again", () => priced(resource, seconds)]]);
+    } else await priced(resource, seconds);
   } catch (problem) {
     tell(problem);
   } finally {
     $("choose-go").textContent = "Continue";
     $("choose-go").disabled = false;
   }
+}
+
+const unusedPayment = ({ offer: { name, units, decimals, symbol } }) => new Problem(
+  `You have paid ${coins(units, decimals)} ${symbol} for ${name} already, and not used it yet.`,
+  "Use that payment; nothing more is paid.",
+  "unused_payment",
+);
+
+/** Asks for the price and shows it, once the server has opened the socket that the payment is for. */
+async function priced(resource, seconds) {
+  try {
+    const found = await readOffer(await schema(resource.id, seconds), resource.id, seconds);
+    found.name = resource.name || resource.id;
+    await reach(found);
+    offer = found;
+    showOffer();
+  } catch (problem) {
+    tell(problem);
+  }
+}
+
+/** The socket that the next payment is shown on. Throws Problem when there is none to be had. */
+async function reach(what) {
+  if (entrance?.offer !== what) {
+    entrance?.session.abandon();
+    entrance = { offer: what, session: new Session(what.socketUrl, what.resourceId, what.units, what.price) };
+  }
+  await entrance.session.reach();
+  return entrance.session;
 }
 
 // --- Pay -------------------------------------------------------------------------------------------------------
@@ -171,23 +203,24 @@ function expiry() {
 
 async function pay(wallet) {
   clear();
+  const paid = { offer, tx: null, from: null };
   progress(["Confirm in your wallet", "Wait for a block", "The server checks the payment"]);
   try {
-    const account = await wallet.account(offer);
+    paid.from = await wallet.account(offer);
+    await reach(offer);
     // Written down before the wallet sends, in case this page goes away before it answers.
-    memory.payment.set({ offer, tx: null, from: account });
-    const tx = await wallet.send(account, offer);
-    const paid = { offer, tx, from: account };
-    memory.payment.set(paid);
-    step(1, tx);
-    await wallet.included(tx);
-    await prove(paid);
+    memory.payments.set(paid);
+    paid.tx = await wallet.send(paid.from, offer);
+    memory.payments.set(paid);
+    step(1, paid.tx);
+    await wallet.included(paid.tx);
   } catch (problem) {
-    const paid = memory.payment.get();
-    if (problem.code === "declined" || problem.code === "transfer_failed" || !paid?.tx) memory.payment.set(null);
-    if (paid?.tx && problem.code === "pending") failed(problem, [["Look again", () => again(paid)]]);
-    else failed(problem, [["Try again", showOffer]]);
+    if (!paid.tx || problem.code === "transfer_failed") memory.payments.drop(paid);
+    if (!paid.tx || problem.code === "transfer_failed") failed(problem, [["Try again", showOffer]]);
+    else failed(problem, [["Look again", () => again(paid)]]);
+    return;
   }
+  await prove(paid);
 }
 
 async function again(paid) {
@@ -201,18 +234,20 @@ async function prove(paid) {
   clearInterval(expiring);
   const checks = $("checks").childElementCount;
   step(checks - 1, paid.tx);
-  const session = new Session(paid.offer.socketUrl, paid.offer.resourceId, paid.offer.units, paid.offer.price);
+  const { socketUrl, resourceId, units, price } = paid.offer;
+  const session = entrance?.offer === paid.offer ? entrance.session : new Session(socketUrl, resourceId, units, price);
+  entrance = null;
   session.addEventListener("waiting", ({ detail }) => announce(detail));
   const proof = proofOf(paid.offer, paid.tx, paid.from);
   try {
     await session.prove(proof, paid.offer.claimToken ? { claimToken: paid.offer.claimToken } : {});
   } catch (problem) {
     const forGood = !problem.again && problem.code !== "closed";
-    if (forGood) memory.payment.set(null);
-    failed(problem, forGood ? [["Start again", restart]] : [["Try again", () => again(paid)]]);
+    if (forGood) memory.payments.drop(paid);
+    failed(problem, forGood ? [["Start again", back]] : [["Try again", () => again(paid)]]);
     return;
   }
-  memory.payment.set(null);
+  memory.payments.drop(paid);
   if (session.price !== paid.offer.price) {
     session.overcharged = true;
     session.end();
@@ -251,10 +286,12 @@ function failed(problem, actions) {
 // --- Going on, and starting over ---------------------------------------------------------------------------------
 
 /** A payment or a session from before this page was loaded. */
-function offerToGoOn() {
-  const left = memory.session.get();
-  const paid = memory.payment.get();
+function offerToGoOn(passed = []) {
+  const fresh = (each) => !passed.includes(each.id ?? each.offer.reference);
+  const left = memory.sessions.all().find(fresh);
+  const paid = memory.payments.all().find(fresh);
   if (!left && !paid) return;
+  const pass = () => offerToGoOn([...passed, left ? left.id : paid.offer.reference]);
   $("waiting-text").textContent = left
     ? `You have an open session: ${left.name}. Its meter stands still, for some minutes.`
     : paid.tx
@@ -281,35 +318,36 @@ function offerToGoOn() {
         use(session, ...rest);
         session.end();
       });
-    } else if (!paid.tx) memory.payment.set(null);
+      return;
+    }
+    if (!paid.tx) memory.payments.drop(paid);
+    pass();
   };
 }
 
 async function goOn(left, then) {
   progress(["Back to your session"]);
   const session = new Session(left.socketUrl, left.resourceId, left.paid, left.price);
-  memory.session.set(null); // its token is for one use
+  memory.sessions.drop(left); // its token is for one use
   try {
     await session.resume(left.token, left.began);
     then(session, about(left), usableFor(left));
   } catch (problem) {
-    failed(new Problem(problem.message, "What was not used goes back to the account that paid.", problem.code), [["Start again", restart]]);
+    failed(new Problem(problem.message, "What was not used goes back to the account that paid.", problem.code), [["Start again", back]]);
   }
 }
 
 function back() {
   clearInterval(expiring);
+  entrance?.session.abandon();
+  entrance = null;
   clear();
   show("choose");
   total();
 }
 
-function restart() {
-  memory.payment.set(null);
-  back();
-}
-
 async function start() {
+  memory.upgrade();
   copyButtons();
   $("choose-form").addEventListener("input", total);
   $("choose-form").addEventListener("submit", (event) => {
@@ -318,12 +356,12 @@ async function start() {
   });
   $("pay-back").addEventListener("click", back);
   $("progress-back").addEventListener("click", back);
-  $("again").addEventListener("click", restart);
+  $("again").addEventListener("click", back);
   $("manual-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const typed = $("manual-tx").value.trim();
     const paid = { offer, tx: offer.kind === "evm" ? typed.toLowerCase() : typed, from: $("manual-from").value.trim() };
-    memory.payment.set(paid);
+    memory.payments.set(paid);
     clear();
     again(paid);
   });

@@ -12,6 +12,8 @@ const RESUMABLE = new Set([1001, 1006, 1012, 1013]);
 const RESUME_LATER = 4000; // our close code: hand the session back, do not settle it
 const SUPERSEDED = 4001;
 const TRIES_MS = 90_000;
+const TRY_MS = 45_000; // more than an answer and a pause take
+const REACH_TRIES = 4;
 const SLACK_MS = 2_000;
 
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
@@ -37,6 +39,7 @@ export class Session extends EventTarget {
     this.counted = performance.now();
     this.began = Date.now();
     this.topUps = [];
+    this.waiting = null;
     const url = new URL(socketUrl, location.href);
     url.searchParams.set("userId", `page-${Math.random().toString(36).slice(2, 10)}`);
     url.searchParams.set("resourceId", resourceId);
@@ -50,6 +53,24 @@ export class Session extends EventTarget {
     const since = BigInt(Math.floor(performance.now() - this.counted));
     const now = this.remaining - (since * this.price) / 1000n;
     return now > 0n ? now : 0n;
+  }
+
+  /** Opens the socket and says nothing yet, so that nobody pays where none is to be had. Throws Problem. */
+  async reach() {
+    for (let tries = 0; this.waiting?.readyState !== WebSocket.OPEN; tries++) {
+      this.waiting = await this.#knock();
+      if (this.waiting) return;
+      if (tries === REACH_TRIES) {
+        throw new Problem("The server opens no connection for a session, so nothing was paid.", "Try again later. If it stays so, tell the site’s owner.", "no_socket");
+      }
+      await pause(backoff(tries));
+    }
+  }
+
+  /** Nothing was paid for it. */
+  abandon() {
+    this.waiting?.close(1000);
+    this.waiting = null;
   }
 
   /** Shows a payment until the server accepts it. Throws Problem. */
@@ -105,22 +126,43 @@ export class Session extends EventTarget {
   }
 
   async #enter(hello) {
-    const end = Date.now() + TRIES_MS;
+    let left = TRIES_MS;
     for (let attempt = 0; ; attempt++) {
-      const problem = await this.#open(hello);
+      const began = Date.now();
+      const waiting = this.waiting?.readyState === WebSocket.OPEN ? this.waiting : null;
+      this.waiting = null;
+      const problem = await this.#open(hello, waiting);
       if (!problem) return;
-      if (!problem.again || Date.now() > end) throw problem;
+      // One that waited for the payment may have been closed for that: a fresh one tells.
+      problem.again ||= waiting !== null && problem.code === "closed";
+      if (!problem.again || left < 0) throw problem;
       this.#tell("waiting", problem.message);
       await pause(backoff(attempt));
+      left -= Math.min(Date.now() - began, TRY_MS); // what this machine slept through does not count
     }
   }
 
-  /** One socket: resolves with null once the session runs on it, else with the Problem. */
-  #open(hello) {
+  /** An open socket, or null. */
+  #knock() {
     return new Promise((resolve) => {
       let socket;
       try {
         socket = new WebSocket(this.url);
+      } catch {
+        resolve(null);
+        return;
+      }
+      socket.onopen = () => resolve(socket);
+      socket.onclose = () => resolve(null);
+    });
+  }
+
+  /** One socket, or the one that waits: resolves with null once the session runs on it, else with the Problem. */
+  #open(hello, waiting) {
+    return new Promise((resolve) => {
+      let socket = waiting;
+      try {
+        socket ??= new WebSocket(this.url);
       } catch {
         resolve(new Problem("The server’s socket address cannot be used from this page.", "Tell the site’s owner.", "bad_socket"));
         return;
@@ -128,7 +170,8 @@ export class Session extends EventTarget {
       let refusal = null;
       let running = false;
       socket.binaryType = "arraybuffer";
-      socket.onopen = () => socket.send(JSON.stringify(hello));
+      if (waiting) socket.send(JSON.stringify(hello));
+      else socket.onopen = () => socket.send(JSON.stringify(hello));
       socket.onmessage = ({ data }) => {
         const message = read(data);
         if (!running && message?.type === "session_started") {

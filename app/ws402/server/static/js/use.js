@@ -79,8 +79,8 @@ export function use(session, about, wallets) {
 
   function remember() {
     if (!session.token) return;
-    const { resourceId, url, paid, price, token, began } = session;
-    memory.session.set({ ...about, resourceId, socketUrl: url, paid, price, token, began });
+    const { id, resourceId, url, paid, price, token, began } = session;
+    memory.sessions.set({ ...about, id, resourceId, socketUrl: url, paid, price, token, began });
   }
 
   async function addTime(wallet, seconds_) {
@@ -94,6 +94,7 @@ export function use(session, about, wallets) {
       if (offer.price !== session.price) throw new Problem("The price has changed.", "Start a new session when this one ends.");
       status("Confirm in your wallet …");
       const account = await wallet.account(offer);
+      if (!session.live) throw new Problem("The session is reconnecting.", "Nothing was paid. Try again when it goes on.", "away");
       const tx = await wallet.send(account, offer);
       status("Waiting for a block …");
       await wallet.included(tx);
@@ -175,6 +176,13 @@ export function use(session, about, wallets) {
     ended(detail, exact, session.overcharged);
   });
   session.addEventListener("lost", ({ detail: problem }) => {
+    if (problem.code === "superseded") {
+      // The entry is the other window's now, and so is the bill.
+      finish({ keep: true });
+      show("choose");
+      tell(problem);
+      return;
+    }
     finish();
     ended({ paid: session.paid, consumed: session.paid - session.remaining, refund: session.remaining, exact: false }, exact);
     tell(problem);
@@ -182,9 +190,9 @@ export function use(session, about, wallets) {
   addEventListener("pagehide", () => session.leave());
   remember();
 
-  function finish() {
+  function finish({ keep = false } = {}) {
     clearInterval(drawing);
-    memory.session.set(null);
+    if (!keep) memory.sessions.drop(session);
     document.title = "Pay by the second";
   }
 }

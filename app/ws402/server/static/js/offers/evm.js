@@ -1,7 +1,7 @@
 // Offers on EVM chains: the chain's coin, or an ERC-20 token by its transfer().
 
 import { amount, coins } from "../money.js";
-import { refuse, trimmed } from "./refuse.js";
+import { places, refuse, trimmed } from "./refuse.js";
 
 const NETWORKS = { base: [8453, "Base"], "base-sepolia": [84532, "Base Sepolia (test network)"] };
 const TRANSFER = "a9059cbb";
@@ -49,7 +49,7 @@ export async function evmOffer(details, { units }) {
   const recipient = address("its recipient", details.recipient);
   const [knownId, networkName] = NETWORKS[details.network] ?? [details.chainId, details.network];
   if (knownId !== details.chainId) refuse("its network and its chain id differ");
-  const decimals = token ? (details.decimals ?? null) : 18;
+  const decimals = token ? places(details.decimals ?? null) : 18;
   if (decimals !== null && trimmed(details.amountETH) !== coins(units, decimals)) refuse("it names two amounts");
   const tag = await tagOf(details);
   const link = details.eip681 ?? (token ? null : `ethereum:${recipient}@${details.chainId}?value=${units}`);

@@ -3,7 +3,7 @@
 import { amount, coins } from "../money.js";
 import { key } from "../solana/base58.js";
 import { PROGRAMS } from "../solana/transaction.js";
-import { refuse, trimmed } from "./refuse.js";
+import { places, refuse, trimmed } from "./refuse.js";
 
 const NETWORKS = {
   solana: "Solana",
@@ -43,7 +43,7 @@ export async function solanaOffer(details, { units }) {
   if ((details.currency === "SPL") !== (token !== null) || (!token && details.currency !== "SOL")) {
     refuse("its currency and its token differ");
   }
-  const decimals = token ? (details.decimals ?? null) : SOL_DECIMALS;
+  const decimals = token ? places(details.decimals ?? null) : SOL_DECIMALS;
   if (decimals !== null && trimmed(details.amountSOL) !== coins(units, decimals)) refuse("it names two amounts");
   if (units >= 2n ** 64n) refuse("it costs more than Solana can count");
   return {

@@ -1,0 +1,129 @@
+"""Time that was slept through does not count, and a result that is there beats a deadline that is past."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from typing import Any
+
+import pytest
+from tests.client.scripted import Peer, ScriptedServer
+
+from ws402.client import EvmWallet, Options, connect, patience
+from ws402.client import channel as channel_module
+from ws402.client.patience import awake, nap, wait_any, within
+
+LIMITS: dict[str, Any] = {"resource": "ticker", "duration": 60, "max_amount": 10**17, "trust_first_use": True}
+STALL = 0.3
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(patience, "SLICE_SECONDS", 0.1)
+    monkeypatch.setattr(patience, "STALL_SECONDS", 0.1)
+
+
+async def test_an_answer_that_came_while_nobody_was_awake_is_the_answer() -> None:
+    ours, theirs = socket.socketpair()
+    reader, writer = await asyncio.open_connection(sock=ours)
+
+    async def two_steps() -> bytes:
+        # More than one turn of the loop lies between the socket's being readable and the result.
+        first = await reader.readexactly(3)
+        await asyncio.sleep(0)
+        return first + await reader.readexactly(3)
+
+    with theirs:
+        waiting = asyncio.create_task(within(STALL / 2, two_steps()))
+        await asyncio.sleep(0.01)
+        theirs.send(b"onetwo")
+        time.sleep(STALL)
+        assert await waiting == b"onetwo"
+        writer.close()
+
+
+async def test_what_was_slept_through_counts_once_for_all_who_wait() -> None:
+    began, awake_then = time.monotonic(), awake()
+    naps = [asyncio.create_task(nap(0.01)) for _ in range(3)]
+    future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+    waits = [asyncio.create_task(wait_any(0.05, future)) for _ in range(3)]
+    await asyncio.sleep(0)
+    time.sleep(STALL)
+    await asyncio.gather(*naps, *waits)
+    slept = (time.monotonic() - began) - (awake() - awake_then)
+    assert STALL / 2 < slept <= STALL + 0.1
+
+
+async def test_silence_while_awake_is_a_timeout_and_the_work_is_ended() -> None:
+    ended = asyncio.Event()
+
+    async def forever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    with pytest.raises(TimeoutError):
+        await within(0.05, forever())
+    assert ended.is_set()
+
+
+async def test_an_error_of_the_work_is_told_and_a_cancelled_wait_cancels_the_work() -> None:
+    async def fail() -> None:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        await within(1, fail())
+    ended = asyncio.Event()
+
+    async def forever() -> None:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    waiting = asyncio.create_task(within(60, forever()))
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    assert ended.is_set()
+
+
+async def test_a_server_that_falls_silent_is_left_and_the_session_resumed(
+    scripted: ScriptedServer, wallet: EvmWallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No close frame comes from a machine that is gone; the resume, on another socket, finds the one that took over."""
+    monkeypatch.setattr(channel_module, "PING_SECONDS", 0.1)
+
+    left = asyncio.Event()
+
+    async def fall_silent(peer: Peer) -> None:
+        if peer.hello["type"] == "payment_proof":
+            await peer.start(resumeToken="t-1", maxSessionDuration=3600)
+            peer.socket.transport.pause_reading()
+            await left.wait()
+            peer.socket.transport.abort()
+            return
+        left.set()
+        await peer.start(resumeToken="t-2", maxSessionDuration=3600, resumed=True)
+        await peer.socket.send("after")
+        await peer.stay()
+
+    scripted.script = fall_silent
+    async with connect(scripted.url, wallet=wallet, options=Options(reconnect_seconds=10), **LIMITS) as session:
+        assert await anext(session) == "after"
+    assert [hello["type"] for hello in scripted.hellos] == ["payment_proof", "resume"]
+
+
+async def test_a_quiet_server_that_answers_pings_is_not_left(
+    scripted: ScriptedServer, wallet: EvmWallet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(channel_module, "PING_SECONDS", 0.02)
+    async with connect(scripted.url, wallet=wallet, **LIMITS) as session:
+        assert await anext(session) == "hello"
+        await asyncio.sleep(0.4)
+        assert session.live
+    assert len(scripted.hellos) == 1
