@@ -11,7 +11,7 @@ import pytest
 from tests.client.scripted import ScriptedServer
 from tests.fixtures.evm import Evm
 
-from ws402.client import EvmWallet
+from ws402.client import EvmWallet, Store
 from ws402.devchain.evm import EvmDevChain
 from ws402.provider.mock.provider import MockPaymentProvider
 from ws402.server.app import WS402Server, create_server
@@ -40,6 +40,13 @@ def chain(shared_devchain: EvmDevChain) -> Iterator[Evm]:
     evm.close()
 
 
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """A payment store in memory."""
+    with Store() as opened:
+        yield opened
+
+
 MakeWallet = Callable[..., EvmWallet]
 
 
@@ -48,8 +55,8 @@ async def make_wallet() -> AsyncIterator[MakeWallet]:
     """Makes wallets as `EvmWallet` does, or of another `kind`, and closes them."""
     made: list[EvmWallet] = []
 
-    def make(rpc_url: str, key: str | bytes, *, kind: type[EvmWallet] = EvmWallet, **options: Any) -> EvmWallet:
-        made.append(kind(rpc_url, key, **options))
+    def make(node: Any, key: Any, *, kind: type[EvmWallet] = EvmWallet, **options: Any) -> EvmWallet:
+        made.append(kind(node, key, **options))
         return made[-1]
 
     yield make

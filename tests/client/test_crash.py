@@ -89,9 +89,8 @@ async def test_a_crash_at_any_step_after_signing_loses_nothing(
 
 
 async def test_a_session_that_was_settled_meanwhile_is_told_and_not_paid_for_again(
-    ours: OurServer, wallet: EvmWallet, chain: Evm
+    ours: OurServer, wallet: EvmWallet, chain: Evm, store: Store
 ) -> None:
-    store = Store()
 
     async def lose() -> None:
         async with connect(ours.url, wallet=wallet, store=store, payment_id="p", **LIMITS) as session:
@@ -109,10 +108,9 @@ async def test_a_session_that_was_settled_meanwhile_is_told_and_not_paid_for_aga
 
 
 async def test_a_session_that_a_crash_left_and_the_gateway_settled_gives_way_to_a_new_one(
-    ours: OurServer, wallet: EvmWallet, chain: Evm
+    ours: OurServer, wallet: EvmWallet, chain: Evm, store: Store
 ) -> None:
     """Without a payment id the caller wants to stream; the old payment was refunded."""
-    store = Store()
     async with connect(ours.url, wallet=wallet, store=store, **LIMITS) as session:
         first = session.payments[0]
     store.update(first, PaymentState.PROVED)
@@ -123,7 +121,7 @@ async def test_a_session_that_a_crash_left_and_the_gateway_settled_gives_way_to_
 
 
 async def test_a47_a_payment_from_before_is_not_sent_past_todays_limits(
-    scripted: ScriptedServer, chain: Evm, make_wallet: MakeWallet
+    scripted: ScriptedServer, chain: Evm, make_wallet: MakeWallet, store: Store
 ) -> None:
     account = chain.account()
 
@@ -131,7 +129,6 @@ async def test_a47_a_payment_from_before_is_not_sent_past_todays_limits(
         async def send(self, payment: SignedPayment) -> None:
             raise NodeUnavailableError("The node is away.")
 
-    store = Store()
     with pytest.raises(NodeUnavailableError):
         async with connect(
             scripted.url,

@@ -133,8 +133,9 @@ async def test_a47_an_offer_on_another_chain_is_refused(scripted: ScriptedServer
     await refuse(scripted.url, wallet, PolicyError, "eip155:8453")
 
 
-async def test_a47_a_known_server_cannot_name_another_payee(scripted: ScriptedServer, wallet: EvmWallet) -> None:
-    store = Store()
+async def test_a47_a_known_server_cannot_name_another_payee(
+    scripted: ScriptedServer, wallet: EvmWallet, store: Store
+) -> None:
     async with connect(
         scripted.url,
         wallet=wallet,
@@ -159,8 +160,9 @@ async def test_a47_a_known_server_cannot_name_another_payee(scripted: ScriptedSe
     await refuse(scripted.url, wallet, PolicyError, "was paid at", store=store)
 
 
-async def test_a_known_payee_needs_no_trust_in_the_second_meeting(scripted: ScriptedServer, wallet: EvmWallet) -> None:
-    store = Store()
+async def test_a_known_payee_needs_no_trust_in_the_second_meeting(
+    scripted: ScriptedServer, wallet: EvmWallet, store: Store
+) -> None:
     for trust in (True, False):
         async with connect(
             scripted.url,

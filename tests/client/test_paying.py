@@ -93,11 +93,10 @@ async def test_a_token_is_paid_by_its_transfer_with_the_tag_behind(
 
 
 async def test_a47_the_same_payment_id_pays_once_in_a_storm(
-    scripted: ScriptedServer, wallet: EvmWallet, chain: Evm
+    scripted: ScriptedServer, wallet: EvmWallet, chain: Evm, store: Store
 ) -> None:
     """Ten tries at once: one session; the others are told, and one transfer is on the chain."""
     before = await paid_to(chain)
-    store = Store()
     opened: list[Session] = []
 
     async def attempt(stack: AsyncExitStack) -> None:
@@ -120,14 +119,13 @@ async def test_a47_the_same_payment_id_pays_once_in_a_storm(
 
 
 async def test_a47_a_server_that_never_answers_the_proof_is_not_paid_twice(
-    scripted: ScriptedServer, wallet: EvmWallet, chain: Evm
+    scripted: ScriptedServer, wallet: EvmWallet, chain: Evm, store: Store
 ) -> None:
     async def fall_over(peer: Peer) -> None:
         await peer.socket.close(1011)
 
     before = await paid_to(chain)
     scripted.script = fall_over
-    store = Store()
     for _ in range(3):
         with pytest.raises(PaymentRejectedError, match="opened no session") as refused:
             async with connect(scripted.url, wallet=wallet, store=store, options=QUICK, **LIMITS):
@@ -222,13 +220,12 @@ async def test_parallel_sessions_of_one_wallet_use_a_nonce_each(
 
 
 async def test_a_payment_that_gets_into_no_block_is_told_and_gone_on_with(
-    scripted: ScriptedServer, devchain: EvmDevChain, make_wallet: MakeWallet
+    scripted: ScriptedServer, devchain: EvmDevChain, make_wallet: MakeWallet, store: Store
 ) -> None:
     evm = Evm(devchain.rpc_url, name="devchain")
     account = evm.account()
     evm.automine(False)
     wallet = make_wallet(evm.url, bytes(account.key))
-    store = Store()
     for _ in range(2):
         with pytest.raises(PaymentPendingError, match="not paid twice"):
             async with connect(scripted.url, wallet=wallet, store=store, options=Options(block_seconds=0.5), **LIMITS):
@@ -242,7 +239,7 @@ async def test_a_payment_that_gets_into_no_block_is_told_and_gone_on_with(
 
 
 async def test_a_failed_transaction_is_told_and_the_next_try_pays_again(
-    scripted: ScriptedServer, chain: Evm, make_wallet: MakeWallet
+    scripted: ScriptedServer, chain: Evm, make_wallet: MakeWallet, store: Store
 ) -> None:
     """The recipient is a contract that refuses plain coins; gas is given by hand, for its estimate would fail."""
     refusing = chain.token().address
@@ -254,7 +251,6 @@ async def test_a_failed_transaction_is_told_and_the_next_try_pays_again(
             return SignedPayment(tx="0x" + keccak(raw).hex(), raw="0x" + raw.hex(), nonce=0)
 
     wallet = make_wallet(chain.url, bytes(account.key), kind=Blind)
-    store = Store()
     with pytest.raises(PaymentFailedError, match="only its fee is gone"):
         async with connect(scripted.url, wallet=wallet, store=store, **LIMITS):
             pytest.fail("it connected")

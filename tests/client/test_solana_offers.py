@@ -91,11 +91,12 @@ async def test_a47_an_offer_that_contradicts_itself_is_refused(
 
 async def test_a47_a_private_networks_offer_cannot_be_paid_on_a_public_one_nor_the_other_way_round(
     scripted: ScriptedServer,
+    store: Store,
 ) -> None:
     policy = Policy(max_amount=10**18, trust_first_use=True)
 
     def check(offer: SolanaOffer, chain: str) -> None:
-        policy.check(offer, origin="o", chain=chain, spent=0, store=Store())
+        policy.check(offer, origin="o", chain=chain, spent=0, store=store)
 
     check(await ask(scripted), LOCAL)
     check(await ask(scripted, network="solana"), MAINNET)
@@ -110,25 +111,25 @@ async def test_a47_a_private_networks_offer_cannot_be_paid_on_a_public_one_nor_t
         assert refused.value.code == "network_refused"
 
 
-async def test_a47_an_address_in_another_case_is_another_payee(scripted: ScriptedServer) -> None:
+async def test_a47_an_address_in_another_case_is_another_payee(scripted: ScriptedServer, store: Store) -> None:
     offer = await ask(scripted)
     for payee, fine in ((SOLANA_RECIPIENT, True), (SOLANA_RECIPIENT.lower(), False), (OTHER, False)):
         policy = Policy(max_amount=10**18, payees=frozenset([payee]))
         if fine:
-            policy.check(offer, origin="o", chain=LOCAL, spent=0, store=Store())
+            policy.check(offer, origin="o", chain=LOCAL, spent=0, store=store)
             continue
         with pytest.raises(PolicyError) as refused:
-            policy.check(offer, origin="o", chain=LOCAL, spent=0, store=Store())
+            policy.check(offer, origin="o", chain=LOCAL, spent=0, store=store)
         assert refused.value.code == "payee_refused"
 
 
-async def test_a47_the_cap_counts_in_the_asset_that_was_allowed(scripted: ScriptedServer) -> None:
+async def test_a47_the_cap_counts_in_the_asset_that_was_allowed(scripted: ScriptedServer, store: Store) -> None:
     link = in_link("&label", f"&spl-token={MINT}&label")
     token = await ask(scripted, currency="SPL", splToken=MINT, decimals=9, solanaPayURL=link)
     coin = await ask(scripted)
 
     def check(offer: SolanaOffer, chain: str, **limits: Any) -> None:
-        Policy(trust_first_use=True, **limits).check(offer, origin="o", chain=chain, spent=0, store=Store())
+        Policy(trust_first_use=True, **limits).check(offer, origin="o", chain=chain, spent=0, store=store)
 
     check(token, LOCAL, max_amount=token.amount, asset=MINT)
     for offer, limits, code in (

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -95,13 +96,12 @@ async def test_a_payment_that_expired_unseen_is_signed_anew_under_the_same_id(
 
 
 async def test_what_a_crash_left_unsent_too_long_is_forgotten_and_paid_anew(
-    solana: Solana, shop: ScriptedServer, account: Keypair
+    solana: Solana, shop: ScriptedServer, account: Keypair, store: Store
 ) -> None:
     class Offline(Late):
         async def send(self, payment: SignedPayment) -> None:
             raise NodeUnavailableError("The node is away.")
 
-    store = Store()
     offline = Offline(solana.url, key_file(account))
     with pytest.raises(NodeUnavailableError):
         async with connect(shop.url, wallet=offline, store=store, payment_id="p", **LIMITS):
@@ -125,7 +125,7 @@ async def test_what_a_node_may_have_forgotten_is_not_paid_anew(
 
     path = tmp_path / "payments.db"
     wallet = Offline(solana.url, key_file(account))
-    with Store(path) as store, sqlite3.connect(path) as file:
+    with Store(path) as store, closing(sqlite3.connect(path)) as file:
         with pytest.raises(NodeUnavailableError):
             async with connect(shop.url, wallet=wallet, store=store, payment_id="p", **LIMITS):
                 pytest.fail("it connected")
@@ -137,13 +137,12 @@ async def test_what_a_node_may_have_forgotten_is_not_paid_anew(
         with pytest.raises(ConflictError, match="was used"):
             async with connect(shop.url, wallet=wallet, store=store, payment_id="p", **LIMITS):
                 pytest.fail("it connected")
-    file.close()
     assert (await payments(solana, account), shop.schemas) == (0, 1)
     await wallet.close()
 
 
 async def test_what_may_still_land_is_sent_again_and_never_signed_anew(
-    solana: Solana, shop: ScriptedServer, account: Keypair
+    solana: Solana, shop: ScriptedServer, account: Keypair, store: Store
 ) -> None:
     class Blind(SolanaWallet):
         """Sends, but does not live to see it."""
@@ -151,7 +150,6 @@ async def test_what_may_still_land_is_sent_again_and_never_signed_anew(
         async def inclusion(self, payment: SignedPayment, seconds: float) -> Inclusion:
             raise NodeUnavailableError("The node is away.")
 
-    store = Store()
     blind = Blind(solana.url, key_file(account))
     with pytest.raises(NodeUnavailableError):
         async with connect(shop.url, wallet=blind, store=store, **LIMITS):

@@ -71,12 +71,11 @@ async def test_a_draining_server_loses_nobody(stack: Stack, payer: EvmWallet) ->
     assert settlement.reason is EndReason.CLIENT_ENDED
 
 
-async def test_a_stock_server_is_paid_and_its_refund_arrives(stack: Stack, payer: EvmWallet) -> None:
+async def test_a_stock_server_is_paid_and_its_refund_arrives(stack: Stack, payer: EvmWallet, store: Store) -> None:
     async with (
         StockProvider(stack.gateway_url, stack.api_key) as provider,
         StockServer(provider, price_per_second=PRICE, update_interval=0.5) as server,
     ):
-        store = Store()
         async with connect(
             server.url, wallet=payer, payees=[stack.merchant], store=store, duration=300, **LIMITS
         ) as session:

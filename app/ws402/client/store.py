@@ -12,7 +12,7 @@ import secrets
 import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from pathlib import Path
@@ -105,10 +105,12 @@ class Store:
                 target = str(path)
                 Path(path).parent.mkdir(parents=True, exist_ok=True, mode=0o700)
                 Path(path).touch(mode=0o600)
-            self._db = sqlite3.connect(target, isolation_level=None, timeout=10)
-            self._db.row_factory = sqlite3.Row
-            self._db.execute("PRAGMA synchronous=FULL")
-            self._db.executescript(_SCHEMA)
+            with ExitStack() as opened:
+                self._db = opened.enter_context(closing(sqlite3.connect(target, isolation_level=None, timeout=10)))
+                self._db.row_factory = sqlite3.Row
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.executescript(_SCHEMA)
+                opened.pop_all()  # it stays open
         except (OSError, sqlite3.Error) as error:
             raise ConfigurationError(
                 f"The payment store {target} cannot be used: {error}.", remedy="Name a file that you can write."
