@@ -126,3 +126,37 @@ cli(["--help"])
     assert not re.search(r"(?m)^ws402\.(gateway|chains|keys|devchain|client)", run.stdout)
     assert re.search(r"(?m)^  server ", run.stdout)
     assert not re.search(r"(?m)^  (gateway|ops|pay|demo) ", run.stdout)  # it offers only what it has
+
+
+def test_the_gateway_works_without_what_its_image_lacks() -> None:
+    program = f"""
+import importlib, pkgutil, sys
+class Refuse:
+    names = {sorted(name.replace("-", "_") for name in FORBIDDEN_IN_GATEWAY)} + ["eth"]
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Refuse())
+for room in ("gateway", "chains", "keys"):
+    package = importlib.import_module("ws402." + room)
+    for each in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if ".migrations" not in each.name and each.name != "ws402.keys.eth_keys":  # Alembic's own; payers' and devchains'
+            importlib.import_module(each.name)
+            print(each.name)
+import ws402.cli.gateway
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert {"ws402.gateway.run.gateway", "ws402.chains.evm.chain", "ws402.keys.local"} <= set(run.stdout.split())
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda each: each.name)
+def test_what_runs_has_no_installer_and_no_setuid_program(path: Path) -> None:
+    parts = instructions(path)
+    stages = [argument for kind, argument in parts if kind == "FROM"]
+    assert stages.count("${PYTHON_IMAGE} AS bare") == 1
+    run = next(argument for kind, argument in parts if kind == "RUN" and "a-s" in argument)
+    assert "-perm /6000" in run
+    assert "pip|setuptools|wheel" in run
+    assert stages[-1].split(" AS ")[0] in {"bare", "common"}
+    assert "common" not in stages[-1] or "bare AS common" in stages
