@@ -17,7 +17,7 @@ FORBIDDEN_IN_SERVER = {
     "aiosqlite", "alembic", "asyncpg", "boto3", "btclib-secp256k1", "eth-account", "eth-keys", "hvac", "litesvm",
     "py-evm", "pyjwt", "solana", "solders", "sqlalchemy", "web3",
 }  # fmt: skip
-FORBIDDEN_IN_GATEWAY = {"aiohttp", "eth-account", "eth-keys", "py-evm", "solana", "web3"}
+FORBIDDEN_IN_GATEWAY = {"aiohttp", "eth-account", "eth-keys", "py-evm", "web3"}
 """What only a payer, an embedded chain or a test imports."""
 
 
@@ -140,7 +140,7 @@ sys.meta_path.insert(0, Refuse())
 for room in ("gateway", "chains", "keys"):
     package = importlib.import_module("ws402." + room)
     for each in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
-        if ".migrations" not in each.name and each.name != "ws402.keys.eth_keys":  # Alembic's own; payers' and devchains'
+        if ".migrations" not in each.name and each.name != "ws402.keys.eth_keys":  # Alembic's; payers'
             importlib.import_module(each.name)
             print(each.name)
 import ws402.cli.gateway
