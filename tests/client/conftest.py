@@ -40,6 +40,13 @@ def chain(shared_devchain: EvmDevChain) -> Iterator[Evm]:
     evm.close()
 
 
+@pytest.fixture
+def store() -> Iterator[Store]:
+    """A payment store in memory."""
+    with Store() as opened:
+        yield opened
+
+
 MakeWallet = Callable[..., EvmWallet]
 
 
@@ -48,8 +55,8 @@ async def make_wallet() -> AsyncIterator[MakeWallet]:
     """Makes wallets as `EvmWallet` does, or of another `kind`, and closes them."""
     made: list[EvmWallet] = []
 
-    def make(rpc_url: str, key: str | bytes, *, kind: type[EvmWallet] = EvmWallet, **options: Any) -> EvmWallet:
-        made.append(kind(rpc_url, key, **options))
+    def make(node: Any, key: Any, *, kind: type[EvmWallet] = EvmWallet, **options: Any) -> EvmWallet:
+        made.append(kind(node, key, **options))
         return made[-1]
 
     yield make
@@ -60,13 +67,6 @@ async def make_wallet() -> AsyncIterator[MakeWallet]:
 @pytest.fixture
 def wallet(chain: Evm, make_wallet: MakeWallet) -> EvmWallet:
     return make_wallet(chain.url, bytes(chain.account(10**18).key))
-
-
-@pytest.fixture
-def store() -> Iterator[Store]:
-    """In memory, and closed at the end."""
-    with Store() as store:
-        yield store
 
 
 @pytest.fixture

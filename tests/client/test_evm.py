@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 
 import pytest
 from eth_account import Account
@@ -10,6 +11,7 @@ from eth_account.messages import encode_defunct
 from eth_account.signers.local import LocalAccount
 from tests.client.conftest import MakeWallet
 from tests.fixtures.evm import ETHER, Evm
+from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from ws402.client import EvmOffer, EvmWallet, Inclusion, WalletError
 
@@ -46,9 +48,17 @@ def account(evm: Evm) -> LocalAccount:
     return evm.account(ETHER)
 
 
-@pytest.fixture
-def wallet(evm: Evm, account: LocalAccount, make_wallet: MakeWallet) -> EvmWallet:
-    return make_wallet(evm.url, bytes(account.key))
+@pytest.fixture(params=["url", "web3"])
+async def wallet(
+    request: pytest.FixtureRequest, evm: Evm, account: LocalAccount, make_wallet: MakeWallet
+) -> AsyncIterator[EvmWallet]:
+    """The wallet over its own JSON-RPC, and over the web3 and account of a caller."""
+    if request.param == "url":
+        yield make_wallet(evm.url, bytes(account.key))
+        return
+    web3 = AsyncWeb3(AsyncHTTPProvider(evm.url))
+    yield make_wallet(web3, account)
+    await web3.provider.disconnect()
 
 
 async def test_a_payment_can_be_sent_again_and_again_and_is_one(evm: Evm, wallet: EvmWallet) -> None:

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -124,7 +125,7 @@ async def test_what_a_node_may_have_forgotten_is_not_paid_anew(
 
     path = tmp_path / "payments.db"
     wallet = Offline(solana.url, key_file(account))
-    with Store(path) as store, sqlite3.connect(path) as file:
+    with Store(path) as store, closing(sqlite3.connect(path)) as file:
         with pytest.raises(NodeUnavailableError):
             async with connect(shop.url, wallet=wallet, store=store, payment_id="p", **LIMITS):
                 pytest.fail("it connected")
@@ -136,7 +137,6 @@ async def test_what_a_node_may_have_forgotten_is_not_paid_anew(
         with pytest.raises(ConflictError, match="was used"):
             async with connect(shop.url, wallet=wallet, store=store, payment_id="p", **LIMITS):
                 pytest.fail("it connected")
-    file.close()
     assert (await payments(solana, account), shop.schemas) == (0, 1)
     await wallet.close()
 

@@ -94,7 +94,7 @@ def test_the_server_image_holds_no_way_to_money(release: Release) -> None:
 import importlib.metadata, importlib.util, os, shutil
 names = {each.metadata["Name"].lower() for each in importlib.metadata.distributions(path=[
     path for path in __import__("sys").path if path.startswith("/opt/ws402")])}
-for each in ("web3", "solders", "hvac", "sqlalchemy", "asyncpg", "eth-account", "boto3", "coincurve", "pip"):
+for each in ("web3", "solders", "hvac", "sqlalchemy", "asyncpg", "eth-account", "boto3", "btclib-secp256k1", "pip"):
     assert each not in names, each
 for each in ("web3", "sqlalchemy", "hvac", "solders", "ws402.gateway", "ws402.chains", "ws402.keys"):
     assert importlib.util.find_spec(each) is None, each

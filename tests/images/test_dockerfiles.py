@@ -14,9 +14,11 @@ import pytest
 ROOT = Path(__file__).parents[2]
 DOCKERFILES = [ROOT / "Dockerfile.server", ROOT / "Dockerfile.gateway"]
 FORBIDDEN_IN_SERVER = {
-    "aiosqlite", "alembic", "asyncpg", "boto3", "coincurve", "eth-account", "eth-keys", "hvac", "litesvm", "py-evm",
-    "pyjwt", "solana", "solders", "sqlalchemy", "web3",
+    "aiosqlite", "alembic", "asyncpg", "boto3", "btclib-secp256k1", "eth-account", "eth-keys", "hvac", "litesvm",
+    "py-evm", "pyjwt", "solana", "solders", "sqlalchemy", "web3",
 }  # fmt: skip
+FORBIDDEN_IN_GATEWAY = {"aiohttp", "eth-account", "eth-keys", "py-evm", "web3"}
+"""What only a payer, an embedded chain or a test imports."""
 
 
 def instructions(path: Path) -> list[tuple[str, str]]:
@@ -81,8 +83,9 @@ def test_a_layer_of_packages_and_a_layer_of_code_differ_so_that_a_change_of_code
 
 def test_the_server_image_has_no_package_of_ledger_chains_or_keys() -> None:
     assert not locked("server") & FORBIDDEN_IN_SERVER
-    assert locked("gateway") >= {"hvac", "sqlalchemy", "web3", "solders"}
-    assert locked("devchain") >= {"py-evm", "web3", "coincurve"}
+    assert locked("gateway") >= {"hvac", "sqlalchemy", "btclib-secp256k1", "solders"}
+    assert not locked("gateway") & FORBIDDEN_IN_GATEWAY
+    assert locked("devchain") >= {"py-evm", "web3", "btclib-secp256k1"}
 
 
 def test_every_module_in_the_server_image_works_without_the_gateways_code_and_packages(tmp_path: Path) -> None:
@@ -123,3 +126,37 @@ cli(["--help"])
     assert not re.search(r"(?m)^ws402\.(gateway|chains|keys|devchain|client)", run.stdout)
     assert re.search(r"(?m)^  server ", run.stdout)
     assert not re.search(r"(?m)^  (gateway|ops|pay|demo) ", run.stdout)  # it offers only what it has
+
+
+def test_the_gateway_works_without_what_its_image_lacks() -> None:
+    program = f"""
+import importlib, pkgutil, sys
+class Refuse:
+    names = {sorted(name.replace("-", "_") for name in FORBIDDEN_IN_GATEWAY)} + ["eth"]
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in self.names:
+            raise ModuleNotFoundError(name, name=name)
+sys.meta_path.insert(0, Refuse())
+for room in ("gateway", "chains", "keys"):
+    package = importlib.import_module("ws402." + room)
+    for each in pkgutil.walk_packages(package.__path__, package.__name__ + "."):
+        if ".migrations" not in each.name and each.name != "ws402.keys.eth_keys":  # Alembic's; payers'
+            importlib.import_module(each.name)
+            print(each.name)
+import ws402.cli.gateway
+"""
+    run = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert {"ws402.gateway.run.gateway", "ws402.chains.evm.chain", "ws402.keys.local"} <= set(run.stdout.split())
+
+
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda each: each.name)
+def test_what_runs_has_no_installer_and_no_setuid_program(path: Path) -> None:
+    parts = instructions(path)
+    stages = [argument for kind, argument in parts if kind == "FROM"]
+    assert stages.count("${PYTHON_IMAGE} AS bare") == 1
+    run = next(argument for kind, argument in parts if kind == "RUN" and "a-s" in argument)
+    assert "-perm /6000" in run
+    assert "pip|setuptools|wheel" in run
+    assert stages[-1].split(" AS ")[0] in {"bare", "common"}
+    assert "common" not in stages[-1] or "bare AS common" in stages

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import time
-from typing import Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 import msgspec
 
 from ws402.client.errors import WalletError
+from ws402.client.nodes import Node, RpcNode, Web3Node
 from ws402.client.offers import EvmOffer, Offer
 from ws402.client.offers.evm import NATIVE_DECIMALS
-from ws402.client.rpc import Rpc, RpcError
+from ws402.client.rpc import RpcError
 from ws402.client.wallet import Inclusion, SignedPayment
 from ws402.errors import ConfigurationError
 from ws402.money import to_decimal
+
+if TYPE_CHECKING:
+    from eth_account.signers.local import LocalAccount
+    from web3 import AsyncWeb3
 
 GWEI: Final = 10**9
 POLL_SECONDS: Final = 0.4
@@ -23,8 +28,6 @@ MAX_GAS: Final = 300_000
 """A payment that needs more is no plain transfer."""
 _TRANSFER_TOPIC: Final = "0xddf252ad1be2c89b69c2b068fc378daa952ba7f163c4a11628f55a4df523b3ef"
 _QUANTITY_CHARS: Final = 66
-_BALANCE_OF: Final = "0x70a08231"
-_DECIMALS: Final = "0x313ce567"
 
 T = TypeVar("T")
 
@@ -50,16 +53,31 @@ class _Block(msgspec.Struct, rename="camel"):
 
 
 class EvmWallet:
-    """Pays from `private_key` (hex or 32 bytes; never shown again). `max_fee_gwei` caps the fee per gas.
+    """Pays from `private_key`: hex or 32 bytes (never shown again), or an account of eth-account.
+
+    `node`: a JSON-RPC address, or an `AsyncWeb3`, whose provider and middleware are then used, and which stays open.
+    `max_fee_gwei` caps the fee per gas. `timeout`: seconds for a call to an address; web3's provider has its own.
 
     Raises ConfigurationError for what is no key. Needs `pip install 'ws402[client]'`.
     """
 
-    def __init__(self, rpc_url: str, private_key: str | bytes, *, max_fee_gwei: int = 100, timeout: float = 10) -> None:
-        from eth_account import Account  # noqa: PLC0415 - a server imports this package without the extra
+    def __init__(
+        self,
+        node: str | AsyncWeb3[Any],
+        private_key: str | bytes | LocalAccount,
+        *,
+        max_fee_gwei: int = 100,
+        timeout: float = 10,
+    ) -> None:
+        # A server imports this package without the extra.
+        from eth_account import Account  # noqa: PLC0415
+        from eth_account.signers.local import LocalAccount  # noqa: PLC0415
 
+        from ws402.keys import eth_keys  # noqa: PLC0415
+
+        eth_keys.speed_up()
         try:
-            self._account = Account.from_key(private_key)
+            self._account = private_key if isinstance(private_key, LocalAccount) else Account.from_key(private_key)
         except Exception:  # noqa: BLE001 - the error's text may hold the key
             raise ConfigurationError(
                 "The private key is not 32 bytes in hex.", remedy="Check the key's file or variable."
@@ -67,15 +85,15 @@ class EvmWallet:
         self.address: str = self._account.address
         self.lock = asyncio.Lock()
         self._max_fee = max_fee_gwei * GWEI
-        self._rpc = Rpc(rpc_url, timeout=timeout)
+        self._node: Node = RpcNode(node, timeout=timeout) if isinstance(node, str) else Web3Node(node)
         self._chain_id: int | None = None
 
     def __repr__(self) -> str:
-        return f"EvmWallet({self.address} on {self._rpc.host})"
+        return f"EvmWallet({self.address} on {self._node.host})"
 
     async def close(self) -> None:
         """Close connections."""
-        await self._rpc.close()
+        await self._node.close()
 
     async def chain(self) -> str:
         """The chain that the node serves."""
@@ -87,14 +105,13 @@ class EvmWallet:
         """What the account holds, in smallest units."""
         if token is None:
             return _number(await self._call("eth_getBalance", self.address, "latest"))
-        data = _BALANCE_OF + self.address[2:].lower().rjust(64, "0")
-        return _number(await self._call("eth_call", {"to": token, "data": data}, "latest"))
+        return await self._read_token(token, "balanceOf", self.address)
 
     async def decimals(self, token: str | None) -> int:
         """Decimal places of a token, as its contract says."""
         if token is None:
             return NATIVE_DECIMALS
-        return _number(await self._call("eth_call", {"to": token, "data": _DECIMALS}, "latest"))
+        return await self._read_token(token, "decimals")
 
     async def sign(self, offer: Offer) -> SignedPayment:
         """Sign the payment. Raises WalletError when the account cannot pay it, or only at too high a fee."""
@@ -117,19 +134,18 @@ class EvmWallet:
                 code="insufficient_funds",
             )
         nonce = _number(await self._call("eth_getTransactionCount", self.address, "pending"))
-        signed = self._account.sign_transaction(
-            {
-                "type": 2,
-                "chainId": offer.chain_id,
-                "nonce": nonce,
-                "to": to_checksum_address(offer.to),
-                "value": offer.value,
-                "data": offer.data,
-                "gas": gas,
-                "maxPriorityFeePerGas": tip,
-                "maxFeePerGas": fee,
-            }
-        )
+        fields: dict[str, Any] = {
+            "type": 2,
+            "chainId": offer.chain_id,
+            "nonce": nonce,
+            "to": to_checksum_address(offer.to),
+            "value": offer.value,
+            "data": offer.data,
+            "gas": gas,
+            "maxPriorityFeePerGas": tip,
+            "maxFeePerGas": fee,
+        }
+        signed = self._account.sign_transaction(fields)
         return SignedPayment(
             tx="0x" + bytes(signed.hash).hex(), raw="0x" + bytes(signed.raw_transaction).hex(), nonce=nonce
         )
@@ -137,7 +153,7 @@ class EvmWallet:
     async def send(self, payment: SignedPayment) -> None:
         """Send the signed bytes."""
         try:
-            await self._rpc("eth_sendRawTransaction", payment.raw)
+            await self._node("eth_sendRawTransaction", payment.raw)
         except RpcError as error:
             if await self._known(payment):
                 return
@@ -198,9 +214,17 @@ class EvmWallet:
     async def _call(self, method: str, *params: Any) -> Any:
         """A call that has no good reason to be refused. Raises WalletError, NodeUnavailableError."""
         try:
-            return await self._rpc(method, *params)
+            return await self._node(method, *params)
         except RpcError as error:
             raise WalletError(f"The node refuses {method}: {error}.", code="node_refused") from error
+
+    async def _read_token(self, token: str, function: str, *accounts: str) -> int:
+        """An integer that a token's contract answers. Raises WalletError, NodeUnavailableError."""
+        try:
+            answer = await self._node.read_token(token, function, *accounts)
+        except RpcError as error:
+            raise WalletError(f"The token {token} refuses {function}: {error}.", code="node_refused") from error
+        return answer if isinstance(answer, int) else _number(answer)
 
     async def _check_balance(self, offer: Offer) -> None:
         held = await self.balance(offer.token)

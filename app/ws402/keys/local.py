@@ -6,13 +6,12 @@ from pathlib import Path
 from typing import Final, Literal, Self
 
 import msgspec
-from eth_keys.datatypes import PrivateKey
-from eth_utils.exceptions import ValidationError
 from pydantic import SecretStr
 from solders.keypair import Keypair
 from solders.pubkey import Pubkey
 
 from ws402.errors import ConfigurationError
+from ws402.keys import secp256k1
 
 REMEDY = "Give 32 bytes in hex (64 digits, with or without 0x), such as: openssl rand -hex 32"
 
@@ -30,11 +29,11 @@ class LocalSigner:
     def __init__(self, secret: bytes, *, key_id: str | None = None) -> None:
         """`secret`: the 32 bytes. `key_id`: a name for logs, else from the public key. Raises ConfigurationError."""
         try:
-            self._key = PrivateKey(secret)
-            self.public_key: bytes = self._key.public_key.to_bytes()
-        except (ValueError, TypeError, ValidationError):
+            self.public_key: bytes = secp256k1.public_key(secret)
+        except (ValueError, TypeError):
             # The cause may quote the key.
             raise ConfigurationError("The private key is not a secp256k1 key.", remedy=REMEDY) from None
+        self._key = secret
         self.algorithm: Literal["secp256k1", "ed25519"] = "secp256k1"
         self.key_id = key_id or f"local-{self.public_key[:4].hex()}"
 
@@ -53,7 +52,7 @@ class LocalSigner:
         if len(payload) != 32:
             msg = f"a digest has 32 bytes, not {len(payload)}"
             raise ValueError(msg)
-        return self._key.sign_msg_hash(payload).to_bytes()
+        return secp256k1.sign(self._key, payload)
 
     def __repr__(self) -> str:
         return f"LocalSigner(key_id={self.key_id!r})"

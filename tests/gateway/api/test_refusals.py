@@ -173,13 +173,13 @@ async def test_a_body_that_is_declared_as_something_else(http: httpx.AsyncClient
 async def test_a_body_beyond_the_limit_is_not_read(http: httpx.AsyncClient) -> None:
     large = b'{"resourceId":"' + b"x" * 1_100_000 + b'"}'
     answer = await http.post("/api/payment/generate", content=large)
-    refused(answer, 413, "Request Entity Too Large")
+    refused(answer, 413, "Content Too Large")
 
     async def chunks() -> AsyncIterator[bytes]:
         for _ in range(40):
             yield b"x" * 65_536
 
-    refused(await http.post("/api/payment/generate", content=chunks()), 413, "Request Entity Too Large")
+    refused(await http.post("/api/payment/generate", content=chunks()), 413, "Content Too Large")
 
 
 async def test_a_batch_without_end_is_refused(http: httpx.AsyncClient) -> None:

@@ -8,10 +8,10 @@ import pytest
 from selenium.webdriver.common.by import By
 from tests.server.static.browser import Page
 from tests.server.static.conftest import PRICE, EvmShop
+from ws402.server.handshake import BusyError
 
 from ws402.errors import UnavailableError
 from ws402.protocol import EvmPaymentDetails, PaymentDetails
-from ws402.server.handshake import BusyError
 from ws402.server.sessions import Sessions
 
 pytestmark = pytest.mark.browser

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from typing import Final
 
-from eth_keys.datatypes import Signature
-from eth_keys.exceptions import BadSignature
 from eth_utils.address import to_checksum_address
 from eth_utils.crypto import keccak
-from eth_utils.exceptions import ValidationError
 
 from ws402.chains.evm import abi
 from ws402.chains.evm.replies import ReplyError
 from ws402.chains.rpc.pool import Pool
+from ws402.keys import secp256k1
 
 WALLET_GAS: Final = 1_000_000
 """What a wallet's check may burn at the endpoint: passkey wallets need some 400,000."""
@@ -41,10 +39,10 @@ def recover(digest: bytes, signature: bytes) -> str | None:
     if parity not in (0, 1) or int.from_bytes(signature[32:64], "big") > _HALF_ORDER:
         return None
     try:
-        key = Signature(signature[:64] + bytes([parity])).recover_public_key_from_msg_hash(digest)
-    except (BadSignature, ValidationError):
+        key = secp256k1.recover(digest, signature[:64] + bytes([parity]))
+    except ValueError:
         return None
-    return str(to_checksum_address(key.to_canonical_address()))
+    return str(to_checksum_address(keccak(key)[12:]))
 
 
 async def signed_by(pool: Pool, payer: str, text: str, signature: str) -> bool:

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from typing import Final
 
 import rlp
-from eth_keys.datatypes import Signature
-from eth_keys.exceptions import BadSignature
 from eth_utils.crypto import keccak
-from eth_utils.exceptions import ValidationError
 
 from ws402.chains.evm.address import raw
+from ws402.keys import secp256k1
 from ws402.keys.base import Signer, SignerUnavailableError
 
 TYPE: Final = b"\x02"
@@ -42,8 +40,8 @@ async def sign(draft: Draft, signer: Signer) -> tuple[str, bytes]:
     digest = keccak(TYPE + rlp.encode(fields))
     signature = await signer.sign(digest)
     try:
-        recovered = Signature(signature).recover_public_key_from_msg_hash(digest).to_bytes()
-    except (BadSignature, ValidationError):
+        recovered = secp256k1.recover(digest, signature)
+    except ValueError:
         recovered = b""
     if recovered != signer.public_key:
         raise SignerUnavailableError(f"The keeper of the key {signer.key_id} answered with no signature of that key.")

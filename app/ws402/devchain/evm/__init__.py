@@ -9,5 +9,8 @@ is that of `latest` (only transaction counts and the pending block see the pool)
 from ws402.devchain.evm.accounts import DevAccount
 from ws402.devchain.evm.contracts import deploy_data, load_artifact
 from ws402.devchain.evm.server import DevToken, EvmDevChain
+from ws402.keys import eth_keys
+
+eth_keys.speed_up()
 
 __all__ = ["DevAccount", "DevToken", "EvmDevChain", "deploy_data", "load_artifact"]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -17,6 +16,7 @@ from ws402.gateway.api.requests import REQUEST_SECONDS, Handle, Requests, refuse
 from ws402.gateway.api.routes import Routes
 from ws402.gateway.auth.keys import Authenticator
 from ws402.protocol import ErrorResponse
+from ws402.protocol.phrases import phrase
 from ws402.protocol.service import Service
 from ws402.settings import GatewaySettings
 
@@ -117,9 +117,9 @@ def create_app(service: Service, authenticator: Authenticator, settings: Gateway
 
 def _http_error(_: Request[Any, Any, Any], error: HTTPException) -> Response[bytes]:
     """What Litestar refuses by itself: unknown paths, bad Host headers."""
-    phrase = HTTPStatus(error.status_code).phrase
-    message = "There is nothing at this path." if error.status_code == HTTPStatus.NOT_FOUND else f"{phrase}."
-    body = ErrorResponse(error=phrase, message=message, code="not_found" if error.status_code == 404 else "http")
+    name = phrase(error.status_code)
+    message = "There is nothing at this path." if error.status_code == 404 else f"{name}."
+    body = ErrorResponse(error=name, message=message, code="not_found" if error.status_code == 404 else "http")
     return _response(error.status_code, body, error.headers)
 
 

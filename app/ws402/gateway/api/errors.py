@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from http import HTTPStatus
 from typing import Final, TypeVar
 from urllib.parse import parse_qsl
 
@@ -13,6 +12,7 @@ from ws402.errors import InvalidRequestError, RateLimitedError, UnauthorizedErro
 from ws402.gateway.auth.keys import retry_after
 from ws402.money import wire_amount
 from ws402.protocol import ErrorResponse
+from ws402.protocol.phrases import phrase
 
 T = TypeVar("T")
 
@@ -77,7 +77,7 @@ def describe(error: WS402Error) -> tuple[ErrorResponse, Headers]:
         headers.append((b"www-authenticate", b'Bearer realm="ws402"'))
     refundable = getattr(error, "refundable", None)
     body = ErrorResponse(
-        error=HTTPStatus(error.status).phrase,
+        error=phrase(error.status),
         message=error.message,
         code=error.code,
         remedy=error.remedy,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import math
 from email.utils import formatdate
-from http import HTTPStatus
 from typing import Final
 
 import msgspec
@@ -13,6 +12,7 @@ from websockets.utils import accept_key
 
 from ws402.errors import InvalidRequestError, RateLimitedError, WS402Error
 from ws402.protocol import ErrorResponse, encode
+from ws402.protocol.phrases import phrase
 
 VERSION: Final = b"13"
 MAX_TARGET: Final = 4_096
@@ -98,7 +98,7 @@ def rejection(error: WS402Error) -> bytes:
     """The response to an upgrade that is refused, in the same JSON family as every other error."""
     body = encode(error_body(error))
     lines = [
-        f"HTTP/1.1 {error.status} {HTTPStatus(error.status).phrase}",
+        f"HTTP/1.1 {error.status} {phrase(error.status)}",
         f"Date: {formatdate(usegmt=True)}",
         "Connection: close",
         "Content-Type: application/json",
@@ -113,9 +113,7 @@ def rejection(error: WS402Error) -> bytes:
 
 def error_body(error: WS402Error) -> ErrorResponse:
     """An error as both HTTP APIs write it."""
-    return ErrorResponse(
-        error=HTTPStatus(error.status).phrase, message=error.message, code=error.code, remedy=error.remedy
-    )
+    return ErrorResponse(error=phrase(error.status), message=error.message, code=error.code, remedy=error.remedy)
 
 
 def _key(value: bytes | None) -> str:

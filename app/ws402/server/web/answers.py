@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import math
-from http import HTTPStatus
 from typing import Any
 
 import msgspec
@@ -13,6 +12,7 @@ from litestar.exceptions import HTTPException
 
 from ws402.errors import RateLimitedError, UnauthorizedError, WS402Error
 from ws402.protocol import ErrorResponse
+from ws402.protocol.phrases import phrase
 from ws402.server.resources.base import Send
 from ws402.server.sockets.handshake import error_body
 
@@ -38,9 +38,9 @@ def ws402_error(_: AnyRequest, error: WS402Error) -> Response[bytes]:
 
 def http_error(_: AnyRequest, error: HTTPException) -> Response[bytes]:
     """What Litestar refuses by itself."""
-    phrase = HTTPStatus(error.status_code).phrase
-    message = "There is nothing at this path." if error.status_code == 404 else f"{phrase}."
-    body = ErrorResponse(error=phrase, message=message, code=phrase.lower().replace(" ", "_"))
+    name = phrase(error.status_code)
+    message = "There is nothing at this path." if error.status_code == 404 else f"{name}."
+    body = ErrorResponse(error=name, message=message, code=name.lower().replace(" ", "_"))
     return json(body, error.status_code, dict(error.headers or {}))
 
 
