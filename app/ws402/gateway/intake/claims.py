@@ -19,7 +19,7 @@ from ws402.gateway.intake.claim_batch import Batch, write
 from ws402.gateway.ledger.bulk import among
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import insert_ignore
-from ws402.gateway.ledger.idempotency import Keyed, Replays
+from ws402.gateway.ledger.idempotency import Keyed, Replays, answer_twin, twins
 from ws402.gateway.ledger.ids import digest, new_id, new_token
 from ws402.gateway.ledger.tables import invoices, payments, traces
 from ws402.gateway.usage.settlement import lock_sessions
@@ -103,13 +103,14 @@ class Claims:
         """
         batch = Batch(self._database.now_ms())
         replays: Replays[VerifyResponse] = Replays(VerifyResponse, batch.now)
+        repeats = twins(ops)
         async with self._database.begin() as connection:
+            await self._read(connection, ops, batch)
             await replays.load(connection, ops)
             outcomes: dict[int, Outcome | WS402Error] = {
                 position: answer for position, op in enumerate(ops) if (answer := replays.get(op)) is not None
             }
-            await self._read(connection, ops, batch)
-            left = [position for position in range(len(ops)) if position not in outcomes]
+            left = [position for position in range(len(ops)) if position not in outcomes and position not in repeats]
             judged = {position: self._judge(position, ops[position], batch) for position in left}
             if any(isinstance(each, VerifyResponse) and not each.valid for each in judged.values()):
                 judged = await self._judge_again(connection, ops, left, batch)
@@ -124,6 +125,9 @@ class Claims:
             await replays.save(connection)
             await _keep_traces(connection, ops, judged, batch.now)
         outcomes |= judged
+        for position, first in repeats.items():
+            if position not in outcomes:
+                outcomes[position] = answer_twin(ops[position], ops[first], outcomes[first])
         return [outcomes[position] for position in range(len(ops))]
 
     async def _read(self, connection: AsyncConnection, ops: Sequence[Claim], batch: Batch) -> None:

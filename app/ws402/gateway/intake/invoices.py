@@ -17,6 +17,7 @@ from ws402.gateway.ledger.bulk import insert
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.ids import digest, new_id, new_token
 from ws402.gateway.ledger.tables import invoices, sessions
+from ws402.gateway.usage.settlement import unpriced
 from ws402.money import parse_amount, wire_amount
 from ws402.protocol import GenerateRequest, PaymentDetails, SolanaPaymentDetails
 from ws402.settings import GatewaySettings
@@ -176,6 +177,8 @@ class Invoices:
         chain = self._chains.get(row.network)
         if chain is None:
             return ConflictError(f"The session is paid on {row.network}, which is not configured any more.")
+        if row.price_per_second is None:
+            return unpriced()
         draft.chain, draft.asset, draft.price_per_second = chain, row.asset, row.price_per_second
         draft.amount = row.price_per_second * draft.request.estimated_duration
         draft.request = structs.replace(draft.request, price_per_second=wire_amount(row.price_per_second))
