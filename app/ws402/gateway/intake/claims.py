@@ -32,6 +32,9 @@ from ws402.settings import GatewaySettings
 RETRY_AFTER_MS: Final = 1000
 """A stock server's repeated call is answered like the first one from this age on, if the first answer never left."""
 
+RETURNED_AT_ONCE: Final = 3
+"""Payments that name one invoice, and open no session, are owed back at once up to this many; the others later."""
+
 
 @dataclass(slots=True)
 class Claim(Keyed):
@@ -241,7 +244,7 @@ class Claims:
         if unsure and op.request.payer_signature and op.signer is None and "signature" in self._settings.bindings:
             return Missing(invoice.network, tx, invoice.recipient, row.amount, sender=row.sender)
         if not isinstance(verdict, Binding):
-            self._make_refundable(verdict.bound, row, batch, wanted=verdict.stray)
+            self._make_refundable(verdict.bound, row, invoice, batch, wanted=verdict.stray)
             return rejected(verdict.code, verdict.reason)
         op.block_time, op.confirmations = row.block_time, chain.confirmations(row.asset, row.amount) or 1
         if not self._deep(row, chain):
@@ -257,12 +260,19 @@ class Claims:
             return bool(row.block <= self._finals.get(row.network, -1))
         return bool(self._heads.get(row.network, 0) - row.block + 1 >= needed)
 
-    def _make_refundable(self, bound: bool, row: Row[Any], batch: Batch, *, wanted: bool) -> None:
-        """Money that opens no session goes back: at once if it names this invoice, else when nobody can claim it."""
-        if bound:
+    def _make_refundable(
+        self, bound: bool, row: Row[Any], invoice: Row[Any], batch: Batch, *, wanted: bool = True
+    ) -> None:
+        """Money that opens no session goes back: at once if it names this invoice, else when nobody can claim it.
+
+        Somebody who sends crumbs to one invoice gets them back later: each refund costs us look-ups and a place.
+        """
+        returned = invoice.returned + batch.returned.get(invoice.id, 0)
+        if bound and returned < RETURNED_AT_ONCE:
             batch.refunds.append(row)
             batch.taking.add((row.network, row.tx, row.idx))
-        elif wanted:
+            batch.returned[invoice.id] = batch.returned.get(invoice.id, 0) + 1
+        elif bound or wanted:
             at = row.block_time + 2 * self._settings.invoice_seconds * 1000
             batch.refund_at.append({"b_network": row.network, "b_tx": row.tx, "b_idx": row.idx, "refund_at": at})
 
@@ -272,10 +282,10 @@ class Claims:
         if invoice.session_id is not None:
             session = batch.sessions.get(invoice.session_id)
             if session is None or session.state not in ("live", "released"):
-                self._make_refundable(True, row, batch, wanted=True)
+                self._make_refundable(True, row, invoice, batch)
                 return rejected(RejectCode.SESSION_ENDED, "The session has ended; the payment is refunded.")
             if session.payer != row.sender:
-                self._make_refundable(True, row, batch, wanted=True)
+                self._make_refundable(True, row, invoice, batch)
                 return rejected(
                     RejectCode.SENDER_MISMATCH, "Another account pays for this session; the payment is refunded."
                 )
