@@ -9,6 +9,7 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import inspect
 
 from ws402 import protocol
 from ws402.money import MAX_AMOUNT, wire_amount
@@ -101,6 +102,12 @@ details = st.builds(
 )
 
 
+def every_message(kind: type[Message] = Message) -> set[type[Message]]:
+    """All messages of the protocol."""
+    below = {each for sub in kind.__subclasses__() for each in every_message(sub) | {sub}}
+    return {each for each in below if each.__module__.startswith("ws402.protocol.")}
+
+
 def names(kind: type[msgspec.Struct]) -> set[str]:
     return {field.encode_name for field in msgspec.structs.fields(kind)}
 
@@ -131,6 +138,42 @@ def test_answers_of_a_batch_keep_their_json_as_it_is(sent: list[VerifyResponse])
     assert [msgspec.json.decode(each.ok, type=VerifyResponse) for each in came[:-1]] == sent
     assert came[-1].error is not None
     assert "ok" not in json.loads(encoded)["results"][-1]
+
+
+def integers_of(kind: Any) -> set[tuple[int | None, int | None]]:
+    """The bounds of every integer below a type, (None, None) for one without."""
+    found: set[tuple[int | None, int | None]] = set()
+
+    def look(inner: Any) -> None:
+        match inner:
+            case inspect.IntType():
+                found.add((inner.ge, inner.le))
+            case inspect.UnionType():
+                # An amount, number or decimal string, is bounded where it is read.
+                amount = {inspect.IntType, inspect.StrType} <= {type(each) for each in inner.types}
+                for each in inner.types:
+                    if not (amount and isinstance(each, inspect.IntType)):
+                        look(each)
+            case inspect.ListType() | inspect.CollectionType():
+                look(inner.item_type)
+            case inspect.DictType():
+                look(inner.value_type)
+
+    for field in inspect.type_info(kind).fields:  # type: ignore[attr-defined]  # a struct's
+        look(field.type)
+    return found
+
+
+@pytest.mark.parametrize("kind", sorted(every_message(), key=lambda kind: kind.__name__))
+def test_every_integer_of_the_wire_has_bounds(kind: type[Message]) -> None:
+    assert integers_of(kind) <= {(0, 2**53)}
+
+
+@pytest.mark.parametrize("count", [-1, 2**53 + 1, 2**63, 10**30])
+def test_a_count_out_of_bounds_is_refused(count: int) -> None:
+    body = {"sessionId": "s", "epoch": 0, "elapsedMs": 0, "bytesTransferred": 0, "messageCount": count}
+    with pytest.raises(msgspec.ValidationError, match="messageCount"):
+        msgspec.convert(body, Checkpoint)
 
 
 @given(requests, st.dictionaries(text.map(lambda name: f"x{name}"), st.integers() | text | st.none(), max_size=4))

@@ -84,6 +84,13 @@ DASHBOARD = Dashboard(
                     alert="WS402RefundStuck",
                 ),
                 graph(
+                    "Due and not looked at",
+                    "For how long the oldest refund has been due that no pass of the engine has looked at.",
+                    ("max by (network, asset) (ws402_refund_unconsidered_seconds)", "{{network}} {{asset}}"),
+                    unit="s",
+                    alert="WS402RefundsNotConsidered",
+                ),
+                graph(
                     "Backlog",
                     "Refunds that are not final, by state.",
                     ("sum by (network, state) (ws402_refunds_open)", "{{network}} {{state}}"),

@@ -12,9 +12,11 @@ from ws402.gateway import upkeep
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.ids import first_id, new_id
 from ws402.gateway.ledger.tables import invoices
-from ws402.gateway.upkeep import GAP_MS, LATE_MS, Listening, Upkeep
+from ws402.gateway.upkeep import GAP_MS, Listening, Upkeep
 from ws402.gateway.usage.sessions import Sessions
 from ws402.settings import GatewaySettings
+
+KEPT_MS = GatewaySettings().invoice_kept_seconds * 1000
 
 
 class Time:
@@ -88,7 +90,7 @@ async def test_old_unpaid_invoices_go_in_steps_that_leave_room(
 ) -> None:
     monkeypatch.setattr(upkeep, "SLICE", 10)
     now = database.now_ms()
-    old, young = now - LATE_MS - 2 * 900_000, now - LATE_MS // 2
+    old, young = now - KEPT_MS - 2 * 900_000, now - KEPT_MS // 2
     async with database.begin() as connection:
         await connection.execute(invoices.insert(), [invoice(old + n, 900_000) for n in range(95)])
         await connection.execute(invoices.insert(), [invoice(young + n, 900_000) for n in range(7)])

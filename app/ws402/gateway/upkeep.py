@@ -44,9 +44,6 @@ SLICE: Final = 500
 TRACE_KEPT_MS: Final = 7 * 24 * 3600 * 1000
 """How long a session's refund can still go on in its trace."""
 
-LATE_MS: Final = 24 * 3600 * 1000
-"""How long after its end an invoice can still be named by a late payment."""
-
 
 class Listening:
     """For how long others could be heard without a break. Their silence counts only as far as that."""
@@ -131,7 +128,7 @@ class Upkeep:
         now = self._database.now_ms()
         await self._drop(idempotency_keys, idempotency_keys.c.created_at < now - KEEP_MS)
         await self._drop(traces, traces.c.created_at < now - TRACE_KEPT_MS)
-        await self._drop_unpaid(now - LATE_MS)
+        await self._drop_unpaid(now - self._settings.invoice_kept_seconds * 1000)
 
     async def _drop_unpaid(self, expired_ms: int) -> None:
         """Invoices that nobody paid, in the order of their ids, which is that of time: paid ones are passed once."""

@@ -193,6 +193,14 @@ REFUND_OLDEST = _gauge(
     "state",
 )
 
+REFUND_UNCONSIDERED = _gauge(
+    GATEWAY,
+    "ws402_refund_unconsidered_seconds",
+    "For how long the oldest refund has been due that no pass has looked at; told by the lease's holder.",
+    "network",
+    "asset",
+)
+
 # --- gateway: signing keys -------------------------------------------------------------------------------------------
 
 LEASE_HELD = _gauge(

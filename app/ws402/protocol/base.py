@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Final
+from typing import Annotated, Any, Final
 
 import msgspec
 
@@ -12,6 +12,10 @@ VERSION: Final = "0.1.0"
 
 HANDSHAKE_SECONDS: Final = 30
 """A client must have sent its payment proof this long after the socket opened."""
+
+Count = Annotated[int, msgspec.Meta(ge=0, le=2**53)]
+"""Every integer on the wire but amounts of money, which `money.parse_amount` bounds: never negative, and within what
+the databases' columns and JavaScript's numbers hold."""
 
 
 class RejectCode(StrEnum):

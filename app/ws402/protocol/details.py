@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from ws402.money import WireAmount
-from ws402.protocol.base import Message
+from ws402.protocol.base import Count, Message
 
 
 class Details(Message, kw_only=True):
@@ -16,25 +16,25 @@ class Details(Message, kw_only=True):
     amount: WireAmount
     currency: str
     reference: str
-    expires_at: int
+    expires_at: Count
     instructions: dict[str, str]
     asset: str | None = None
     claim_token: str | None = None
     binding: list[str] | None = None
     resource_id: str | None = None
-    estimated_duration: int | None = None
+    estimated_duration: Count | None = None
     price_per_second: WireAmount | None = None
     gateway: str | None = None
-    timestamp: int | None = None
+    timestamp: Count | None = None
 
 
 class EvmPaymentDetails(Details, kw_only=True, tag_field="type", tag="base"):
     """Payment details of an EVM chain. `data`: the calldata that ties the payment to its invoice (EIP-681 link too)."""
 
-    chain_id: int
+    chain_id: Count
     amount_wei: WireAmount
     amount_eth: str = msgspec.field(name="amountETH")
-    decimals: int | None = None
+    decimals: Count | None = None
     token_address: str | None = None
     data: str | None = None
     eip681: str | None = None
@@ -52,7 +52,7 @@ class SolanaPaymentDetails(Details, kw_only=True, tag_field="type", tag="solana"
     """What a QR code must hold: the Solana Pay URL."""
     spl_token: str | None = None
     token_program: str | None = None
-    decimals: int | None = None
+    decimals: Count | None = None
     memo: str | None = None
     """Set when the payment must carry exactly this memo."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from ws402.money import WireAmount
-from ws402.protocol.base import Message, RejectCode
+from ws402.protocol.base import Count, Message, RejectCode
 
 
 class GenerateRequest(Message, kw_only=True):
@@ -17,7 +17,7 @@ class GenerateRequest(Message, kw_only=True):
 
     amount: WireAmount
     resource_id: str
-    estimated_duration: int
+    estimated_duration: Count
     network: str | None = None
     asset: str | None = None
     price_per_second: WireAmount | None = None
@@ -49,7 +49,7 @@ class VerifyRequest(Message, kw_only=True):
     """POST /api/payment/verify. `server_id` marks our own servers: their sessions are metered by checkpoints."""
 
     proof: Proof
-    timestamp: int | None = None
+    timestamp: Count | None = None
     resource_id: str | None = None
     claim_token: str | None = None
     payer_signature: str | None = None
@@ -71,7 +71,7 @@ class VerifyResponse(Message, kw_only=True):
     resource_id: str | None = None
     price_per_second: WireAmount | None = None
     resume_token: str | None = None
-    epoch: int | None = None
+    epoch: Count | None = None
 
 
 class RefundRequest(Message, kw_only=True):
@@ -79,7 +79,7 @@ class RefundRequest(Message, kw_only=True):
 
     proof: Proof
     amount: WireAmount
-    timestamp: int | None = None
+    timestamp: Count | None = None
 
 
 class RefundResponse(Message, kw_only=True):
@@ -89,7 +89,7 @@ class RefundResponse(Message, kw_only=True):
     amount: WireAmount
     recipient: str
     message: str
-    timestamp: int
+    timestamp: Count
     refund_id: str | None = None
     state: str | None = None
     tx_hash: str | None = None
@@ -100,7 +100,7 @@ class HealthResponse(Message, kw_only=True):
 
     status: str
     provider: str
-    timestamp: int
+    timestamp: Count
 
 
 class ErrorResponse(Message, kw_only=True):
@@ -123,15 +123,15 @@ class StatsResponse(Message, kw_only=True):
     gateway: str
     provider: str
     network: str
-    chain_id: int | None = None
+    chain_id: Count | None = None
     merchant_wallet: str
     auto_refund_enabled: bool
-    uptime: int
-    timestamp: int
-    payments_verified: int
-    payments_rejected: int
-    refunds_issued: int
-    refunds_failed: int
+    uptime: Count
+    timestamp: Count
+    payments_verified: Count
+    payments_rejected: Count
+    refunds_issued: Count
+    refunds_failed: Count
     total_volume: dict[str, dict[str, WireAmount]]
     average_response_time: float
 
@@ -146,7 +146,7 @@ class BlockhashResponse(Message, kw_only=True):
     """What a transaction on Solana is tied to: it can be in a block up to that height."""
 
     blockhash: str
-    last_valid_block_height: int
+    last_valid_block_height: Count
     network: str
 
 

@@ -7,7 +7,7 @@ from typing import Final
 import msgspec
 
 from ws402.money import WireAmount
-from ws402.protocol.base import EndReason, Message
+from ws402.protocol.base import Count, EndReason, Message
 from ws402.protocol.gateway import GenerateRequest, VerifyRequest
 
 
@@ -15,10 +15,10 @@ class Checkpoint(Message, kw_only=True):
     """Usage of a live session so far. `epoch` counts resumes: an older holder of the session is told to let go."""
 
     session_id: str
-    epoch: int
-    elapsed_ms: int
-    bytes_transferred: int
-    message_count: int
+    epoch: Count
+    elapsed_ms: Count
+    bytes_transferred: Count
+    message_count: Count
 
 
 class CheckpointResponse(Message, kw_only=True):
@@ -62,7 +62,7 @@ class ResumeResponse(Message, kw_only=True):
     """A resumed session: what was paid and already used, and the next one-time token."""
 
     session_id: str
-    epoch: int
+    epoch: Count
     resume_token: str
     resource_id: str
     payer: str
@@ -70,9 +70,9 @@ class ResumeResponse(Message, kw_only=True):
     asset: str
     paid: WireAmount
     price_per_second: WireAmount
-    elapsed_ms: int
-    bytes_transferred: int
-    message_count: int
+    elapsed_ms: Count
+    bytes_transferred: Count
+    message_count: Count
 
 
 class RefundStatusRequest(Message, kw_only=True):
@@ -163,7 +163,7 @@ class OpError(Message, kw_only=True):
     message: str
     retry: bool
     remedy: str | None = None
-    status: int | None = None
+    status: Count | None = None
 
 
 _NOTHING: Final = msgspec.Raw(b"null")

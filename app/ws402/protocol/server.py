@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ws402.money import WireAmount
-from ws402.protocol.base import Message
+from ws402.protocol.base import Count, Message
 from ws402.protocol.details import PaymentDetails
 
 
@@ -12,7 +12,7 @@ class Pricing(Message, kw_only=True):
 
     price_per_second: WireAmount
     currency: str
-    estimated_duration: int
+    estimated_duration: Count
     total_price: WireAmount
 
 
@@ -21,7 +21,7 @@ class ResourceInfo(Message, kw_only=True):
 
     name: str
     type: str
-    estimated_time: int
+    estimated_time: Count
 
 
 class SchemaResponse(Message, kw_only=True):
@@ -33,7 +33,7 @@ class SchemaResponse(Message, kw_only=True):
     websocket_endpoint: str
     pricing: Pricing
     payment_details: PaymentDetails
-    max_session_duration: int
+    max_session_duration: Count
     resource_info: ResourceInfo | None = None
 
 
@@ -51,7 +51,7 @@ class SessionStatus(Message, kw_only=True):
 
     session_id: str
     user_id: str
-    elapsed_seconds: int
+    elapsed_seconds: Count
     remaining_balance: WireAmount
 
 
@@ -60,5 +60,5 @@ class StatusResponse(Message, kw_only=True):
 
     provider: str
     gateway_url: str | None
-    active_sessions: int
+    active_sessions: Count
     sessions: list[SessionStatus]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ws402.money import WireAmount
-from ws402.protocol.base import EndReason, Message
+from ws402.protocol.base import Count, EndReason, Message
 from ws402.protocol.gateway import Proof
 
 
@@ -39,7 +39,7 @@ class SessionStarted(Message, kw_only=True, tag_field="type", tag="session_start
     balance: WireAmount
     price_per_second: WireAmount
     resume_token: str | None = None
-    max_session_duration: int | None = None
+    max_session_duration: Count | None = None
     resumed: bool = False
     traceparent: str | None = None
 
@@ -55,11 +55,11 @@ class UsageUpdate(Message, kw_only=True, tag_field="type", tag="usage_update", o
     """Sent every update interval. Mutable, and reused by the ticker: one object for all sessions."""
 
     session_id: str
-    elapsed_seconds: int
+    elapsed_seconds: Count
     consumed_amount: WireAmount
     remaining_balance: WireAmount
-    bytes_transferred: int
-    message_count: int
+    bytes_transferred: Count
+    message_count: Count
 
 
 class BalanceLow(Message, kw_only=True, tag_field="type", tag="balance_low"):
@@ -67,7 +67,7 @@ class BalanceLow(Message, kw_only=True, tag_field="type", tag="balance_low"):
 
     session_id: str
     remaining_balance: WireAmount
-    remaining_seconds: int
+    remaining_seconds: Count
 
 
 class BalanceUpdated(Message, kw_only=True, tag_field="type", tag="balance_updated"):
@@ -100,8 +100,8 @@ class PaymentRejected(Message, kw_only=True, tag_field="type", tag="payment_reje
 class Draining(Message, kw_only=True, tag_field="type", tag="draining"):
     """This server goes away at `deadline` (ms epoch): reconnect after `reconnect_after_ms` and resume."""
 
-    deadline: int
-    reconnect_after_ms: int
+    deadline: Count
+    reconnect_after_ms: Count
 
 
 class SessionEnded(Message, kw_only=True, tag_field="type", tag="session_ended"):

@@ -79,6 +79,11 @@ class GatewaySettings(ObservedSettings):
     it makes the `legacy` binding safe against somebody else's claim."""
     invoice_seconds: int = Field(default=900, ge=30, le=86400)
     """How long an invoice can be paid."""
+    invoice_kept_seconds: int = Field(default=7200, ge=60)
+    """How long an unpaid invoice is kept after it has expired: a late payment that names it is sent back by itself.
+    Later ones, an operator sends back."""
+    max_unpaid_invoices: int = Field(default=100_000, ge=1)
+    """Unpaid invoices that can be open at once, over all tenants; beyond, new ones are refused, but not top-ups."""
     verify_wait_seconds: float = Field(default=20, ge=0, le=25)
     """How long a verify call waits for its payment to show and confirm; stock servers give up after 30 s."""
     vanish_seconds: int = Field(default=60, ge=5)

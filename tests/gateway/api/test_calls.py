@@ -79,6 +79,15 @@ async def test_a_refund_above_what_is_left_is_a_conflict_that_says_what_is(http:
     assert (refused["error"], refused["refundable"]) == ("Conflict", 300_000)
 
 
+async def test_a_stock_refund_of_nothing_ends_the_session(http: httpx.AsyncClient) -> None:
+    shown = await proof(http)
+    await post(http, "/api/payment/verify", {"proof": shown})
+    for _ in range(2):
+        answer = await post(http, "/api/payment/refund", {"proof": shown, "amount": 0})
+        assert (answer["status"], answer["amount"], answer.get("refundId")) == ("success", 0, None)
+    await post(http, "/api/payment/refund", {"proof": shown, "amount": 1}, 409)
+
+
 async def test_a1_a_proof_answered_once_is_a_replay_the_second_time(http: httpx.AsyncClient) -> None:
     shown = await proof(http)
     assert (await post(http, "/api/payment/verify", {"proof": shown}))["valid"]

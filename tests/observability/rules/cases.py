@@ -63,6 +63,9 @@ def one(alert: str, series_name: str, labels: dict[str, str], *, firing: str, si
 GATEWAY_PRIVATE = {"namespace": "ws402-private"}
 A = {"namespace": "ws402-private", "instance": "a"}
 
+UNCONSIDERED = series("ws402_refund_unconsidered_seconds", network="base", asset="ETH")
+PAUSED = series("ws402_signer_paused", network="base")
+
 CASES = (
     Case("WS402OpenFastBurn", GATEWAY_PRIVATE, opened("0+100x80", "0+97x80"), opened("0+1000x80", "0+999x80")),
     Case(
@@ -98,6 +101,12 @@ CASES = (
         OF_NET,
         firing="0+60x70",
         silent="0+60x8 0x62",
+    ),
+    Case(
+        "WS402RefundsNotConsidered",
+        OF_ASSET,
+        {UNCONSIDERED: "0+60x70", PAUSED: "0x70"},
+        {UNCONSIDERED: "0+60x70", PAUSED: "1x70"},
     ),
     one(
         "WS402RefundsHeld",

@@ -86,7 +86,7 @@ def describe(error: WS402Error) -> tuple[ErrorResponse, Headers]:
     return body, headers
 
 
-def decode(decoder: msgspec.json.Decoder[T], body: bytes | bytearray) -> T:
+def decode(decoder: msgspec.json.Decoder[T], body: bytes | bytearray | msgspec.Raw) -> T:
     """Read a request. Raises InvalidRequestError, which names the field in the wire's spelling."""
     try:
         return decoder.decode(body)

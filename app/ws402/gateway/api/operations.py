@@ -13,13 +13,16 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
+import msgspec
+
 from ws402.errors import ConflictError, WS402Error
-from ws402.gateway.api.errors import InternalError
+from ws402.gateway.api.errors import InternalError, decode
 from ws402.observability import metrics, tracing
 from ws402.protocol import (
     AnyOp,
     CheckpointOp,
     GenerateOp,
+    Message,
     OpError,
     OpResult,
     RefundStatusOp,
@@ -54,9 +57,28 @@ CALLS: Final[Mapping[type[AnyOp], Callable[[PaymentCalls, Any], Awaitable[Any]]]
 }
 """What each operation asks."""
 
+_decoder: Final[msgspec.json.Decoder[AnyOp]] = msgspec.json.Decoder(AnyOp)
+
 _PENDING: Final = OpResult(
     error=OpError(code="pending", message="The payment is not confirmed yet.", retry=True, status=503)
 )
+
+
+class UnreadBatch(Message, kw_only=True):
+    """A batch as it came: each operation is read on its own, so that a malformed one fails alone."""
+
+    ops: list[msgspec.Raw]
+
+    def read(self) -> list[AnyOp | WS402Error]:
+        """The operations, and why those that could not be read could not."""
+        return [_read(op) for op in self.ops]
+
+
+def _read(op: msgspec.Raw) -> AnyOp | WS402Error:
+    try:
+        return decode(_decoder, op)
+    except WS402Error as error:
+        return error
 
 
 class Operations:
@@ -66,8 +88,8 @@ class Operations:
         self._service = service
         self._verifications = PendingVerifications(service)
 
-    async def run(self, tenant: str, ops: Sequence[AnyOp]) -> list[OpResult]:
-        """Answer a batch of one tenant, in order."""
+    async def run(self, tenant: str, ops: Sequence[AnyOp | WS402Error]) -> list[OpResult]:
+        """Answer a batch of one tenant, in order. Errors among `ops`: operations that could not be read."""
         slow = [op for op in ops if isinstance(op, VerifyOp) and op.key]
         if len(slow) == len(ops):
             return await self._verifications.answer(tenant, slow)
@@ -86,13 +108,15 @@ class Operations:
         await self._verifications.close()
 
 
-async def _answer_all(calls: PaymentCalls, ops: Sequence[AnyOp]) -> list[OpResult]:
+async def _answer_all(calls: PaymentCalls, ops: Sequence[AnyOp | WS402Error]) -> list[OpResult]:
     results = await asyncio.gather(*(_start(calls, op) for op in ops), return_exceptions=True)
     return [_result(result) for result in results]
 
 
-def _start(calls: PaymentCalls, op: AnyOp) -> asyncio.Future[Any]:
+def _start(calls: PaymentCalls, op: AnyOp | WS402Error) -> asyncio.Future[Any]:
     """Begin an operation, in its own trace if it brings one."""
+    if isinstance(op, WS402Error):
+        return _refused(op)
     span = None
     if op.traceparent is not None:
         span = tracing.begin(f"ws402.{type(op).__struct_config__.tag}", tracing.SERVER, op.traceparent)
@@ -107,10 +131,14 @@ def _start(calls: PaymentCalls, op: AnyOp) -> asyncio.Future[Any]:
 def _call(calls: PaymentCalls, op: AnyOp) -> asyncio.Future[Any]:
     try:
         return asyncio.ensure_future(CALLS[type(op)](calls, op))
-    except WS402Error as error:  # refused before it was begun
-        refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        refused.set_exception(error)
-        return refused
+    except Exception as error:  # noqa: BLE001 - refused before it was begun: its neighbours go on
+        return _refused(error)
+
+
+def _refused(error: Exception) -> asyncio.Future[Any]:
+    refused: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+    refused.set_exception(error)
+    return refused
 
 
 def _result(result: Any) -> OpResult:

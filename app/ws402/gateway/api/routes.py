@@ -13,12 +13,10 @@ from litestar.types import Receive
 
 from ws402.errors import InvalidRequestError, UnavailableError, WS402Error
 from ws402.gateway.api.openapi import document
-from ws402.gateway.api.operations import Operations
+from ws402.gateway.api.operations import Operations, UnreadBatch
 from ws402.gateway.api.requests import Requests, still_there
 from ws402.gateway.auth.keys import Principal, Scope
-from ws402.money import parse_amount
 from ws402.protocol import (
-    BatchRequest,
     BatchResponse,
     BlockhashRequest,
     BlockhashResponse,
@@ -62,7 +60,7 @@ class Routes:
             post("/api/payment/generate", GenerateRequest, self.generate),
             post("/api/payment/verify", VerifyRequest, self.verify),
             post("/api/payment/refund", RefundRequest, self.refund),
-            post("/api/ops", BatchRequest, self.ops),
+            post("/api/ops", UnreadBatch, self.ops),
             get("/api/stats", self.stats, Scope.PAYMENTS, Scope.ADMIN),
             self._requests.query("/api/blockhash", BlockhashRequest, self.blockhash, Scope.PAYMENTS),
             get("/api/admin/pending", self._service.pending, Scope.ADMIN),
@@ -91,17 +89,16 @@ class Routes:
 
     async def refund(self, principal: Principal, request: RefundRequest, _: Receive) -> RefundResponse:
         """POST /api/payment/refund."""
-        parse_amount(request.amount)
         return await self._service.of(principal.tenant).refund(request)
 
-    async def ops(self, principal: Principal, request: BatchRequest, _: Receive) -> BatchResponse:
+    async def ops(self, principal: Principal, request: UnreadBatch, _: Receive) -> BatchResponse:
         """POST /api/ops."""
         tenant, ops = principal.tenant, request.ops
         if len(ops) > MAX_OPS:
             raise InvalidRequestError(
                 f"A batch has at most {MAX_OPS} operations, not {len(ops)}.", remedy="Send several batches."
             )
-        return BatchResponse(results=await self._operations.run(tenant, ops))
+        return BatchResponse(results=await self._operations.run(tenant, request.read()))
 
     async def close(self) -> None:
         """Stop what waits for payments."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import Select, func, select
+from sqlalchemy import ColumnElement, Select, func, select
 
 from ws402.errors import NotFoundError
 from ws402.gateway.ledger.database import Database
@@ -15,6 +15,7 @@ from ws402.gateway.ledger.tables import (
     deliveries,
     entries,
     invoices,
+    networks,
     payments,
     refunds,
     sessions,
@@ -29,6 +30,12 @@ MOST: Final = 500
 """Rows of one answer."""
 
 AMOUNTS: Final = {"amount", "paid", "consumed", "refunded", "price_per_second", "fee", "max_fee", "total"}
+
+
+def _unpaid(now: int) -> ColumnElement[bool]:
+    """Invoices that can still be paid; network by network, as the index has them."""
+    paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
+    return invoices.c.network.in_(select(networks.c.network)) & (invoices.c.expires_at > now) & ~paid
 
 
 class Queries:
@@ -60,10 +67,9 @@ class Queries:
 
     async def invoices(self, *, network: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
         """Invoices that can still be paid."""
-        paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
         query = (
             select(*invoices.c["id", "tenant", "network", "asset", "amount", "resource_id", "created_at", "expires_at"])
-            .where(invoices.c.expires_at > self._database.now_ms(), ~paid)
+            .where(_unpaid(self._database.now_ms()))
             .order_by(invoices.c.created_at.desc())
         )
         return await self._list(query, invoices.c.network, network, limit)
@@ -147,16 +153,13 @@ class Queries:
 
     async def counts(self) -> dict[str, Any]:
         """Sessions and refunds by state, open invoices, and when the oldest unfinished refund was made (ms)."""
-        paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
         now = self._database.now_ms()
         moving = refunds.c.state.in_(("waiting", "due", "in_flight", "confirmed"))
         async with self._database.read() as connection:
             return {
                 "sessions": await self._by_state(connection, sessions.c.state),
                 "refunds": await self._by_state(connection, refunds.c.state),
-                "openInvoices": await connection.scalar(
-                    select(func.count()).select_from(invoices).where(invoices.c.expires_at > now, ~paid)
-                ),
+                "openInvoices": await connection.scalar(select(func.count()).select_from(invoices).where(_unpaid(now))),
                 "oldestRefundAt": await connection.scalar(select(func.min(refunds.c.created_at)).where(moving)),
             }
 

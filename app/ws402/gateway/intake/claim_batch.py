@@ -11,7 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.bulk import insert_new
 from ws402.gateway.ledger.entries import move, post
-from ws402.gateway.ledger.tables import checkpoints, payments, sessions, transfers
+from ws402.gateway.ledger.tables import checkpoints, invoices, payments, sessions, transfers
 from ws402.gateway.watch.transfers import TransferKey, refund_transfer
 
 
@@ -33,6 +33,8 @@ class Batch:
     repeated: set[str] = field(default_factory=set)
     refunds: list[Row[Any]] = field(default_factory=list)
     refund_at: list[dict[str, Any]] = field(default_factory=list)
+    returned: dict[str, int] = field(default_factory=dict)
+    """By invoice: payments that name it and are owed back at once."""
 
     def is_free(self, key: TransferKey) -> bool:
         """Nothing, as far as was read or judged, has been paid by this transfer."""
@@ -40,7 +42,9 @@ class Batch:
 
     def forget_writes(self) -> None:
         """Start over; what was read stays."""
-        for each in (self.taking, self.paying, self.payments, self.opened, self.repeated, self.refunds, self.refund_at):
+        self.refunds.clear()
+        self.returned.clear()
+        for each in (self.taking, self.paying, self.payments, self.opened, self.repeated, self.refund_at):
             each.clear()
 
 
@@ -67,6 +71,8 @@ async def write(connection: AsyncConnection, batch: Batch) -> list[int]:
     for row in batch.refunds:
         key = (row.network, row.tx, row.idx)
         await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, batch.now)
+    if batch.returned:
+        await connection.execute(_RETURNED, [{"b_id": each, "more": more} for each, more in batch.returned.items()])
     if batch.refund_at:
         await connection.execute(_REFUND_LATER, batch.refund_at)
     return lost
@@ -105,4 +111,7 @@ _REFUND_LATER = (
         transfers.c.refund_at.is_(None),
     )
     .values(refund_at=bindparam("refund_at"))
+)
+_RETURNED = (
+    update(invoices).where(invoices.c.id == bindparam("b_id")).values(returned=invoices.c.returned + bindparam("more"))
 )

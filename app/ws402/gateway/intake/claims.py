@@ -19,7 +19,7 @@ from ws402.gateway.intake.claim_batch import Batch, write
 from ws402.gateway.ledger.bulk import among
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import insert_ignore
-from ws402.gateway.ledger.idempotency import Keyed, Replays
+from ws402.gateway.ledger.idempotency import Keyed, Replays, answer_twin, twins
 from ws402.gateway.ledger.ids import digest, new_id, new_token
 from ws402.gateway.ledger.tables import invoices, payments, traces
 from ws402.gateway.usage.settlement import lock_sessions
@@ -31,6 +31,9 @@ from ws402.settings import GatewaySettings
 
 RETRY_AFTER_MS: Final = 1000
 """A stock server's repeated call is answered like the first one from this age on, if the first answer never left."""
+
+RETURNED_AT_ONCE: Final = 3
+"""Payments that name one invoice, and open no session, are owed back at once up to this many; the others later."""
 
 
 @dataclass(slots=True)
@@ -103,13 +106,14 @@ class Claims:
         """
         batch = Batch(self._database.now_ms())
         replays: Replays[VerifyResponse] = Replays(VerifyResponse, batch.now)
+        repeats = twins(ops)
         async with self._database.begin() as connection:
+            await self._read(connection, ops, batch)
             await replays.load(connection, ops)
             outcomes: dict[int, Outcome | WS402Error] = {
                 position: answer for position, op in enumerate(ops) if (answer := replays.get(op)) is not None
             }
-            await self._read(connection, ops, batch)
-            left = [position for position in range(len(ops)) if position not in outcomes]
+            left = [position for position in range(len(ops)) if position not in outcomes and position not in repeats]
             judged = {position: self._judge(position, ops[position], batch) for position in left}
             if any(isinstance(each, VerifyResponse) and not each.valid for each in judged.values()):
                 judged = await self._judge_again(connection, ops, left, batch)
@@ -124,6 +128,9 @@ class Claims:
             await replays.save(connection)
             await _keep_traces(connection, ops, judged, batch.now)
         outcomes |= judged
+        for position, first in repeats.items():
+            if position not in outcomes:
+                outcomes[position] = answer_twin(ops[position], ops[first], outcomes[first])
         return [outcomes[position] for position in range(len(ops))]
 
     async def _read(self, connection: AsyncConnection, ops: Sequence[Claim], batch: Batch) -> None:
@@ -237,7 +244,7 @@ class Claims:
         if unsure and op.request.payer_signature and op.signer is None and "signature" in self._settings.bindings:
             return Missing(invoice.network, tx, invoice.recipient, row.amount, sender=row.sender)
         if not isinstance(verdict, Binding):
-            self._make_refundable(verdict.bound, row, batch, wanted=verdict.stray)
+            self._make_refundable(verdict.bound, row, invoice, batch, wanted=verdict.stray)
             return rejected(verdict.code, verdict.reason)
         op.block_time, op.confirmations = row.block_time, chain.confirmations(row.asset, row.amount) or 1
         if not self._deep(row, chain):
@@ -253,12 +260,19 @@ class Claims:
             return bool(row.block <= self._finals.get(row.network, -1))
         return bool(self._heads.get(row.network, 0) - row.block + 1 >= needed)
 
-    def _make_refundable(self, bound: bool, row: Row[Any], batch: Batch, *, wanted: bool) -> None:
-        """Money that opens no session goes back: at once if it names this invoice, else when nobody can claim it."""
-        if bound:
+    def _make_refundable(
+        self, bound: bool, row: Row[Any], invoice: Row[Any], batch: Batch, *, wanted: bool = True
+    ) -> None:
+        """Money that opens no session goes back: at once if it names this invoice, else when nobody can claim it.
+
+        Somebody who sends crumbs to one invoice gets them back later: each refund costs us look-ups and a place.
+        """
+        returned = invoice.returned + batch.returned.get(invoice.id, 0)
+        if bound and returned < RETURNED_AT_ONCE:
             batch.refunds.append(row)
             batch.taking.add((row.network, row.tx, row.idx))
-        elif wanted:
+            batch.returned[invoice.id] = batch.returned.get(invoice.id, 0) + 1
+        elif bound or wanted:
             at = row.block_time + 2 * self._settings.invoice_seconds * 1000
             batch.refund_at.append({"b_network": row.network, "b_tx": row.tx, "b_idx": row.idx, "refund_at": at})
 
@@ -268,10 +282,10 @@ class Claims:
         if invoice.session_id is not None:
             session = batch.sessions.get(invoice.session_id)
             if session is None or session.state not in ("live", "released"):
-                self._make_refundable(True, row, batch, wanted=True)
+                self._make_refundable(True, row, invoice, batch)
                 return rejected(RejectCode.SESSION_ENDED, "The session has ended; the payment is refunded.")
             if session.payer != row.sender:
-                self._make_refundable(True, row, batch, wanted=True)
+                self._make_refundable(True, row, invoice, batch)
                 return rejected(
                     RejectCode.SENDER_MISMATCH, "Another account pays for this session; the payment is refunded."
                 )

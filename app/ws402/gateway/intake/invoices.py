@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any
 
 from msgspec import structs
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Chain, InvoiceTerms
-from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, UnavailableError, WS402Error
+from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, WS402Error
+from ws402.gateway.intake.open_invoices import OpenInvoices, too_many
 from ws402.gateway.ledger.bulk import insert
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.ids import digest, new_id, new_token
 from ws402.gateway.ledger.tables import invoices, sessions
+from ws402.gateway.usage.settlement import unpriced
 from ws402.money import parse_amount, wire_amount
 from ws402.protocol import GenerateRequest, PaymentDetails, SolanaPaymentDetails
 from ws402.settings import GatewaySettings
-
-SALT_DRAWS: Final = 1000
-"""Extras tried for one invoice before all salted amounts count as used."""
 
 
 @dataclass(slots=True)
@@ -44,6 +42,7 @@ class Invoices:
         self._settings = settings
         self._database = database
         self._chains = chains
+        self._open = OpenInvoices(settings, database, chains)
         self._default_network = settings.default_network or next(iter(chains))
 
     def draft(self, tenant: str, request: GenerateRequest) -> Draft:
@@ -78,10 +77,14 @@ class Invoices:
         results: list[PaymentDetails | WS402Error] = []
         rows: list[dict[str, Any]] = []
         now = self._database.clock.reference_ms()
+        # Who pays for a session already can always pay on.
+        new = [position for position, draft in enumerate(drafts) if not draft.request.session_id]
+        beyond = new[await self._open.take(len(new)) :] if new else []
         async with self._database.begin() as connection:
-            refused = await self._top_ups(connection, drafts)
+            refused = await self._top_ups(connection, drafts) | {position: too_many() for position in beyond}
             if self._settings.amount_salt:
-                refused |= await self._salt(connection, drafts, now)
+                left = [(position, draft) for position, draft in enumerate(drafts) if position not in refused]
+                refused |= await self._open.salt(connection, left, now)
             for position, draft in enumerate(drafts):
                 if error := refused.get(position):
                     results.append(error)
@@ -176,29 +179,9 @@ class Invoices:
         chain = self._chains.get(row.network)
         if chain is None:
             return ConflictError(f"The session is paid on {row.network}, which is not configured any more.")
+        if row.price_per_second is None:
+            return unpriced()
         draft.chain, draft.asset, draft.price_per_second = chain, row.asset, row.price_per_second
         draft.amount = row.price_per_second * draft.request.estimated_duration
         draft.request = structs.replace(draft.request, price_per_second=wire_amount(row.price_per_second))
         return None
-
-    async def _salt(self, connection: AsyncConnection, drafts: Sequence[Draft], now: int) -> dict[int, WS402Error]:
-        """Make each amount unique among the open invoices of its asset, so that it names its invoice."""
-        open_amounts: dict[tuple[str, str], set[int]] = {}
-        query = select(*invoices.c["network", "asset", "amount"]).where(
-            invoices.c.network.in_({draft.chain.network for draft in drafts}), invoices.c.expires_at > now
-        )
-        for row in await connection.execute(query):
-            open_amounts.setdefault((row.network, row.asset), set()).add(row.amount)
-        refused: dict[int, WS402Error] = {}
-        for position, draft in enumerate(drafts):
-            taken = open_amounts.setdefault((draft.chain.network, draft.asset), set())
-            draws = (1 + secrets.randbelow(self._settings.amount_salt) for _ in range(SALT_DRAWS))
-            extra = next((each for each in draws if draft.amount + each not in taken), None)
-            if extra is not None:
-                draft.amount += extra
-                taken.add(draft.amount)
-            else:
-                refused[position] = UnavailableError(
-                    "The salted amounts are nearly all in use.", remedy="Raise AMOUNT_SALT, or shorten INVOICE_SECONDS."
-                )
-        return refused

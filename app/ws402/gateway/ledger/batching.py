@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 
-from ws402.errors import WS402Error
+from ws402.errors import UnavailableError, WS402Error
 from ws402.observability import metrics, tracing
 
 log = logging.getLogger(__name__)
@@ -24,8 +24,8 @@ class Batcher(Generic[Op, Result]):
     """Runs lists of operations, one list at a time.
 
     `run` answers each operation of a list on its own, in order: with a result or an error. When the list as a whole
-    fails in the database (a deadlock, a constraint that one operation hit), its operations run again one by one, so
-    that a bad one never fails its neighbours.
+    fails, whatever was raised, nothing of it was done, and its halves run again: a bad operation fails alone, and one
+    among many costs a few more transactions, not one each. Only an outage (UnavailableError) fails all at once.
     """
 
     def __init__(
@@ -85,26 +85,36 @@ class Batcher(Generic[Op, Result]):
         found = [self._traced.pop(future) for _, future in batch if future in self._traced]
         return [span.child(f"ws402.batch {self.name}", attributes=about) for span in found]
 
-    async def _answer(self, batch: list[tuple[Op, asyncio.Future[Result]]]) -> None:
+    async def _answer(self, batch: list[tuple[Op, asyncio.Future[Result]]], *, again: bool = True) -> None:
         try:
             results: list[Result | WS402Error] = await self._run([op for op, _ in batch])
-        except DBAPIError as error:
+            answers = list(zip(batch, results, strict=True))
+        except UnavailableError as error:
+            _fail(batch, error)
+        except Exception as error:  # noqa: BLE001 - whoever caused it gets it; the queue must go on
             if len(batch) > 1:
-                log.warning("batch of %d %s operations runs again one by one: %s", len(batch), self.name, error.orig)
-                for each in batch:
-                    await self._answer([each])
-                return
-            _fail(batch, error)
-        except Exception as error:  # noqa: BLE001 - every caller gets it; the queue must go on
-            _fail(batch, error)
+                log.warning("batch of %d %s operations runs again in halves: %s", len(batch), self.name, _brief(error))
+                middle = len(batch) // 2
+                await self._answer(batch[:middle])
+                await self._answer(batch[middle:])
+            elif again and isinstance(error, DBAPIError):
+                # Another gateway's transaction was in the way (a deadlock, the same key); it has ended now.
+                await self._answer(batch, again=False)
+            else:
+                _fail(batch, error)
         else:
-            for (_, future), result in zip(batch, results, strict=True):
+            for (_, future), result in answers:
                 if future.done():
                     continue
                 if isinstance(result, WS402Error):
                     future.set_exception(result)
                 else:
                     future.set_result(result)
+
+
+def _brief(error: Exception) -> str:
+    """What failed, without what an operation holds."""
+    return str(error.orig) if isinstance(error, DBAPIError) else type(error).__name__
 
 
 def _fail(batch: list[tuple[Op, asyncio.Future[Result]]], error: Exception) -> None:

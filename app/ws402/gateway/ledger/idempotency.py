@@ -49,7 +49,10 @@ class Replays(Generic[Answer]):
         self._new: list[dict[str, Any]] = []
 
     async def load(self, connection: AsyncConnection, ops: Sequence[Keyed]) -> None:
-        """Read what is known of these operations' keys."""
+        """Read what is known of these operations' keys.
+
+        Behind the locks of what they are about: then no other gateway is still about to give the first answer.
+        """
         wanted = [(op.tenant, _name(op.key)) for op in ops if op.key]
         if wanted:
             table = idempotency_keys.c
@@ -64,7 +67,7 @@ class Replays(Generic[Answer]):
             return None
         request_hash, seal = _sealing(op)
         if known[0] != request_hash:
-            return ConflictError("The idempotency key was used with another request.", code="key_reused")
+            return _reused()
         try:
             answer = seal.decrypt(known[1][:NONCE], known[1][NONCE:], None)
         except InvalidTag:
@@ -94,6 +97,25 @@ class Replays(Generic[Answer]):
         nothing is done twice; its operations run again and find the answer.
         """
         await insert(connection, idempotency_keys, self._new)
+
+
+def twins(ops: Sequence[Keyed]) -> dict[int, int]:
+    """Positions of operations whose key stands earlier in the list too, each with the earlier position."""
+    first: dict[tuple[str, str], int] = {}
+    return {
+        position: earlier
+        for position, op in enumerate(ops)
+        if op.key and (earlier := first.setdefault((op.tenant, op.key), position)) != position
+    }
+
+
+def answer_twin(op: Keyed, first: Keyed, answer: Answer) -> Answer | WS402Error:
+    """What an operation is answered whose key was the first one's in the same transaction."""
+    return answer if op.request == first.request else _reused()
+
+
+def _reused() -> ConflictError:
+    return ConflictError("The idempotency key was used with another request.", code="key_reused")
 
 
 def _name(key: str) -> str:

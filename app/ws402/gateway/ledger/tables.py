@@ -79,8 +79,10 @@ invoices = Table(
     Column("session_id", Text),  # a top-up of this session
     Column("created_at", BIG, nullable=False),
     Column("expires_at", BIG, nullable=False),
+    Column("returned", Integer, nullable=False, server_default="0"),  # payments that were owed back at once
     CheckConstraint("expires_at > created_at", name="expires_later"),
     Index(None, "network", "expires_at"),
+    Index(None, "network", "asset", "amount", "expires_at"),
 )
 
 networks = Table(

@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Final
 
+from msgspec import structs
 from sqlalchemy import bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -15,39 +17,62 @@ from ws402.chains.base import (
     ChainUnavailableError,
     RefundImpossibleError,
     RefundOrder,
-    SignedTransaction,
 )
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.entries import move, post
-from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.tables import attempts, deliveries, refunds, traces
-from ws402.gateway.refunds.due import Queue
+from ws402.gateway.refunds.due import BUNDLES, Line, Queue, Reserved
 from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.refunds.lease import StaleError
 from ws402.gateway.refunds.plan import Bundle, Debt, Means, Plan, plan
 from ws402.gateway.refunds.send import Sender
-from ws402.gateway.refunds.store import Attempt, Delivery, next_attempt
+from ws402.gateway.refunds.sign import Signed, Signing, refusal
+from ws402.gateway.refunds.store import Attempt, Delivery
 from ws402.observability import tracing
 
 log = logging.getLogger(__name__)
 
-EXAMPLES = 5
+EXAMPLES: Final = 5
 """Recipients that are tried before giving up on learning what a delivery costs."""
 
 
-Signed = tuple[Bundle, Delivery]
+@dataclass(slots=True, kw_only=True)
+class Group:
+    """Some who are due, and what the ledger says about the key's means."""
+
+    asset: str
+    nonce: int | None
+    bundles: list[Bundle]
+    room: int
+    """How many transactions may be signed."""
+    reserved: Reserved
+    spent: int
+    fees: int
+    recent: dict[str, int]
+    limited: bool
+    """Somebody before them waits for the hour's limit."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Decision:
+    """What happens to a group."""
+
+    plan: Plan
+    signed: list[Signed]
 
 
 class Deliverer:
-    """Sends what is due, group by group."""
+    """Sends what is due. A pass looks at everybody who is due once: read a group, decide, commit, send."""
 
     def __init__(self, context: KeyContext, sender: Sender) -> None:
         self._context = context
         self._sender = sender
         self._queue = Queue(context)
+        self._signing = Signing(context)
+        self._lines: dict[str, Line] = {}
 
     async def run(self) -> int:
-        """Sign and send all that may go now; answers how many transactions that were."""
+        """Sign and send all that may go now; answers how many refunds and transactions moved."""
         context = self._context
         context.condition.short, context.condition.limited, context.condition.deferred = {}, set(), 0
         if self._sender.unfunded:
@@ -58,8 +83,7 @@ class Deliverer:
         try:
             for asset in context.chain.assets:
                 try:
-                    while count := await self._group(asset, sending):
-                        total += count
+                    total += await self._pass(asset, self._lines.setdefault(asset, Line()), sending)
                 except ChainUnavailableError as error:
                     trouble = error  # one asset's contract may be what fails
         finally:
@@ -71,33 +95,67 @@ class Deliverer:
             raise trouble
         return total
 
-    async def _group(self, asset: str, sending: list[asyncio.Task[None]]) -> int:
-        """Move one group of refunds on; answers how many moved."""
+    async def _pass(self, asset: str, line: Line, sending: list[asyncio.Task[None]]) -> int:
+        """Go through the line of one asset; answers how many moved."""
+        database = self._context.database
+        async with database.read() as connection:
+            line.begin(await self._queue.line(connection, asset, line.after), database.now_ms())
+        total, limited = 0, False
+        while recipients := line.next(BUNDLES):
+            group = await self._read(asset, recipients, limited=limited)
+            if group is None:
+                break
+            decided = await self._decide(group)
+            total += await self._commit(group, decided, sending)
+            # Who is in no bundle is not due any more.
+            left = [bundle.recipient for bundle in group.bundles[decided.plan.looked :]]
+            looked = recipients.index(left[0]) if left else len(recipients)
+            limited = limited or decided.plan.limited
+            at = decided.plan.limited_at
+            line.looked(looked, limited=None if at is None else recipients.index(group.bundles[at].recipient))
+        line.end()
+        self._context.condition.considered[asset] = line.considered
+        self._tell(asset, limited=limited)
+        return total
+
+    async def _read(self, asset: str, recipients: list[str], *, limited: bool) -> Group | None:
+        """A group as the ledger has it; None when nothing may be signed now."""
         context = self._context
-        async with context.database.begin() as connection:
-            row = await context.lease.fence(connection)
+        async with context.database.read() as connection:
+            row = await context.lease.look(connection)
             if row.paused:
-                return 0
-            bundles = await self._queue.bundles(connection, asset)
-            if not bundles:
-                return 0
+                return None
             reserved = await self._queue.reserved(connection)
-            spent = await self._queue.spent(connection, asset)
-            fees = await self._queue.fees(connection)
-            recent = await self._queue.recent(connection, asset, {bundle.recipient for bundle in bundles})
-        room = min(context.policy.group, context.policy.window - reserved.transactions)
-        if room <= 0:
-            return 0
+            room = min(context.policy.group, context.policy.window - reserved.transactions)
+            if room <= 0:
+                return None
+            return Group(
+                asset=asset,
+                nonce=row.next_nonce,
+                bundles=await self._queue.bundles(connection, asset, recipients),
+                room=room,
+                reserved=reserved,
+                spent=await self._queue.spent(connection, asset),
+                fees=await self._queue.fees(connection),
+                recent=await self._queue.recent(connection, asset, recipients),
+                limited=limited,
+            )
+
+    async def _decide(self, group: Group) -> Decision:
+        """Ask the chain what it costs and whether it is there, decide, and sign."""
+        context, asset = self._context, group.asset
+        if not group.bundles:
+            return Decision(plan=Plan(), signed=[])
         native = context.chain.native
         held = await context.chain.balance(context.address, native) - context.chain.reserve
-        gas = held - reserved.amounts.get(native, 0) - reserved.fees
+        gas = held - group.reserved.amounts.get(native, 0) - group.reserved.fees
         balance = gas
         if asset != native:
-            balance = await context.chain.balance(context.address, asset) - reserved.amounts.get(asset, 0)
-        cost, refused = await self._cost(bundles, balance)
-        budget = None if context.policy.daily_fees is None else context.policy.daily_fees - fees
-        if cost is None or self._spent(cost, budget):
-            decided = Plan()
+            balance = await context.chain.balance(context.address, asset) - group.reserved.amounts.get(asset, 0)
+        cost, refused = await self._cost(group.bundles, balance)
+        budget = None if context.policy.daily_fees is None else context.policy.daily_fees - group.fees
+        if cost is None or self._signing.beyond(cost, budget):
+            decided = Plan(looked=len(group.bundles))
         else:
             means = Means(
                 asset=asset,
@@ -105,25 +163,31 @@ class Deliverer:
                 cost=cost,
                 balance=balance,
                 gas=gas,
-                spent_in_hour=spent,
-                recent=recent,
+                spent_in_hour=group.spent,
+                recent=group.recent,
+                limited=group.limited,
             )
-            decided = plan([each for each in bundles if each.recipient not in refused], means, context.policy, room)
-        for bundle in bundles:
+            decided = plan(group.bundles, means, context.policy, group.room, refused=refused.keys())
+        for bundle in group.bundles[: decided.looked]:
             if bundle.recipient in refused:
                 decided.hold += [(debt, refused[bundle.recipient]) for debt in bundle.debts if debt.state == "due"]
-        signed = self._affordable(await self._sign(decided, row.next_nonce), gas, budget)
-        self._note(asset, decided, certain=not reserved.transactions)
-        if not (signed or decided.hold or decided.credit):
+        signed = await self._signing.sign(decided, group.nonce, gas, budget)
+        self._note(asset, decided, certain=not group.reserved.transactions)
+        return Decision(plan=decided, signed=signed)
+
+    async def _commit(self, group: Group, decided: Decision, sending: list[asyncio.Task[None]]) -> int:
+        """Store what was decided and begin to send it; answers how many moved."""
+        choice, signed = decided.plan, decided.signed
+        if not (signed or choice.hold or choice.credit):
             return 0
-        stored = await self._store(asset, decided, signed, row.next_nonce)
+        stored = await self._store(group.asset, choice, signed, group.nonce)
         span = await self._span(signed) if tracing.enabled() else None
         with tracing.use(span):
             task = asyncio.create_task(self._sender.send(stored))
         if span is not None:
             task.add_done_callback(lambda done: span.end(tracing.error_of(done)))
         sending.append(task)
-        return len(stored) + len(decided.hold) + len(decided.credit)
+        return len(stored) + len(choice.hold) + len(choice.credit)
 
     async def _span(self, signed: list[Signed]) -> tracing.Span | None:
         """The sending, in the traces of the sessions whose refunds it delivers."""
@@ -134,10 +198,13 @@ class Deliverer:
         about: dict[str, str | int] = {"ws402.network": self._context.network, "ws402.deliveries": len(signed)}
         return tracing.begin_linked("ws402.refund deliver", parents, about)
 
-    # --- deciding and signing ----------------------------------------------------------------------------------------
+    # --- deciding ----------------------------------------------------------------------------------------------------
 
     async def _cost(self, bundles: Sequence[Bundle], balance: int) -> tuple[int | None, dict[str, str]]:
-        """What a delivery costs now, learnt from the first recipients; and those among them that refuse, with why."""
+        """What a delivery costs now, learnt from the first recipients; and those among them that refuse, with why.
+
+        Recipients whose simulation cannot be had say nothing about the others: then our own account is asked instead.
+        """
         examples = [
             # Not more than there is: an empty account must not look like a recipient that refuses.
             RefundOrder(
@@ -151,101 +218,31 @@ class Deliverer:
         estimate = self._context.chain.estimate_fee
         costs: list[int] = []
         refused: dict[str, str] = {}
+        away = poor = False
         for order, answer in await self._context.each(examples, lambda order: estimate(order, self._context.address)):
             if isinstance(answer, RefundImpossibleError):
                 refused[order.recipient] = refusal(answer)
             elif isinstance(answer, BroadcastRefusedError):
-                costs.append(0)  # there is nothing to send; what it would cost does not matter
+                poor = True
+            elif isinstance(answer, ChainUnavailableError):
+                away = True
             elif isinstance(answer, Exception):
                 raise answer
             else:
                 costs.append(answer)
+        if poor and not costs:
+            costs.append(0)  # there is nothing to send; what it would cost does not matter
+        elif away and not costs:
+            own = self._context.address
+            costs.append(await estimate(structs.replace(examples[0], recipient=own, amount=1), own))
         # The lowest: one recipient whose contract burns gas must not raise everybody's minimum.
         cost = min(costs, default=None)
         self._context.condition.delivery_cost = cost or self._context.condition.delivery_cost
         return cost, refused
 
-    async def _sign(self, decided: Plan, nonce: int | None) -> list[Signed]:
-        """Sign what is to be sent, with consecutive nonces where there are nonces. Recipients that refuse are to be
-        held, and leave no gap.
-        """
-        context = self._context
-        context.lease.require()
-        now = self._context.database.now_ms()
-        done: list[Signed] = []
-        todo = list(decided.send)
-        while todo:
-            first = None if nonce is None else nonce + len(done)
-            drafts = [
-                (each, self._draft(each, None if first is None else first + i, now)) for i, each in enumerate(todo)
-            ]
-            answers = await context.each(drafts, lambda draft: self._sign_one(draft[1]))
-            todo = []
-            refused = False
-            for (bundle, delivery), answer in answers:
-                if isinstance(answer, RefundImpossibleError):
-                    refused = True
-                    decided.hold += [(debt, refusal(answer)) for debt in bundle.debts if debt.state == "due"]
-                elif isinstance(answer, BroadcastRefusedError):
-                    log.warning("%s: %s", context.network, answer)
-                    return done  # what comes after it stays due too, so that no nonce is left out
-                elif isinstance(answer, Exception):
-                    raise answer
-                elif refused and nonce is not None:
-                    todo.append(bundle)  # once more, one nonce lower
-                else:
-                    delivery.attempts.append(next_attempt(delivery, answer, now))
-                    done.append((bundle, delivery))
-        return done
-
-    async def _sign_one(self, delivery: Delivery) -> SignedTransaction:
-        return await self._context.chain.sign(delivery.order, self._context.signer, nonce=delivery.nonce)
-
-    def _draft(self, bundle: Bundle, nonce: int | None, now: int) -> Delivery:
-        return Delivery(
-            id=new_id("del"),
-            network=self._context.network,
-            signer=self._context.address,
-            nonce=nonce,
-            kind="refund",
-            recipient=bundle.recipient,
-            asset=bundle.asset,
-            amount=bundle.amount,
-            state="signed",
-            created_at=now,
-            updated_at=now,
-        )
-
-    def _spent(self, cost: int, budget: int | None) -> bool:
-        """Whether the day's budget for fees has no room for one more delivery."""
-        if budget is None or cost <= budget:
-            return False
-        if "fees" not in self._context.condition.limited:
-            log.warning("%s: the day's budget for fees is spent; refunds wait", self._context.network)
-        self._context.condition.limited.add("fees")
-        return True
-
-    def _affordable(self, signed: list[Signed], gas: int, budget: int | None) -> list[Signed]:
-        """The longest head of the line that the account and the budget for fees cover even at the highest fee: what is
-        left out never was.
-        """
-        native = self._context.chain.native
-        for position, (_, delivery) in enumerate(signed):
-            if self._spent(delivery.last.signed.max_fee, budget):
-                return signed[:position]
-            budget = None if budget is None else budget - delivery.last.signed.max_fee
-            gas -= delivery.last.signed.max_fee + (delivery.amount if delivery.asset == native else 0)
-            if gas < 0:
-                self._context.condition.short[native] = self._context.condition.short.get(native, 0) - gas
-                return signed[:position]
-        return signed
-
     def _note(self, asset: str, decided: Plan, *, certain: bool) -> None:
         condition = self._context.condition
         condition.deferred += decided.deferred
-        if decided.limited:
-            condition.limited.add(asset)
-            log.warning("%s: the hourly limit for %s is reached; refunds wait", self._context.network, asset)
         lacking = {asset: decided.short}
         if asset != self._context.chain.native:
             lacking[self._context.chain.native] = decided.short_of_gas
@@ -253,9 +250,15 @@ class Deliverer:
             # With transactions under way, the balance that was read may lack them already: that is no alarm yet.
             if amount and certain:
                 condition.short[symbol] = condition.short.get(symbol, 0) + amount
-                log.error(
-                    "%s: top up %s: %d units of %s lack", self._context.network, self._context.address, amount, symbol
-                )
+
+    def _tell(self, asset: str, *, limited: bool) -> None:
+        context = self._context
+        if limited:
+            context.condition.limited.add(asset)
+            log.warning("%s: the hourly limit for %s is reached; refunds wait", context.network, asset)
+        for symbol in {asset, context.chain.native} & context.condition.short.keys():
+            lacks = context.condition.short[symbol]
+            log.error("%s: top up %s: %d units of %s lack", context.network, context.address, lacks, symbol)
 
     # --- storing -----------------------------------------------------------------------------------------------------
 
@@ -320,8 +323,3 @@ def _signed_entries(bundle: Bundle, delivery: Delivery, now: int) -> list[Entry]
             network, asset = delivery.network, delivery.asset
             entries.append(move(account, "refund_in_flight", network, asset, amount, "refund_signed", delivery.id, now))
     return entries
-
-
-def refusal(error: RefundImpossibleError) -> str:
-    """Why a refund is held whose recipient cannot take it."""
-    return f"The recipient cannot take it now: {error.message}"

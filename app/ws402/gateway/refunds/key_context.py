@@ -52,6 +52,8 @@ class Condition:
     """By asset: how much the key's account lacks for the refunds that are due."""
     limited: set[str] = field(default_factory=set)
     """Assets whose hourly limit is reached; 'fees' when the day's budget for fees is."""
+    considered: dict[str, int] = field(default_factory=dict)
+    """By asset: all that became due before this time, ms since the epoch, was looked at."""
     paused: str | None = None
     """Why the key is paused."""
     unproven: int = 0

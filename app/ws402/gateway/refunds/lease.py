@@ -150,6 +150,11 @@ class Lease:
                 .values(lease_until=0, lease_holder=None)
             )
 
+    async def look(self, connection: AsyncConnection) -> Row[Any]:
+        """The signer's row, to decide by; what is decided must be written behind `fence`. Raises LeaseLostError."""
+        self.require()
+        return (await connection.execute(select(signers).where(self._mine))).one()
+
     async def fence(self, connection: AsyncConnection) -> Row[Any]:
         """Lock and answer the signer's row inside a transaction. Raises LeaseLostError, which must end it."""
         self.require()

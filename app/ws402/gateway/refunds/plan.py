@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 
@@ -45,6 +45,8 @@ class Means(msgspec.Struct, frozen=True, kw_only=True):
     spent_in_hour: int
     recent: dict[str, int]
     """By recipient: deliveries in the policy's `small_window_ms`."""
+    limited: bool = False
+    """Somebody who waited longer than these waits for the hour's limit."""
 
 
 class Plan(msgspec.Struct, kw_only=True):
@@ -58,15 +60,25 @@ class Plan(msgspec.Struct, kw_only=True):
     """How much of the asset lacks for what could be sent otherwise."""
     short_of_gas: int = 0
     limited: bool = False
+    limited_at: int | None = None
+    """The position of the first bundle for which the hour's limit has no room."""
+    looked: int = 0
+    """How many bundles were decided about; behind them there was no room."""
 
 
-def plan(bundles: Sequence[Bundle], means: Means, policy: Policy, room: int) -> Plan:
-    """Decide about `bundles`, the ones that waited longest first; at most `room` are sent."""
+def plan(bundles: Sequence[Bundle], means: Means, policy: Policy, room: int, *, refused: Collection[str] = ()) -> Plan:
+    """Decide about `bundles`, the ones that waited longest first; at most `room` are sent, and none to `refused`.
+
+    A bundle may be a part of what its recipient is due: what is in none waits for the next pass.
+    """
     result = Plan()
     minimum = policy.min_refund.get(means.asset, means.cost if means.native else 0)
     limit = policy.hourly_limit.get(means.asset)
     left, gas, allowance = means.balance, means.gas, None if limit is None else limit - means.spent_in_hour
-    for whole in bundles:
+    for position, whole in enumerate(bundles):
+        result.looked = position + 1
+        if whole.recipient in refused:
+            continue
         bundle = whole if limit is None else _within(whole, limit, result)
         if not bundle.debts:
             continue
@@ -80,18 +92,20 @@ def plan(bundles: Sequence[Bundle], means: Means, policy: Policy, room: int) -> 
         if small and means.recent.get(bundle.recipient, 0) >= policy.small_burst:
             result.deferred += 1
             continue
-        if allowance is not None and (result.limited or amount > allowance):
-            # Strictly in order: else a stream of small refunds would keep a large one out for ever.
-            result.limited = True
-            continue
         need = amount + means.cost if means.native else amount
         if need > left or means.cost > gas:
             # Smaller ones that fit still go.
             result.short += need
             result.short_of_gas += means.cost if means.cost > gas else 0
             continue
-        if len(result.send) >= room:
+        if allowance is not None and (means.limited or result.limited or amount > allowance):
+            # Strictly in order: else a stream of small refunds would keep a large one out for ever. Not before it is
+            # sure that the account covers it: else one that nobody can pay would keep all others out.
+            result.limited, result.limited_at = True, position if result.limited_at is None else result.limited_at
             continue
+        if len(result.send) >= room:
+            result.looked = position
+            break
         result.send.append(bundle)
         left -= need
         gas -= need if means.native else means.cost

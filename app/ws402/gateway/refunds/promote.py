@@ -10,11 +10,12 @@ import time
 from typing import Any
 
 import msgspec
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import Row, bindparam, func, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import ChainUnavailableError, Head, TransferLookup, TxState
 from ws402.errors import WS402Error
+from ws402.gateway.ledger.bulk import among
 from ws402.gateway.ledger.tables import payments, refunds, sessions, transfers
 from ws402.gateway.refunds.key_context import KeyContext
 
@@ -58,13 +59,18 @@ class Promoter:
         return len(verdicts)
 
     async def _read(self, connection: AsyncConnection, head: Head) -> list[Source]:
-        query = (
-            select(refunds)
-            .where(refunds.c.network == self._context.network, refunds.c.state == "waiting")
-            .where(refunds.c.source_block <= head.final, refunds.c.id.not_in(self._recheck))
-            .order_by(refunds.c.created_at)
-            .limit(BATCH)
+        ready = (
+            (refunds.c.network == self._context.network)
+            & (refunds.c.state == "waiting")
+            & (refunds.c.source_block <= head.final)
+            & ~among(connection, refunds.c.id, list(self._recheck))
         )
+        # Everybody's first comes before anybody's second, so that one payer's many keep nobody waiting.
+        age = (refunds.c.created_at, refunds.c.id)
+        place = func.row_number().over(partition_by=refunds.c.recipient, order_by=age).label("place")
+        ranked = select(refunds.c.id, place).where(ready).subquery()
+        query = select(refunds).join(ranked, refunds.c.id == ranked.c.id)
+        query = query.order_by(ranked.c.place, *age).limit(BATCH)
         rows = (await connection.execute(query)).all()
         ids = [row.session_id for row in rows if row.session_id is not None]
         owners: dict[str, Row[Any]] = {}
@@ -113,11 +119,14 @@ class Promoter:
             if source.transfers and all(_shows(answers[each.tx], each, head) for each in source.transfers):
                 proven.append(source)
                 continue
-            self._recheck[source.refund.id] = time.monotonic() + self._context.policy.recheck_ms / 1000
+            self._ask_later(source.refund.id)
             log.warning(
                 "refund %s waits: %s does not confirm its payment as final", source.refund.id, self._context.network
             )
         return proven
+
+    def _ask_later(self, refund_id: str) -> None:
+        self._recheck[refund_id] = time.monotonic() + self._context.policy.recheck_ms / 1000
 
     async def _judge(self, sources: list[Source]) -> list[dict[str, Any]]:
         """New states. A recipient that is a contract nobody proved to be the payer's own is held (an exchange, say)."""
@@ -129,6 +138,7 @@ class Promoter:
             reason = _contradiction(source)
             is_contract = contracts.get(refund.recipient, False)
             if isinstance(is_contract, ChainUnavailableError):
+                self._ask_later(refund.id)
                 continue
             if isinstance(is_contract, Exception):
                 raise is_contract

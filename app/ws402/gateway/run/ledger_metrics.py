@@ -98,7 +98,10 @@ class LedgerMetrics:
         shown: Shown = {gauge: {} for gauge in _COUNTED}
         if contexts:
             async with self._database.read() as connection:
-                await _count(connection, list(contexts), shown, self._database.now_ms())
+                now = self._database.now_ms()
+                await _count(connection, list(contexts), shown, now)
+                for context in contexts.values():
+                    await _unconsidered(connection, context, shown, now)
                 for (account, network, asset), held in (await self._books.read(connection)).items():
                     if network in contexts:
                         shown[metrics.ACCOUNT_UNITS][network, asset, account] = held
@@ -146,6 +149,7 @@ _COUNTED: Final = (
     metrics.LEDGER_SESSIONS,
     metrics.REFUNDS_OPEN,
     metrics.REFUND_OLDEST,
+    metrics.REFUND_UNCONSIDERED,
     metrics.ACCOUNT_UNITS,
     metrics.SIGNER_BALANCE,
     metrics.SIGNER_PAYABLE,
@@ -188,6 +192,20 @@ async def _count(connection: AsyncConnection, networks: list[str], shown: Shown,
     for row in await connection.execute(unfinished):
         shown[metrics.REFUNDS_OPEN][row.network, row.state] = row.total
         shown[metrics.REFUND_OLDEST][row.network, row.state] = max(0, now - row.oldest) / 1000
+
+
+async def _unconsidered(connection: AsyncConnection, context: KeyContext, shown: Shown, now: int) -> None:
+    """What is due and was not looked at: the passes stand still, or somebody keeps others from their turn."""
+    for asset in context.chain.assets:
+        considered = context.condition.considered.get(asset, 0)
+        since = select(func.min(refunds.c.updated_at)).where(
+            refunds.c.network == context.network,
+            refunds.c.asset == asset,
+            refunds.c.state == "due",
+            refunds.c.updated_at > considered,
+        )
+        oldest = (await connection.execute(since)).scalar()
+        shown[metrics.REFUND_UNCONSIDERED][context.network, asset] = max(0, now - (oldest or now)) / 1000
 
 
 async def _look_at(context: KeyContext, shown: Shown) -> None:

@@ -13,7 +13,7 @@ from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.idempotency import Keyed, Replays
 from ws402.gateway.ledger.ids import digest, new_token
 from ws402.gateway.ledger.tables import checkpoints, sessions
-from ws402.gateway.usage.settlement import CLOCK_TOLERANCE_MS, SET_USAGE, Settle, lock_sessions
+from ws402.gateway.usage.settlement import CLOCK_TOLERANCE_MS, SET_USAGE, Settle, lock_sessions, unpriced
 from ws402.money import wire_amount
 from ws402.protocol import (
     Checkpoint,
@@ -48,11 +48,11 @@ class Sessions:
         self._database = database
 
     async def report(self, ops: Sequence[Report]) -> list[CheckpointResponse | WS402Error]:
-        """Record usage so far, and who lets go of a session. Usage never goes back."""
+        """Record usage so far, and who lets go of a session. Usage never goes back, within a batch neither."""
         now = self._database.now_ms()
         results: list[CheckpointResponse | WS402Error] = []
         usage: dict[str, dict[str, Any]] = {}
-        released: list[dict[str, Any]] = []
+        released: dict[str, dict[str, Any]] = {}
         async with self._database.begin() as connection:
             found = await lock_sessions(connection, {op.request.session_id for op in ops})
             for op in ops:
@@ -60,28 +60,19 @@ class Sessions:
                 if row is None or row.tenant != op.tenant:
                     results.append(NotFoundError(f"There is no session '{op.request.session_id}'."))
                     continue
-                again = isinstance(op.request, ReleaseRequest) and row.state == "released"
-                reason = _not_live(row, op.request.epoch, released_is_live=again)
+                releases = isinstance(op.request, ReleaseRequest)
+                let_go = row.state == "released" or row.id in released
+                reason = _not_live(row, op.request.epoch, let_go=let_go and not releases)
                 results.append(CheckpointResponse(session_id=row.id, live=reason is None, reason=reason))
                 if reason is not None:
                     continue
-                before = usage.get(row.id)
-                usage[row.id] = {
-                    "b_id": row.id,
-                    "elapsed_ms": max(
-                        before["elapsed_ms"] if before else row.elapsed_ms,
-                        min(op.request.elapsed_ms, now - row.opened_at + CLOCK_TOLERANCE_MS),
-                    ),
-                    "bytes_transferred": max(row.bytes_transferred, op.request.bytes_transferred),
-                    "message_count": max(row.message_count, op.request.message_count),
-                    "reported_at": now,
-                }
-                if isinstance(op.request, ReleaseRequest):
-                    released.append({"b_id": row.id})
+                usage[row.id] = _used(op.request, row, usage.get(row.id), now)
+                if releases:
+                    released[row.id] = {"b_id": row.id}
             if usage:
                 await connection.execute(SET_USAGE, list(usage.values()))
             if released:
-                await connection.execute(_RELEASE, released)
+                await connection.execute(_RELEASE, list(released.values()))
         return results
 
     async def resume(self, ops: Sequence[Resume]) -> list[ResumeResponse | WS402Error]:
@@ -91,10 +82,10 @@ class Sessions:
         changes: list[dict[str, Any]] = []
         seen: set[str] = set()
         async with self._database.begin() as connection:
-            await replays.load(connection, ops)
             hashes = {digest(op.request.token) for op in ops}
             ids = select(sessions.c.id).where(sessions.c.resume_hash.in_(hashes))
             locked = await lock_sessions(connection, {row.id for row in await connection.execute(ids)})
+            await replays.load(connection, ops)  # behind the locks: another gateway may just have answered
             by_hash = {row.resume_hash: row for row in locked.values()}
             results: list[ResumeResponse | WS402Error] = []
             for op in ops:
@@ -110,6 +101,9 @@ class Sessions:
                             code="bad_resume_token",
                         )
                     )
+                    continue
+                if row.price_per_second is None:
+                    results.append(unpriced())
                     continue
                 if op.request.resource_id is not None and op.request.resource_id != row.resource_id:
                     results.append(ConflictError("The session is for another resource.", code="resource_mismatch"))
@@ -190,11 +184,22 @@ _TAKE_OVER = (
 )
 
 
-def _not_live(row: Row[Any], epoch: int, *, released_is_live: bool) -> EndReason | None:
+def _used(report: Checkpoint, row: Row[Any], before: dict[str, Any] | None, now: int) -> dict[str, Any]:
+    """A session's usage after a report, behind the one that an earlier report of the same batch left."""
+    known = before or row._mapping  # noqa: SLF001 - SQLAlchemy's documented name
+    return {
+        "b_id": row.id,
+        "elapsed_ms": max(known["elapsed_ms"], min(report.elapsed_ms, now - row.opened_at + CLOCK_TOLERANCE_MS)),
+        "bytes_transferred": max(known["bytes_transferred"], report.bytes_transferred),
+        "message_count": max(known["message_count"], report.message_count),
+        "reported_at": now,
+    }
+
+
+def _not_live(row: Row[Any], epoch: int, *, let_go: bool) -> EndReason | None:
     """Why the holder of `epoch` must let go of the session; None while it may go on."""
     if row.state in ("ended", "reversed"):
         return EndReason(row.end_reason)
-    let_go = row.state == "released" and not released_is_live
     return EndReason.SUPERSEDED if row.epoch != epoch or let_go else None
 
 

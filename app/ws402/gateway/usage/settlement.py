@@ -53,15 +53,27 @@ class StockRefund:
 
 
 async def lock_sessions(connection: AsyncConnection, ids: set[str]) -> dict[str, Row[Any]]:
-    """Sessions with their checkpoints, locked in one order."""
+    """Sessions with their checkpoints, locked in one order.
+
+    Both rows: who waits for a lock at READ COMMITTED reads only locked rows anew (PostgreSQL manual, §13.2.1), and a
+    checkpoint from before the wait would take usage back.
+    """
     query = (
         select(sessions, *checkpoints.c["elapsed_ms", "bytes_transferred", "message_count"])
         .join(checkpoints, checkpoints.c.session_id == sessions.c.id)
         .where(among(connection, sessions.c.id, ids))
         .order_by(sessions.c.id)
-        .with_for_update(of=sessions)
+        .with_for_update(of=(sessions, checkpoints))
     )
     return {row.id: row for row in await connection.execute(query)}
+
+
+def unpriced() -> InvalidRequestError:
+    """A stock server's session, which only that server can meter."""
+    return InvalidRequestError(
+        "The session has no price: its invoice was made without pricePerSecond.",
+        remedy="End it with /api/payment/refund.",
+    )
 
 
 def refund_row(row: Row[Any], refund: int, now: int) -> dict[str, Any]:
@@ -114,12 +126,7 @@ class Settlement:
                 elif row.epoch != op.request.epoch:
                     results.append(ConflictError("The session was resumed by another server.", code="superseded"))
                 elif row.price_per_second is None:
-                    results.append(
-                        InvalidRequestError(
-                            "The session has no price: its invoice was made without pricePerSecond.",
-                            remedy="End it with /api/payment/refund.",
-                        )
-                    )
+                    results.append(unpriced())
                 else:
                     results.append(plan.end(row, self._consumed(row, op, now), op))
             await plan.execute(connection)

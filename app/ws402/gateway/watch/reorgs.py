@@ -58,7 +58,7 @@ async def orphan(connection: AsyncConnection, lost: list[Row[Any]], now: int) ->
 async def _reverse_session(connection: AsyncConnection, session_id: str, lost: int, now: int) -> bool:
     """End a session that lost `lost` of what it was paid; what other payments brought is settled as usual."""
     query = select(sessions, checkpoints.c.elapsed_ms).join(checkpoints).where(sessions.c.id == session_id)
-    row = (await connection.execute(query.with_for_update(of=sessions))).one()
+    row = (await connection.execute(query.with_for_update(of=(sessions, checkpoints)))).one()
     if row.state == "reversed":
         return False
     entries: list[Entry] = []
