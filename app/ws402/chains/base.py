@@ -93,7 +93,7 @@ class TxStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferLookup(msgspec.Struct, frozen=True, kw_only=True):
-    """What a direct look-up of one transaction found. `sent_to` helps to say what was wrong with it."""
+    """What a direct look-up of one transaction found. `other` helps to say what was wrong with it."""
 
     state: TxState
     transfers: tuple[Transfer, ...] = ()
@@ -119,6 +119,18 @@ class BlockTransfers(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of the block before it in the answer; of the first one: of block `first - 1`."""
     block_time: int
     transfers: tuple[Transfer, ...]
+
+
+class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
+    """How one RPC endpoint of a network does. `name` is its host: its URL may hold an access key."""
+
+    name: str
+    resting: bool
+    """It failed, and is left alone for a while."""
+    behind: int
+    """Blocks that it was behind the newest head when heads were compared last."""
+    lagging: bool
+    """So far behind that it is asked last: it stands still, or has fallen behind."""
 
 
 class RefundOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -205,6 +217,9 @@ class Chain(Protocol):
 
     async def check(self) -> None:
         """Readiness: an endpoint answers, and serves the right chain. Raises WrongChainError."""
+
+    def endpoints(self) -> Sequence[EndpointState]:
+        """How its RPC endpoints do, in the configured order."""
 
     def accept(self, address: str) -> None:
         """From now on transfers to this address are ours too; those between our addresses are no payments."""
