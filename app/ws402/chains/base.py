@@ -206,6 +206,12 @@ class Chain(Protocol):
     """How often to ask for new blocks."""
     span: int
     """How many blocks at most to ask for at once."""
+    reference_is_public: bool
+    """Whether a payment shows its invoice's reference to everybody: the claim needs a secret of its own."""
+    daily_fees: int | None
+    """In `native`: what deliveries may cost in 24 hours by the network's settings; None: no limit."""
+    resend_seconds: float
+    """After how long a transaction that is in no block is sent again: nodes forget."""
     reserve: int
     """How much of `native` an account of ours must keep, by the chain's rules."""
 

@@ -32,6 +32,7 @@ from ws402.client.usage import Meter
 from ws402.client.wallet import Wallet
 from ws402.errors import ConflictError
 from ws402.money import parse_amount
+from ws402.outgoing import http_client
 from ws402.protocol import (
     PaymentProofMessage,
     Proof,
@@ -77,7 +78,7 @@ async def ask_offer(
     """What a server asks for, without paying. Raises OfferError, PolicyError, InvalidRequestError, UnavailableError."""
     target = parse_target(url, resource)
     refuse_plaintext(target.base, allowed=allow_plaintext)
-    async with httpx.AsyncClient(timeout=30) as http:
+    async with http_client(timeout=30) as http:
         return await fetch_offer(http, target, await find_resource(http, target), duration)
 
 
@@ -124,7 +125,7 @@ async def connect(
             store = stack.enter_context(Store())
         target = parse_target(url, resource)
         refuse_plaintext(target.base, allowed=options.allow_plaintext)
-        async with httpx.AsyncClient(timeout=30) as http:
+        async with http_client(timeout=30) as http:
             resource_id = await find_resource(http, target)
             payer = Payer(wallet, policy, store, target.base, block_seconds=options.block_seconds)
             session = None

@@ -150,6 +150,7 @@ class Link:
                 open_timeout=10,
                 close_timeout=5,
                 user_agent_header=f"ws402/{__version__}",
+                proxy=None,  # see ws402.outgoing
             )
         except InvalidStatus as error:
             status = error.response.status_code

@@ -12,6 +12,7 @@ import httpx
 import msgspec
 
 from ws402.client.errors import NodeUnavailableError
+from ws402.outgoing import http_client
 
 ATTEMPTS: Final = 4
 _BUSY: Final = (429, 500, 502, 503, 504)
@@ -44,7 +45,7 @@ class Rpc:
     def __init__(self, url: str, *, timeout: float = 10) -> None:
         self._url = url
         self.host = urlsplit(url).netloc.rpartition("@")[2]
-        self._http = httpx.AsyncClient(timeout=timeout)
+        self._http = http_client(timeout=timeout)
         self._ids = itertools.count(1)
 
     async def __call__(self, method: str, *params: Any) -> Any:

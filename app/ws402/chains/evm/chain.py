@@ -53,6 +53,10 @@ class EvmChain(RpcChain):
             self._pool, Fees(self._pool, settings.max_fee_gwei), settings.chain_id, self.assets, self.network
         )
 
+    reference_is_public = False  # the calldata holds its hash
+    daily_fees = None
+    resend_seconds = 15.0
+
     normalize_address = staticmethod(normalize_address)
     normalize_tx = staticmethod(normalize_tx)
     address_of = staticmethod(address_of)

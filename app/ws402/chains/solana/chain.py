@@ -62,12 +62,16 @@ class SolanaChain(RpcChain):
         self.recipient = normalize_address(recipient)
         self.assets = _assets(settings)
         self.span = 500
+        self.daily_fees = settings.daily_fees
         self._fees = Fees(self._pool, settings.max_priority_fee)
         self._statuses = Statuses(self._pool)
         self._mints: dict[str, Mint] = {}
         self._wallets = [self.recipient]
         self._height = (0, float("-inf"))
         self._use(())
+
+    reference_is_public = True  # Solana Pay's reference is a key among the transfer's accounts
+    resend_seconds = 2.0  # blocks come fast, and a transaction lives for a minute only
 
     normalize_address = staticmethod(normalize_address)
     normalize_tx = staticmethod(normalize_tx)
