@@ -93,7 +93,7 @@ class TxStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TransferLookup(msgspec.Struct, frozen=True, kw_only=True):
-    """What a direct look-up of one transaction found. `sent_to` helps to say what was wrong with it."""
+    """What a direct look-up of one transaction found. `other` helps to say what was wrong with it."""
 
     state: TxState
     transfers: tuple[Transfer, ...] = ()
@@ -119,6 +119,18 @@ class BlockTransfers(msgspec.Struct, frozen=True, kw_only=True):
     """Hash of the block before it in the answer; of the first one: of block `first - 1`."""
     block_time: int
     transfers: tuple[Transfer, ...]
+
+
+class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
+    """How one RPC endpoint of a network does. `name` is its host: its URL may hold an access key."""
+
+    name: str
+    resting: bool
+    """It failed, and is left alone for a while."""
+    behind: int
+    """Blocks that it was behind the newest head when heads were compared last."""
+    lagging: bool
+    """So far behind that it is asked last: it stands still, or has fallen behind."""
 
 
 class RefundOrder(msgspec.Struct, frozen=True, kw_only=True):
@@ -194,6 +206,12 @@ class Chain(Protocol):
     """How often to ask for new blocks."""
     span: int
     """How many blocks at most to ask for at once."""
+    reference_is_public: bool
+    """Whether a payment shows its invoice's reference to everybody: the claim needs a secret of its own."""
+    daily_fees: int | None
+    """In `native`: what deliveries may cost in 24 hours by the network's settings; None: no limit."""
+    resend_seconds: float
+    """After how long a transaction that is in no block is sent again: nodes forget."""
     reserve: int
     """How much of `native` an account of ours must keep, by the chain's rules."""
 
@@ -205,6 +223,9 @@ class Chain(Protocol):
 
     async def check(self) -> None:
         """Readiness: an endpoint answers, and serves the right chain. Raises WrongChainError."""
+
+    def endpoints(self) -> Sequence[EndpointState]:
+        """How its RPC endpoints do, in the configured order."""
 
     def accept(self, address: str) -> None:
         """From now on transfers to this address are ours too; those between our addresses are no payments."""

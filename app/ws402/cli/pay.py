@@ -36,6 +36,7 @@ from ws402.client import (
 from ws402.client.policy import NATIVE
 from ws402.errors import ConfigurationError, InvalidRequestError, WS402Error
 from ws402.money import from_decimal
+from ws402.outgoing import http_client
 
 METER_SECONDS: Final = 0.25
 EXIT_ERROR, EXIT_USAGE, EXIT_REFUSED, EXIT_NO_SESSION, EXIT_BROKEN, EXIT_INTERRUPTED = 1, 2, 3, 4, 5, 130
@@ -258,7 +259,7 @@ async def _download(session: Session, path: Path, output: Output) -> None:
     size = 0
     try:
         async with (
-            httpx.AsyncClient(timeout=60) as http,
+            http_client(timeout=60) as http,
             http.stream("GET", access.resource_url, headers=headers) as answer,
         ):
             if not answer.is_success:

@@ -26,6 +26,7 @@ from ws402.client.target import Target, parse_target, refuse_plaintext
 from ws402.client.wallet import Wallet
 from ws402.errors import ConflictError
 from ws402.money import parse_amount
+from ws402.outgoing import http_client
 from ws402.protocol import (
     Proof,
 )
@@ -39,7 +40,7 @@ async def ask_offer(
     """What a server asks for, without paying. Raises OfferError, PolicyError, InvalidRequestError, UnavailableError."""
     target = parse_target(url, resource)
     refuse_plaintext(target.base, allowed=allow_plaintext)
-    async with httpx.AsyncClient(timeout=30) as http:
+    async with http_client(timeout=30) as http:
         return await fetch_offer(http, target, await find_resource(http, target), duration)
 
 
@@ -88,7 +89,7 @@ async def connect(
             store = stack.enter_context(Store())
         target = parse_target(url, resource)
         refuse_plaintext(target.base, allowed=options.allow_plaintext)
-        async with httpx.AsyncClient(timeout=30) as http:
+        async with http_client(timeout=30) as http:
             resource_id = await find_resource(http, target)
             payer = Payer(wallet, policy, store, target.base, block_seconds=options.block_seconds)
             door = stack.enter_context(Door(user_id, options))

@@ -196,6 +196,7 @@ class Link:
             ping_interval=None,
             close_timeout=5,
             user_agent_header=f"ws402/{__version__}",
+            proxy=None,  # see ws402.outgoing
         )
 
 

@@ -13,6 +13,7 @@ import msgspec
 from ws402.client.errors import NodeUnavailableError
 from ws402.client.patience import awake, nap, within
 from ws402.client.reading import CALL_SECONDS, TooLargeError, decode, read_answer
+from ws402.outgoing import http_client
 
 ATTEMPTS: Final = 4
 MAX_TEXT: Final = 300
@@ -52,7 +53,7 @@ class Rpc:
         self._url = url
         self.host = urlsplit(url).netloc.rpartition("@")[2]
         self._timeout = timeout
-        self._http = httpx.AsyncClient(timeout=timeout)
+        self._http = http_client(timeout=timeout)
         self._ids = itertools.count(1)
 
     async def __call__(self, method: str, *params: Any) -> Any:

@@ -21,6 +21,7 @@ from ws402.client.target import Target, TopUp
 from ws402.client.usage import Refund, Settlement, Usage
 from ws402.errors import ConflictError, InvalidRequestError
 from ws402.money import parse_amount
+from ws402.outgoing import http_client
 from ws402.protocol import (
     TRANSIENT_REJECTS,
     BalanceUpdated,
@@ -116,7 +117,7 @@ class Session:
             raise ConflictError("This session cannot be topped up.", remedy="Open a new one when it ends.")
         async with self._top_up_lock:
             top_up = TopUp(self.id, self._channel.token)
-            async with httpx.AsyncClient(timeout=30) as http:
+            async with http_client(timeout=30) as http:
                 offer = await fetch_offer(http, self._target, self.resource_id, seconds, top_up)
             if offer.price_per_second != self.price_per_second:
                 raise OfferError(f"The top-up costs {offer.price_per_second} a second, not {self.price_per_second}.")
@@ -166,7 +167,7 @@ class Session:
             return None
         deadline = awake() + seconds
         lagging = False
-        async with httpx.AsyncClient(timeout=30) as http:
+        async with http_client(timeout=30) as http:
             while True:
                 refund = await self._refund(http, settlement.refund_id)
                 if refund is None or refund.seen or refund.state in NOT_COMING:

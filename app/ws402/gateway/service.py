@@ -7,8 +7,6 @@ import time
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-from sqlalchemy import select
-
 from ws402.chains.base import AnchoredChain, Chain, ChainUnavailableError
 from ws402.errors import InvalidRequestError, NoSolanaError, NotFoundError
 from ws402.gateway.books.balance_check import AuditLine, audit
@@ -78,7 +76,7 @@ class PaymentService:
         """What readiness asks besides; each raises UnavailableError with its reason."""
         settlement, live = Settlement(database), Sessions(database)
         self._live = live
-        self.invoices = Invoices(settings, database, chains)
+        self.invoices = Invoices(settings, database, chains, self.watcher.missing)
         self.generating: Batcher[Draft, PaymentDetails] = Batcher("generate", self.invoices.create)
         self.settling: Batcher[Settle, SettleResponse] = Batcher("settle", settlement.settle)
         self.refunding: Batcher[StockRefund, RefundResponse] = Batcher("refund", settlement.refund)
@@ -103,8 +101,6 @@ class PaymentService:
         """Make the schema, connect to the chains, catch up, and watch. Raises ConfigurationError, UnavailableError."""
         await self.database.check()
         await self.database.create()
-        for chain in self.chains.values():
-            await chain.start()
         await self.watcher.start()
         self.upkeep.listening.broken()
         self.jobs.start()
@@ -119,10 +115,12 @@ class PaymentService:
             await chain.close()
 
     async def ready(self) -> None:
-        """Raise UnavailableError, with the reason, when payments cannot be served now."""
-        async with self.database.begin() as connection:
-            await connection.execute(select(1))
-        if self.watcher.errors:
+        """Raise UnavailableError, with the reason, when payments cannot be served now.
+
+        One network that can be asked is enough: to be sent no calls would take that one away, too.
+        """
+        await self.database.writable()
+        if self.watcher.errors.keys() >= self.chains.keys():
             network, reason = next(iter(self.watcher.errors.items()))
             raise ChainUnavailableError(f"{network}: {reason}")
         self.jobs.check()

@@ -49,6 +49,8 @@ PREVIOUS: Final = "AWSPREVIOUS"
 
 RESTORE: Final = "Restore it; the version read before stays in use."
 
+log = logging.getLogger(__name__)
+
 REASONS: Final[Mapping[str, Reason]] = {
     "ResourceNotFoundException": "missing",
     "InvalidRequestException": "deleted",
@@ -81,6 +83,7 @@ class AwsSource:
             connect_timeout=settings.timeout_seconds,
             read_timeout=settings.timeout_seconds,
             retries={"total_max_attempts": 2, "mode": "standard"},
+            proxies={},  # see ws402.outgoing
         )
         try:
             self._client: SecretsManagerClient = boto3.session.Session().client(
@@ -133,7 +136,13 @@ class AwsSource:
         line = [key_version(name, data, current)]
         if previous and PREVIOUS in stages:
             before = stages[PREVIOUS]
-            line.append(key_version(name, self._data(name, before)[0], _number(before)))
+            try:
+                line.append(key_version(name, self._data(name, before)[0], _number(before)))
+            except SecretsUnavailableError as error:
+                if error.reason not in PER_SECRET:
+                    raise
+                # One that cannot be read is none that ever signed.
+                log.warning("the previous version of %s is passed over: %s", name, error.message)
         known = {each.version for each in line}
         kept: tuple[KeyVersion, ...] = snapshot.keys.get(network, ())
         line += [each for each in kept if each.version not in known]

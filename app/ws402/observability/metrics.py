@@ -268,6 +268,20 @@ CHAIN_FINAL = _gauge(GATEWAY, "ws402_chain_final_block", "Newest final block.", 
 CHAIN_LAG = _gauge(
     GATEWAY, "ws402_chain_head_lag_seconds", "Now less the time of the newest block in the ledger.", "network"
 )
+ENDPOINT_BEHIND = _gauge(
+    GATEWAY,
+    "ws402_rpc_endpoint_behind_blocks",
+    "Blocks that an RPC endpoint was behind the newest of them when heads were compared last.",
+    "network",
+    "endpoint",
+)
+ENDPOINT_LAGGING = _gauge(
+    GATEWAY,
+    "ws402_rpc_endpoint_lagging",
+    "1 while an RPC endpoint stands still or has fallen behind the others, and is asked last.",
+    "network",
+    "endpoint",
+)
 CHAIN_REORGS = _counter(GATEWAY, "ws402_chain_reorgs", "Reorganisations that the watcher went through.", "network")
 RPC_CALLS = _counter(GATEWAY, "ws402_rpc_calls", "JSON-RPC calls sent.", "network", "method")
 RPC_ERRORS = _counter(

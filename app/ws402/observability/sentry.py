@@ -31,6 +31,8 @@ def configure(settings: ObservedSettings, component: str) -> None:
             max_request_body_size="never",
             auto_enabling_integrations=False,
             traces_sample_rate=0.0,
+            http_proxy="",  # see ws402.outgoing: empty is none, whatever the environment says
+            https_proxy="",
         )
     except BadDsn:
         raise ConfigurationError("SENTRY_DSN is not a DSN.", remedy="Copy it from the project's settings.") from None

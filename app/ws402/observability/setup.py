@@ -8,6 +8,7 @@ import sys
 import click
 
 from ws402.observability import logs, sentry, tracing
+from ws402.outgoing import tell_unused_proxies
 from ws402.settings.observability import ObservedSettings
 
 log = logging.getLogger("ws402")
@@ -18,6 +19,7 @@ def start(settings: ObservedSettings, component: str) -> None:
     logs.configure(settings, component)
     sentry.configure(settings, component)
     tracing.configure(component)
+    tell_unused_proxies()
 
 
 def announce(settings: ObservedSettings, line: str) -> None:

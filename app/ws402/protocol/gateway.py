@@ -96,11 +96,12 @@ class RefundResponse(Message, kw_only=True):
 
 
 class HealthResponse(Message, kw_only=True):
-    """GET /api/health."""
+    """GET /api/health. `away`: of /health/ready, the networks that cannot be reached now while others can."""
 
     status: str
     provider: str
     timestamp: Count
+    away: list[str] | None = None
 
 
 class ErrorResponse(Message, kw_only=True):

@@ -78,6 +78,9 @@ class EvmNetworkSettings(StrictSettings):
     """How often to ask for new blocks."""
     rpc_timeout_seconds: float = Field(default=5.0, gt=0)
     """After this long an endpoint counts as away and the next one is asked."""
+    proxy: SecretStr | None = None
+    """HTTP proxy through which the RPC endpoints are reached, `http://user:password@host:port`. The environment's
+    proxies are not used."""
 
 
 class SplTokenSettings(StrictSettings):
@@ -133,6 +136,9 @@ class SolanaNetworkSettings(StrictSettings):
     """How often to ask for new transactions."""
     rpc_timeout_seconds: float = Field(default=5.0, gt=0)
     """After this long an endpoint counts as away and the next one is asked."""
+    proxy: SecretStr | None = None
+    """HTTP proxy through which the RPC endpoints are reached, `http://user:password@host:port`. The environment's
+    proxies are not used."""
 
     @model_validator(mode="after")
     def _genesis(self) -> Self:

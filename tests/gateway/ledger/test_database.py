@@ -11,7 +11,9 @@ import pytest
 from sqlalchemy import text
 
 from ws402.errors import ConfigurationError
-from ws402.gateway.ledger.database import IDLE_SECONDS, Database, DatabaseUnavailableError
+from ws402.gateway.ledger import database as ledger
+from ws402.gateway.ledger.database import Database, DatabaseUnavailableError
+from ws402.gateway.ledger.postgres import IDLE_SECONDS
 
 LOOK = """
 import sqlite3, sys
@@ -63,3 +65,29 @@ async def test_a_ledger_that_cannot_be_written_is_told_with_a_remedy(tmp_path: P
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigurationError, match=r"cannot be written.*Give the process a folder"):
         await Database(f"sqlite:///{tmp_path / 'file' / 'ledger.db'}").check()
+
+
+async def test_a_full_disk_is_an_outage_that_is_told_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'ledger.db'}")
+    await database.create()
+    await database.writable()
+    async with database.begin() as connection:
+        await connection.execute(text("PRAGMA max_page_count = 1"))  # as many as there are: no room for another
+    for _ in range(3):
+        with pytest.raises(DatabaseUnavailableError, match="disk is full"):
+            async with database.begin() as connection:
+                await connection.execute(
+                    text("INSERT INTO networks (network, first_block, block) VALUES (:name, 1, 1)"),
+                    [{"name": "x" * 1000 + str(number)} for number in range(50)],
+                )
+    monkeypatch.setattr(ledger, "LEAST_ROOM", 2**62)
+    with pytest.raises(DatabaseUnavailableError, match="disk is full"):
+        await database.writable()
+    assert caplog.text.count("cannot be written") == 1
+    monkeypatch.undo()
+    async with database.begin() as connection:
+        await connection.execute(text("PRAGMA max_page_count = 1000000"))
+    await database.writable()
+    await database.close()

@@ -3,21 +3,13 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Sequence
 from typing import Final, TypeVar
 
-import msgspec
-
 from ws402.chains.base import (
-    BlockTransfers,
     BroadcastRefusedError,
-    ChainUnavailableError,
-    Head,
     InvoiceTerms,
     RefundOrder,
     SignedTransaction,
-    TransferLookup,
-    TxState,
     TxStatus,
 )
 from ws402.chains.evm import abi, signatures
@@ -29,8 +21,6 @@ from ws402.chains.evm.refunds import Refunds
 from ws402.chains.evm.replies import EvmDialect, ReplyError
 from ws402.chains.evm.transfers import Ours, number
 from ws402.chains.rpc.chain import RpcChain, assets_of
-from ws402.chains.rpc.endpoint import Endpoint
-from ws402.chains.rpc.pool import Pool
 from ws402.errors import ConfigurationError
 from ws402.keys.base import Signer
 from ws402.money import Asset
@@ -40,24 +30,22 @@ from ws402.settings import EvmNetworkSettings
 T = TypeVar("T")
 NATIVE: Final = "ETH"
 
+LAG_BLOCKS: Final = 3
+"""Endpoints of a healthy provider differ by one or two blocks."""
+
 
 class EvmChain(RpcChain):
     """See `ws402.chains.base.Chain`. `recipient` is where invoices are paid."""
 
     def __init__(self, settings: EvmNetworkSettings, recipient: str) -> None:
+        super().__init__(settings, EvmDialect(settings.chain_id), LAG_BLOCKS)
         self._settings = settings
-        self._agree_above = settings.agree_above
-        self.network = settings.network
         self.caip2 = f"eip155:{settings.chain_id}"
         self.native = NATIVE
         self.recipient = normalize_address(recipient)
-        self.poll_seconds = settings.poll_seconds
         self.span = 50
-        self.reserve = 0
         self.assets = _assets(settings)
         tokens = {each.contract.lower(): each.symbol for each in self.assets.values() if each.contract}
-        urls = [each.get_secret_value() for each in settings.rpc]
-        self._pool = Pool(settings.network, urls, EvmDialect(settings.chain_id), settings.rpc_timeout_seconds)
         self._ours = Ours(self.network, NATIVE, tokens)
         self._ours.add(self.recipient)
         self._reader = Reader(self._ours, settings.final_after)
@@ -65,27 +53,25 @@ class EvmChain(RpcChain):
             self._pool, Fees(self._pool, settings.max_fee_gwei), settings.chain_id, self.assets, self.network
         )
 
+    reference_is_public = False  # the calldata holds its hash
+    daily_fees = None
+    resend_seconds = 15.0
+
+    normalize_address = staticmethod(normalize_address)
+    normalize_tx = staticmethod(normalize_tx)
+    address_of = staticmethod(address_of)
+
     # --- Life --------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """See `Chain.start`. Also checks that each token is a contract with the configured decimals."""
-        await self._pool.verify(every=True)
-        await self.head()
+    async def _prepare(self) -> None:
+        """Each token must be a contract with the configured decimals."""
         for asset in self.assets.values():
             if asset.contract:
                 await self._check_token(asset, asset.contract)
 
-    async def close(self) -> None:
-        """See `Chain.close`."""
-        await self._pool.close()
-
     def accept(self, address: str) -> None:
         """See `Chain.accept`."""
         self._ours.add(normalize_address(address))
-
-    async def check(self) -> None:
-        """See `Chain.check`."""
-        await self._pool.verify(every=False)
 
     async def _check_token(self, asset: Asset, contract: str) -> None:
         try:
@@ -107,51 +93,12 @@ class EvmChain(RpcChain):
 
     # --- Payments ----------------------------------------------------------------------------------------------------
 
-    async def head(self) -> Head:
-        """See `Chain.head`."""
-        return await self._read(self._reader.head)
-
-    async def blocks(self, first: int, last: int) -> Sequence[BlockTransfers]:
-        """See `Chain.blocks`."""
-        return await self._read(lambda endpoint: self._reader.blocks(endpoint, first, last))
-
-    async def lookup(self, tx: str, *, amount: int = 0) -> TransferLookup:
-        """See `Chain.lookup`. `amount` above the limit of any asset in question makes two endpoints agree."""
-
-        async def work(endpoint: Endpoint) -> TransferLookup:
-            return await self._reader.lookup(endpoint, tx)
-
-        found = await self._read(work)
-        sums = [(each.asset, max(amount, each.amount)) for each in found.transfers]
-        if not any(self._large(asset, worth) for asset, worth in sums or [(asset, amount) for asset in self.assets]):
-            return found
-
-        async def comparable(endpoint: Endpoint) -> TransferLookup:
-            answer = await work(endpoint)
-            # One endpoint may know of a block's finality before the other.
-            final = answer.state is TxState.FINAL
-            return msgspec.structs.replace(answer, state=TxState.INCLUDED) if final else answer
-
-        return await self._agreed(comparable)
-
     def confirmations(self, asset: str, amount: int) -> int:
         """See `Chain.confirmations`."""
         large = self._settings.large_above.get(asset)
         if large is not None and amount > large:
             return max(self._settings.confirmations, self._settings.large_confirmations)
         return self._settings.confirmations
-
-    def normalize_address(self, address: str) -> str:
-        """See `Chain.normalize_address`."""
-        return normalize_address(address)
-
-    def normalize_tx(self, tx: str) -> str:
-        """See `Chain.normalize_tx`."""
-        return normalize_tx(tx)
-
-    def address_of(self, signer: Signer) -> str:
-        """See `Chain.address_of`."""
-        return address_of(signer)
 
     def new_reference(self) -> str:
         """See `Chain.new_reference`: 192 random bits."""
@@ -171,7 +118,7 @@ class EvmChain(RpcChain):
 
     async def check_signature(self, payer: str, message: str, signature: str) -> bool:
         """See `Chain.check_signature`."""
-        return await self._sure(signatures.signed_by(self._pool, payer, message, signature))
+        return await self._sure(signatures.signed_by(self._strangers, payer, message, signature))
 
     async def is_contract(self, address: str) -> bool:
         """See `Chain.is_contract`."""
@@ -227,20 +174,7 @@ class EvmChain(RpcChain):
 
     async def status(self, tx: str) -> TxStatus:
         """See `Chain.status`. A token's transfer that moved nothing has failed, whatever its receipt says."""
-
-        async def work(endpoint: Endpoint) -> tuple[TxStatus, str, int]:
-            return await self._reader.status(endpoint, tx)
-
-        status, asset, amount = await self._read(work)
-        if not status.final or not self._large(asset, amount):
-            return status
-        try:
-            status, _, _ = await self._agreed(work)
-        except ChainUnavailableError:
-            # Nothing is final that only one endpoint says.
-            state = TxState.INCLUDED if status.state is TxState.FINAL else status.state
-            return msgspec.structs.replace(status, state=state, final=False)
-        return status
+        return await self._standing(tx)
 
     async def expired(self, transaction: SignedTransaction) -> bool:  # noqa: ARG002 - the protocol's
         """See `Chain.expired`: a nonce has no end."""

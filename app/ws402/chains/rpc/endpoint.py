@@ -1,10 +1,10 @@
-"""One JSON-RPC endpoint: batches over a pooled connection, its health, and whether it serves the right chain."""
+"""One JSON-RPC endpoint: batches over pooled connections, its health, and whether it serves the right chain."""
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import logging
+import re
 import time
 from collections.abc import Sequence
 from typing import Any, Final
@@ -14,17 +14,17 @@ import httpx
 import msgspec
 
 from ws402.chains.base import WrongChainError
+from ws402.chains.rpc.batches import BatchLimit, BatchRefusedError, refused_by_status, refused_by_words
+from ws402.chains.rpc.http import Answered, AnswerTooLargeError, BusyError, Link, UnreadableError
 from ws402.chains.rpc.replies import Dialect, ReplyError, decode_body
 from ws402.observability.rpc import observed
 
 log = logging.getLogger(__name__)
 
-BATCH: Final = 50
-"""Calls in one HTTP request; halved for an endpoint that refuses."""
-
 MAX_BACKOFF: Final = 30.0
 
-HEADERS: Final = {"content-type": "application/json", "accept": "application/json"}
+SHORTEST_KEY: Final = 8
+"""Shorter parts of a URL are words such as `rpc` or `v2`."""
 
 Call = tuple[str, list[Any]]
 Answer = Any
@@ -38,15 +38,15 @@ class EndpointError(Exception):
 class Endpoint:
     """Calls one URL. The URL may hold an access key: only `name`, its host, is ever shown."""
 
-    def __init__(self, url: str, http: httpx.AsyncClient, dialect: Dialect, seconds: float, network: str = "") -> None:
-        self.name = urlsplit(url).netloc.rpartition("@")[2]
+    def __init__(self, url: str, name: str, link: Link, dialect: Dialect, network: str = "") -> None:
+        self.name = name
         self._url = url
+        self._secrets = secrets_in(url)
         self._network = network
-        self._http = http
+        self._link = link
         self._dialect = dialect
-        self._seconds = seconds
         self._ids = itertools.count(1)
-        self._batch = BATCH
+        self._batch = BatchLimit()
         self._failures = 0
         self._blocked_until = 0.0
         self.verified = False
@@ -61,7 +61,7 @@ class Endpoint:
         """Ask which chain it serves, unless that is known. Raises EndpointError, WrongChainError."""
         if self.verified:
             return
-        (answer,) = await self._send([(self._dialect.probe, [])])
+        (answer,) = await self._exchange([(self._dialect.probe, [])])
         if isinstance(answer, ReplyError):
             raise self._failed(answer.message)
         try:
@@ -81,20 +81,37 @@ class Endpoint:
         """
         await self.verify()
         answers: list[Answer] = []
-        position = 0
-        while position < len(calls):
-            chunk = calls[position : position + self._batch]
-            answers += await self._send(chunk)
-            position = len(answers)
-        for answer in answers:
-            if isinstance(answer, ReplyError) and answer.endpoint_fault and not optional:
-                raise self._failed(answer.message)
+        taken = 0
+        while len(answers) < len(calls):
+            part = calls[len(answers) : len(answers) + self._batch.calls]
+            some, shrunk = await self._some(part)
+            if fault := next((each for each in some if _is_fault(each)), None):
+                if not optional:
+                    raise self._failed(fault.message)
+            elif (shrunk or taken) and not isinstance(some[0], ReplyError):
+                # What was refused is answered in a smaller request: it was the size, and no other trouble.
+                self._batch.learn(taken or len(some))
+            taken = len(some) if not shrunk and len(some) < len(part) else 0
+            answers += some
         self._failures = 0
         self._blocked_until = 0.0
         return answers
 
-    async def _send(self, calls: Sequence[Call]) -> list[Answer]:
-        """One HTTP request; answers a part of the calls when the endpoint takes no batch of this size."""
+    async def _some(self, calls: Sequence[Call]) -> tuple[list[Answer], bool]:
+        """Answers to the first of these calls, at least one, and whether more at once were refused."""
+        count = len(calls)
+        while True:
+            try:
+                return await self._exchange(calls[:count]), count < len(calls)
+            except BatchRefusedError as refusal:
+                log.info("%s takes no batch of %d calls: %s", self.name, count, refusal)
+                count //= 2
+
+    async def _exchange(self, calls: Sequence[Call]) -> list[Answer]:
+        """One HTTP request: answers to all calls, or to those before the first that it had no room for.
+
+        Raises BatchRefusedError when that is none and there are several.
+        """
         first = next(self._ids)
         ids = [first, *itertools.islice(self._ids, len(calls) - 1)]
         bodies = [
@@ -102,55 +119,111 @@ class Endpoint:
             for number, (method, params) in zip(ids, calls, strict=True)
         ]
         with observed(self._network, [method for method, _ in calls]) as note:
-            answers = await self._exchange(bodies, calls)
+            answered = await self._post(msgspec.json.encode(bodies if len(calls) > 1 else bodies[0]), len(calls))
+            decoded = self._decoded(answered, len(calls))
+            if len(calls) == 1:
+                answers = [self._result(decoded, answered.status)]
+            else:
+                answers = self._results(ids, decoded, answered.status)
             note([isinstance(each, ReplyError) for each in answers])
         return answers
 
-    async def _exchange(self, bodies: list[dict[str, Any]], calls: Sequence[Call]) -> list[Answer]:
-        single = len(bodies) == 1
-        content = msgspec.json.encode(bodies[0] if single else bodies)
+    async def _post(self, content: bytes, count: int) -> Answered:
         try:
-            # The client's own time-outs are for each read: an endpoint could drip its answer for ever.
-            async with asyncio.timeout(self._seconds):
-                response = await self._http.post(self._url, content=content, headers=HEADERS)
-        except (httpx.HTTPError, httpx.InvalidURL, OSError) as error:
-            # The exception's own text may quote the URL.
+            return await self._link.post(self._url, content)
+        except AnswerTooLargeError:
+            if count > 1:
+                msg = "the answer is too large"
+                raise BatchRefusedError(msg) from None
+            raise self._failed("an answer that is too large") from None
+        except BusyError:
+            raise EndpointError(f"{self.name}: too many questions wait for it") from None
+        except UnreadableError:
+            raise self._failed("an answer that cannot be unpacked") from None
+        except (httpx.HTTPError, httpx.InvalidURL, OSError, RuntimeError) as error:
+            # The exception's own text may quote the URL. A client that was closed meanwhile raises RuntimeError.
             raise self._failed(type(error).__name__) from None
-        if response.status_code == httpx.codes.TOO_MANY_REQUESTS:
-            raise self._failed("too many requests", response.headers.get("retry-after"))
-        try:
-            decoded = decode_body(response.content)
-        except ReplyError:
-            raise self._failed(f"HTTP status {response.status_code} without JSON") from None
-        if single:
-            return [self._result(decoded, response.status_code)]
-        if not isinstance(decoded, list):
-            return await self._shrink(calls, decoded, response.status_code)
-        by_id = {each.get("id"): each for each in decoded if isinstance(each, dict)}
-        if any(body["id"] not in by_id for body in bodies):
-            raise self._failed("a batch was answered in part")
-        return [self._result(by_id[body["id"]], response.status_code) for body in bodies]
 
-    async def _shrink(self, calls: Sequence[Call], decoded: Any, status: int) -> list[Answer]:
-        """Ask again for fewer: the endpoint refused the whole batch."""
-        error = self._dialect.read_error(decoded.get("error") if isinstance(decoded, dict) else None)
-        if error.endpoint_fault and "batch" not in error.text:
-            raise self._failed(error.message)
-        self._batch = max(1, len(calls) // 2)
-        log.info("%s takes no batch of %d calls (HTTP status %d): %s", self.name, len(calls), status, error.message)
-        return await self._send(calls[: self._batch])
+    def _decoded(self, answered: Answered, count: int) -> Any:
+        try:
+            decoded = decode_body(answered.body)
+        except ReplyError:
+            if count > 1 and refused_by_status(answered.status, answered.body):
+                msg = f"HTTP status {answered.status}"
+                raise BatchRefusedError(msg) from None
+            if answered.status == httpx.codes.TOO_MANY_REQUESTS:
+                raise self._too_many(answered) from None
+            raise self._failed(f"HTTP status {answered.status} without JSON") from None
+        if answered.status == httpx.codes.TOO_MANY_REQUESTS and not (
+            count > 1 and refused_by_status(answered.status, answered.body)
+        ):
+            raise self._too_many(answered)
+        return decoded
+
+    def _results(self, ids: Sequence[int], decoded: Any, status: int) -> list[Answer]:
+        listed = decoded if isinstance(decoded, list) else [decoded]
+        by_id = {each["id"]: each for each in listed if isinstance(each, dict) and type(each.get("id")) is int}
+        if not by_id.keys() <= set(ids):
+            raise self._failed("answers to other calls than were sent")
+        answers: list[Answer] = []
+        for number in ids:
+            answer = self._result(by_id[number], status) if number in by_id else None
+            if number not in by_id or _had_no_room(answer):
+                break
+            answers.append(answer)
+        if answers:
+            return answers
+        if by_id:
+            raise self._refusal(self._result(by_id[ids[0]], status) if ids[0] in by_id else None, status)
+        told = next(
+            (each["error"] for each in listed if isinstance(each, dict) and each.get("error") is not None), None
+        )
+        raise self._refusal(self._error(told) if told is not None else None, status)
+
+    def _refusal(self, error: ReplyError | None, status: int) -> Exception:
+        """Of several calls none was answered: ask for fewer, unless that would only make it worse."""
+        if error is not None and error.too_fast and not refused_by_words(error.text):
+            return self._failed(error.message)
+        return BatchRefusedError(error.message if error is not None else f"HTTP status {status}, no answers")
 
     def _result(self, answer: Any, status: int) -> Answer:
         if not isinstance(answer, dict) or ("result" not in answer and answer.get("error") is None):
             raise self._failed(f"HTTP status {status} and no answer")
-        return self._dialect.read_error(answer["error"]) if answer.get("error") is not None else answer["result"]
+        return self._error(answer["error"]) if answer.get("error") is not None else answer["result"]
+
+    def _error(self, told: Any) -> ReplyError:
+        """An endpoint may quote the access key of its URL in what it refuses."""
+        if isinstance(told, dict) and isinstance(told.get("message"), str):
+            for secret in self._secrets:
+                told = {**told, "message": told["message"].replace(secret, "***")}
+        return self._dialect.read_error(told)
+
+    def _too_many(self, answered: Answered) -> EndpointError:
+        return self._failed("too many requests", answered.headers.get("retry-after"))
 
     def _failed(self, reason: str, retry_after: str | None = None) -> EndpointError:
         """Note the failure; it is left alone for a while and must show its chain again afterwards."""
         self._failures += 1
         self.verified = False
         wait = 0.25 * 2 ** min(self._failures, 10)
-        if retry_after is not None and retry_after.isdigit():
-            wait = max(wait, float(retry_after))
+        if retry_after is not None and retry_after.isdecimal():
+            wait = max(wait, min(float(retry_after[:9]), MAX_BACKOFF))
         self._blocked_until = time.monotonic() + min(wait, MAX_BACKOFF)
         return EndpointError(f"{self.name}: {reason}")
+
+
+def secrets_in(url: str) -> list[str]:
+    """The parts of an RPC endpoint's URL that may be access keys: user, password, long parts of path and query."""
+    parts = urlsplit(url)
+    userinfo = parts.netloc.rpartition("@")[0]
+    found = re.split(r"[:/&=?]", f"{userinfo}/{parts.path}/{parts.query}")
+    return sorted({each for each in found if len(each) >= SHORTEST_KEY}, key=len, reverse=True)
+
+
+def _is_fault(answer: Answer) -> bool:
+    return isinstance(answer, ReplyError) and answer.endpoint_fault
+
+
+def _had_no_room(answer: Answer) -> bool:
+    """Whether an answer in a batch may be another one when fewer are asked for."""
+    return isinstance(answer, ReplyError) and (answer.endpoint_fault or refused_by_words(answer.text))

@@ -2,11 +2,24 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from ws402.errors import WS402Error
+
+_TOO_FAST: Final = (
+    "rate limit",
+    "rate-limit",
+    "ratelimit",
+    "too many requests",
+    "throttl",
+    "quota",
+    "capacity",
+    "per second",
+    "compute units",
+    "daily",
+)
 
 
 class ReplyError(WS402Error):
@@ -28,6 +41,11 @@ class ReplyError(WS402Error):
         """The endpoint cannot answer; another one may."""
         return True
 
+    @property
+    def too_fast(self) -> bool:
+        """It is asked too often: asking more often still, for less at a time, does not help."""
+        return self.number == 429 or any(each in self.text for each in _TOO_FAST)
+
 
 class Dialect(Protocol):
     """What an endpoint needs to know about its kind of chain."""
@@ -46,5 +64,5 @@ def decode_body(body: bytes) -> Any:
     """JSON. Raises ReplyError for what is none."""
     try:
         return msgspec.json.decode(body)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         raise ReplyError("the answer is not JSON: try again", -32603) from None

@@ -7,25 +7,21 @@ import time
 from collections.abc import Sequence
 from typing import Final, TypeVar
 
-import msgspec
 from solders.pubkey import Pubkey
 from solders.signature import Signature
 
 from ws402.chains.base import (
     Anchor,
-    BlockTransfers,
     ChainUnavailableError,
-    Head,
     InvoiceTerms,
     RefundOrder,
     SignedTransaction,
-    TransferLookup,
     TxState,
     TxStatus,
 )
 from ws402.chains.rpc.chain import RpcChain, assets_of
 from ws402.chains.rpc.endpoint import Endpoint
-from ws402.chains.rpc.pool import Pool, guarded
+from ws402.chains.rpc.pool import guarded
 from ws402.chains.solana import address as addresses
 from ws402.chains.solana import programs
 from ws402.chains.solana.address import address_of, normalize_address, normalize_tx, token_account
@@ -49,29 +45,37 @@ NATIVE: Final = "SOL"
 CAIP2_LENGTH: Final = 32
 HEIGHT_SECONDS: Final = 0.5
 
+LAG_SLOTS: Final = 30
+"""Twelve seconds: healthy endpoints differ by the slots that pass while they answer."""
+
 
 class SolanaChain(RpcChain):
     """See `ws402.chains.base.Chain`. `recipient` is where invoices are paid."""
 
+    _reader: Reader
+
     def __init__(self, settings: SolanaNetworkSettings, recipient: str) -> None:
+        self._dialect = SolanaDialect(settings.network, settings.genesis_hash or SOLANA_GENESIS.get(settings.network))
+        super().__init__(settings, self._dialect, LAG_SLOTS)
         self._settings = settings
-        self._agree_above = settings.agree_above
-        self.network = settings.network
         self.native = NATIVE
         self.recipient = normalize_address(recipient)
-        self.poll_seconds = settings.poll_seconds
         self.assets = _assets(settings)
         self.span = 500
-        self.reserve = 0
-        urls = [each.get_secret_value() for each in settings.rpc]
-        self._dialect = SolanaDialect(self.network, settings.genesis_hash or SOLANA_GENESIS.get(self.network))
-        self._pool = Pool(self.network, urls, self._dialect, settings.rpc_timeout_seconds)
+        self.daily_fees = settings.daily_fees
         self._fees = Fees(self._pool, settings.max_priority_fee)
         self._statuses = Statuses(self._pool)
         self._mints: dict[str, Mint] = {}
         self._wallets = [self.recipient]
         self._height = (0, float("-inf"))
         self._use(())
+
+    reference_is_public = True  # Solana Pay's reference is a key among the transfer's accounts
+    resend_seconds = 2.0  # blocks come fast, and a transaction lives for a minute only
+
+    normalize_address = staticmethod(normalize_address)
+    normalize_tx = staticmethod(normalize_tx)
+    address_of = staticmethod(address_of)
 
     def _use(self, mints: Sequence[Mint]) -> None:
         """Work with these tokens."""
@@ -95,10 +99,8 @@ class SolanaChain(RpcChain):
 
     # --- Life --------------------------------------------------------------------------------------------------------
 
-    async def start(self) -> None:
-        """See `Chain.start`. Also checks that each token's mint is one that can be accepted."""
-        await self._pool.verify(every=True)
-        await self.head()
+    async def _prepare(self) -> None:
+        """Each token's mint must be one that can be accepted."""
         self.reserve = await self._sure(self._pool.call("getMinimumBalanceForRentExemption", 0))
         tokens = [each for each in self.assets.values() if each.contract]
         if not tokens:
@@ -124,59 +126,10 @@ class SolanaChain(RpcChain):
             self._wallets.append(wallet)
             self._ours.add(wallet, self._mints.values())
 
-    async def close(self) -> None:
-        """See `Chain.close`."""
-        await self._pool.close()
-
-    async def check(self) -> None:
-        """See `Chain.check`."""
-        await self._pool.verify(every=False)
-
-    # --- Payments ----------------------------------------------------------------------------------------------------
-
-    async def head(self) -> Head:
-        """See `Chain.head`."""
-        return await self._read(self._reader.head)
-
-    async def blocks(self, first: int, last: int) -> Sequence[BlockTransfers]:
-        """See `Chain.blocks`."""
-        return await self._read(lambda endpoint: self._reader.blocks(endpoint, first, last))
-
-    async def lookup(self, tx: str, *, amount: int = 0) -> TransferLookup:
-        """See `Chain.lookup`. `amount` above the limit of any asset in question makes two endpoints agree."""
-
-        async def work(endpoint: Endpoint) -> TransferLookup:
-            return await self._reader.lookup(endpoint, tx)
-
-        found = await self._read(work)
-        sums = [(each.asset, max(amount, each.amount)) for each in found.transfers]
-        if not any(self._large(asset, worth) for asset, worth in sums or [(asset, amount) for asset in self.assets]):
-            return found
-
-        async def comparable(endpoint: Endpoint) -> TransferLookup:
-            answer = await work(endpoint)
-            # One endpoint may know of a slot's finality before the other.
-            final = answer.state is TxState.FINAL
-            return msgspec.structs.replace(answer, state=TxState.INCLUDED) if final else answer
-
-        return await self._agreed(comparable)
-
     def confirmations(self, asset: str, amount: int) -> int | None:
         """See `Chain.confirmations`: `confirmed` is what the head shows; above the limit, `finalized`."""
         large = self._settings.large_above.get(asset)
         return None if large is not None and amount > large else 1
-
-    def normalize_address(self, address: str) -> str:
-        """See `Chain.normalize_address`."""
-        return normalize_address(address)
-
-    def normalize_tx(self, tx: str) -> str:
-        """See `Chain.normalize_tx`."""
-        return normalize_tx(tx)
-
-    def address_of(self, signer: Signer) -> str:
-        """See `Chain.address_of`."""
-        return address_of(signer)
 
     def new_reference(self) -> str:
         """See `Chain.new_reference`: a fresh public key, as Solana Pay has it."""
@@ -204,7 +157,7 @@ class SolanaChain(RpcChain):
             return False
         if signed.verify(Pubkey.from_string(payer), message.encode()):
             return True
-        (account,) = await self._read(lambda endpoint: self._reader.accounts(endpoint, payer))
+        (account,) = await self._strangers.run(guarded(lambda endpoint: self._reader.accounts(endpoint, payer)))
         tokens = read_token_account(account)
         return tokens is not None and signed.verify(Pubkey.from_string(tokens.owner), message.encode())
 
@@ -268,19 +221,7 @@ class SolanaChain(RpcChain):
         if state is not TxState.INCLUDED:
             return TxStatus(state=state)
 
-        async def work(endpoint: Endpoint) -> tuple[TxStatus, str, int]:
-            return await self._reader.status(endpoint, tx)
-
-        status, asset, amount = await self._read(work)
-        if not status.final or not self._large(asset, amount):
-            return status
-        try:
-            status, _, _ = await self._agreed(work)
-        except ChainUnavailableError:
-            # Nothing is final that only one endpoint says.
-            waiting = TxState.INCLUDED if status.state is TxState.FINAL else status.state
-            return msgspec.structs.replace(status, state=waiting, final=False)
-        return status
+        return await self._standing(tx)
 
     async def expired(self, transaction: SignedTransaction) -> bool:
         """See `Chain.expired`. Every endpoint must prove it, by blocks that are final."""

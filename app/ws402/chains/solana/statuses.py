@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import logging
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from ws402.chains.base import ChainUnavailableError, TxState
@@ -11,6 +12,8 @@ from ws402.chains.rpc.endpoint import Endpoint, EndpointError
 from ws402.chains.rpc.pool import Pool, guarded
 from ws402.chains.solana.reader import HISTORY
 from ws402.chains.solana.replies import ReplyError
+
+log = logging.getLogger(__name__)
 
 MOST: Final = 256
 """Signatures in one getSignatureStatuses."""
@@ -39,14 +42,38 @@ class Statuses:
             for tx in batch:
                 del self._waiting[tx]
             try:
-                states = await self._pool.run(guarded(_question(list(batch))))
-            except ChainUnavailableError as error:
+                states = await self._states(list(batch))
+            except BaseException as error:
+                # Whatever happened, a closed client for one: nobody may wait for ever.
+                told = error if isinstance(error, ChainUnavailableError) else _not_asked(self._pool.network, error)
                 for future in batch.values():
-                    future.set_exception(error)
+                    future.set_exception(told)
                     future.exception()  # whoever asked may be gone
+                if not isinstance(error, Exception):
+                    raise
+                if told is not error:
+                    log.exception("%s: signatures cannot be asked for", self._pool.network)
                 continue
             for future, state in zip(batch.values(), states, strict=True):
                 future.set_result(state)
+
+    async def _states(self, txs: list[str]) -> list[TxState]:
+        """What one endpoint does not know is asked of all others, too: it may have fallen behind."""
+        known = await self._pool.run(guarded(_question(txs)))
+        missing = [tx for tx, state in zip(txs, known, strict=True) if state is TxState.UNKNOWN]
+        if not missing or len(self._pool.endpoints) == 1:
+            return known
+        found = await self._pool.search(guarded(_question(missing)), _known, len(missing))
+        better = dict(zip(missing, found, strict=True))
+        return [better.get(tx, state) for tx, state in zip(txs, known, strict=True)]
+
+
+def _not_asked(network: str, error: BaseException) -> ChainUnavailableError:
+    return ChainUnavailableError(f"{network} was not asked ({type(error).__name__}).")
+
+
+def _known(states: Sequence[TxState]) -> int:
+    return sum(state is not TxState.UNKNOWN for state in states)
 
 
 def _question(txs: list[str]) -> Callable[[Endpoint], Awaitable[list[TxState]]]:

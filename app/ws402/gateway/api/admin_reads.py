@@ -94,6 +94,7 @@ class AdminReads:
                 "head": watcher.heads.get(name),
                 "final": watcher.finals.get(name),
                 "error": watcher.errors.get(name),
+                "endpoints": [msgspec.structs.asdict(each) for each in chain.endpoints()],
                 "recipient": chain.recipient,
                 "refunds": engine.get(name),
             }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -72,11 +72,13 @@ class GatewayApp:
         provider: str = "base",
         request_seconds: float = REQUEST_SECONDS,
         operators: Sequence[RouteGroup] = (),
+        away: Callable[[], Iterable[str]] = tuple,
     ) -> None:
+        """`away`: the networks that cannot be reached now."""
         self._requests = Requests(
             authenticator, max_body_bytes=settings.max_body_bytes, request_seconds=request_seconds
         )
-        self._routes = Routes(service, self._requests, provider=provider)
+        self._routes = Routes(service, self._requests, provider=provider, away=away)
         handlers: list[ControllerRouterHandler] = [
             *self._routes.handlers(),
             *(each for group in operators for each in group.handlers(self._requests)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Final
 
 import msgspec
@@ -41,13 +41,19 @@ MAX_OPS: Final = 1000
 
 
 class Routes:
-    """The calls over one payment service. `provider` is the name that GET /api/health shows."""
+    """The calls over one payment service. `provider` is the name that GET /api/health shows.
 
-    def __init__(self, service: Service, requests: Requests, *, provider: str) -> None:
+    `away`: the networks that cannot be reached now.
+    """
+
+    def __init__(
+        self, service: Service, requests: Requests, *, provider: str, away: Callable[[], Iterable[str]] = tuple
+    ) -> None:
         self._service = service
         self._requests = requests
         self._operations = Operations(service)
         self._provider = provider
+        self._away = away
         self._ready_until = 0.0
         self.draining = False
         """True: no longer ready, because the process ends."""
@@ -137,6 +143,7 @@ class Routes:
                 log.warning("not ready: %s", error)
                 raise UnavailableError("The gateway cannot serve payments now.", code=error.code) from None
             self._ready_until = time.monotonic() + READY_SECONDS
+        health.away = sorted(self._away()) or None
         return health
 
 

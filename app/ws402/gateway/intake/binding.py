@@ -38,6 +38,8 @@ class Terms:
 
     kinds: Sequence[str]
     tag: str
+    public: bool
+    """Whether everybody can read the reference that the tag is the hash of (`Chain.reference_is_public`)."""
     amount: int
     created_at: int
     expires_at: int
@@ -83,8 +85,8 @@ def bind(terms: Terms, transfer: Row[Any]) -> Binding | Refusal:
 
 def _binding(terms: Terms, transfer: Row[Any], tags: list[str]) -> Binding | Refusal:
     if terms.tag in tags:
-        # On Solana the tag is the hash of a public key that anybody can read: the claim token is the secret.
-        if "tag" in terms.kinds and not transfer.network.startswith("solana"):
+        # Where the reference is public, the claim token is the secret.
+        if "tag" in terms.kinds and not terms.public:
             return Binding.TAG
         if "claim_token" in terms.kinds and terms.claimed:
             return Binding.CLAIM_TOKEN

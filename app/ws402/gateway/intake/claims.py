@@ -231,6 +231,7 @@ class Claims:
         terms = Terms(
             kinds=self._settings.bindings,
             tag=invoice.tag,
+            public=chain.reference_is_public,
             amount=invoice.amount,
             created_at=invoice.created_at,
             expires_at=invoice.expires_at,

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 from msgspec import structs
 from sqlalchemy import Row, select
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ws402.chains.base import Chain, InvoiceTerms
+from ws402.chains.base import Chain, ChainUnavailableError, InvoiceTerms
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, WS402Error
 from ws402.gateway.intake.open_invoices import OpenInvoices, too_many
 from ws402.gateway.ledger.bulk import insert
@@ -19,7 +20,7 @@ from ws402.gateway.ledger.ids import digest, new_id, new_token
 from ws402.gateway.ledger.tables import invoices, sessions
 from ws402.gateway.usage.settlement import unpriced
 from ws402.money import parse_amount, wire_amount
-from ws402.protocol import GenerateRequest, PaymentDetails, SolanaPaymentDetails
+from ws402.protocol import GenerateRequest, PaymentDetails
 from ws402.settings import GatewaySettings
 
 
@@ -38,20 +39,32 @@ class Draft:
 class Invoices:
     """Makes invoices. Amounts, assets and recipients come from settings and the server, never from a payer."""
 
-    def __init__(self, settings: GatewaySettings, database: Database, chains: Mapping[str, Chain]) -> None:
+    def __init__(
+        self,
+        settings: GatewaySettings,
+        database: Database,
+        chains: Mapping[str, Chain],
+        missing: Mapping[str, str] = MappingProxyType({}),
+    ) -> None:
+        """`missing`: networks that were not reached since the start."""
         self._settings = settings
+        self._missing = missing
         self._database = database
         self._chains = chains
         self._open = OpenInvoices(settings, database, chains)
         self._default_network = settings.default_network or next(iter(chains))
 
     def draft(self, tenant: str, request: GenerateRequest) -> Draft:
-        """Check a request. Raises InvalidRequestError."""
+        """Check a request. Raises InvalidRequestError, ChainUnavailableError."""
         network = request.network or self._default_network
         chain = self._chains.get(network)
         if chain is None:
             raise InvalidRequestError(
                 f"Network '{network}' is not configured.", remedy=f"Use one of: {', '.join(self._chains)}."
+            )
+        if network in self._missing:
+            raise ChainUnavailableError(
+                f"The network {network} cannot be reached now.", remedy="Try again later, or pay on another network."
             )
         symbol = request.asset or (self._settings.default_asset if not request.network else None) or chain.native
         if symbol not in chain.assets:
@@ -111,9 +124,10 @@ class Invoices:
             )
         )
         claim_hash = None
-        if isinstance(details, SolanaPaymentDetails):  # its reference is public once it is on chain
-            details.claim_token = new_token()
-            claim_hash = digest(details.claim_token)
+        if chain.reference_is_public:
+            token = new_token()
+            details = structs.replace(details, claim_token=token)
+            claim_hash = digest(token)
         details.binding = [
             kind for kind in self._settings.bindings if kind in (details.binding or ())
         ] or details.binding

@@ -9,25 +9,30 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
+import math
 import os
 import sqlite3
-import ssl
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import aiosqlite
-from sqlalchemy import AsyncAdaptedQueuePool, event, make_url, text
+from sqlalchemy import AsyncAdaptedQueuePool, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from ws402.errors import ConfigurationError, UnavailableError
+from ws402.gateway.ledger import address
 from ws402.gateway.ledger.clock import LedgerClock
+from ws402.gateway.ledger.postgres import Postgres
 from ws402.gateway.ledger.schema import upgrade
 from ws402.observability import metrics, tracing
 from ws402.observability.sql import instrument
+
+log = logging.getLogger(__name__)
 
 BUSY_SECONDS: Final = 15
 """How long to wait for another process that writes to the same SQLite file."""
@@ -37,8 +42,16 @@ READ_ONLY: Final = "ws402_read_only"
 """Execution option of connections that will not write."""
 
 
-IDLE_SECONDS: Final = 10
-"""After this long PostgreSQL cuts off a gateway that stalls within a transaction, for its locks stop the others."""
+SQLITE_OUTAGES: Final = frozenset(
+    {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
+)
+
+LEAST_ROOM: Final = 65_536
+"""With less free than this, in bytes, an SQLite ledger is as good as full."""
+
+ROOM: Final = "Make room on its volume; nothing was changed, and the same call works then."
+
+TELL_SECONDS: Final = 60.0
 
 
 _POSTGRES_NOW: Final = text("SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)")
@@ -57,25 +70,22 @@ def now_ms() -> int:
 
 
 class Database:
-    """One ledger. `url` is `sqlite:///path` or `postgresql://user:password@host:port/name`."""
+    """One ledger. `url` is `sqlite:///path` or one of libpq's (`ws402.gateway.ledger.address`).
+
+    Raises ConfigurationError, which quotes no part of a password.
+    """
+
+    dialect: Literal["sqlite", "postgresql"]
 
     def __init__(self, url: str) -> None:
-        try:
-            parsed = make_url(url)
-        except Exception as error:
-            raise ConfigurationError(
-                "DATABASE_URL is not a URL.", remedy="Write sqlite:///path or postgresql://user:password@host/name."
-            ) from error
-        self.dialect: str = parsed.get_backend_name()
-        self.name: str = parsed.render_as_string(hide_password=True)
+        scheme = url.partition("://")[0]
         self._writer = asyncio.Lock()
         self.clock = LedgerClock()
-        if self.dialect == "sqlite":
-            if not parsed.database or parsed.database == ":memory:":
-                raise ConfigurationError(
-                    "DATABASE_URL names no file.", remedy="Write sqlite:///path: a ledger in memory would lose money."
-                )
-            self._path = Path(parsed.database)
+        self._full_told = -math.inf
+        if scheme.startswith("sqlite"):
+            self.dialect = "sqlite"
+            self._path = _file_of(url)
+            self.name = f"sqlite:///{self._path}"
             self._engine = create_async_engine(
                 f"sqlite+aiosqlite:///{self._path}",
                 async_creator=self._connect_sqlite,
@@ -84,24 +94,16 @@ class Database:
                 hide_parameters=True,  # errors must not quote rows
             )
             event.listen(self._engine.sync_engine, "begin", _begin_immediate)
-        elif self.dialect == "postgresql":
-            options: dict[str, Any] = {"server_settings": {"idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s"}}
-            query = dict(parsed.query)
-            if sslmode := query.pop("sslmode", None):
-                options["ssl"] = sslmode
-            if root := query.pop("sslrootcert", None):
-                options["ssl"] = _ssl_context(str(root), str(sslmode or "verify-full"))
-            self._engine = create_async_engine(
-                parsed.set(drivername="postgresql+asyncpg", query=query),
-                connect_args=options,
-                pool_size=10,
-                max_overflow=10,
-                pool_pre_ping=True,
-                hide_parameters=True,
-            )
+        elif scheme in address.SCHEMES:
+            self.dialect = "postgresql"
+            where = address.read(url)
+            self.name = where.name
+            self._engine = Postgres(where).engine
         else:
+            # Nothing of it is quoted: who forgets the scheme begins with the user and the password.
             raise ConfigurationError(
-                f"DATABASE_URL names '{self.dialect}'.", remedy="Use sqlite:///path or postgresql://…"
+                "DATABASE_URL names no kind of database that is known.",
+                remedy="Write sqlite:///path or postgresql://user:password@host/name.",
             )
         if tracing.enabled():
             instrument(self._engine.sync_engine)
@@ -134,7 +136,7 @@ class Database:
         try:
             async with self._engine.connect() as connection:
                 await connection.execute(text("SELECT 1"))
-        except (DBAPIError, OSError, TimeoutError, sqlite3.Error) as error:
+        except (DBAPIError, OSError, sqlite3.Error) as error:
             cause = getattr(error, "orig", None) or error
             raise ConfigurationError(
                 f"The database {self.name} refuses: {_first_line(cause)}.",
@@ -207,11 +209,36 @@ class Database:
         try:
             yield
         except DBAPIError as error:
+            if _is_full(error.orig):
+                self._tell_full(_first_line(error.orig))
+                raise DatabaseUnavailableError("The ledger's disk is full.", remedy=ROOM) from error
             if error.connection_invalidated or _is_outage(error):
                 raise DatabaseUnavailableError(f"The database does not answer: {_first_line(error.orig)}.") from error
             raise
-        except (ConnectionError, TimeoutError) as error:
+        except sqlite3.Error as error:  # a connection that could not be opened
             raise DatabaseUnavailableError(f"The database does not answer: {_first_line(error)}.") from error
+        except OSError as error:
+            raise DatabaseUnavailableError(f"The database does not answer: {_first_line(error)}.") from error
+
+    def _tell_full(self, reason: str) -> None:
+        """Once a minute: the log may be on the same disk."""
+        if time.monotonic() >= self._full_told + TELL_SECONDS:
+            self._full_told = time.monotonic()
+            log.error("the ledger %s cannot be written: %s", self.name, reason)
+
+    async def writable(self) -> None:
+        """Readiness: raise DatabaseUnavailableError unless a transaction can be committed now."""
+        async with self.begin() as connection:
+            if self.dialect == "postgresql":
+                if (await connection.execute(text("SHOW transaction_read_only"))).scalar() == "on":
+                    raise DatabaseUnavailableError("The database only reads: it is a standby, or was made read-only.")
+                return
+            if _room(self._path) < LEAST_ROOM:
+                self._tell_full("no space left")
+                raise DatabaseUnavailableError("The ledger's disk is full.", remedy=ROOM)
+            # The same number again: it changes nothing, and is written to the disk.
+            version = (await connection.exec_driver_sql("PRAGMA user_version")).scalar()
+            await connection.exec_driver_sql(f"PRAGMA user_version = {version}")
 
     async def close(self) -> None:
         """Close all connections."""
@@ -256,17 +283,42 @@ class _DecimalSum:
         return None if self.total is None else str(self.total)
 
 
-def _ssl_context(root: str, mode: str) -> ssl.SSLContext:
-    context = ssl.create_default_context(cafile=root)
-    context.check_hostname = mode == "verify-full"
-    return context
+def _file_of(url: str) -> Path:
+    """The file of an SQLite URL. Raises ConfigurationError."""
+    scheme, _, rest = url.partition("://")
+    path, mark, _ = rest.partition("?")
+    if scheme not in {"sqlite", "sqlite+aiosqlite"} or not path.startswith("/") or mark:
+        raise ConfigurationError(
+            "DATABASE_URL is no URL of an SQLite file.",
+            remedy="Write sqlite:///path, or sqlite:////path for one from the root, without parameters.",
+        )
+    if path in {"/", "/:memory:"}:
+        raise ConfigurationError(
+            "DATABASE_URL names no file.", remedy="Write sqlite:///path: a ledger in memory would lose money."
+        )
+    return Path(path[1:])
+
+
+def _room(path: Path) -> int:
+    """Bytes that are free where the ledger is."""
+    found = os.statvfs(path.parent)
+    return found.f_bavail * found.f_frsize
+
+
+def _is_full(error: BaseException | None) -> bool:
+    """SQLite's SQLITE_FULL and SQLITE_IOERR_WRITE, PostgreSQL's disk_full."""
+    codes = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+    return getattr(error, "sqlite_errorcode", None) in codes or getattr(error, "sqlstate", None) == "53100"
 
 
 def _is_outage(error: DBAPIError) -> bool:
     state = getattr(error.orig, "sqlstate", None) or ""
+    # The low byte of SQLite's extended codes is the primary one: locked by others, unreadable, unwritable.
+    if getattr(error.orig, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF in SQLITE_OUTAGES:
+        return True
     # Class 08: connection; 57P: shutdown; 53: out of resources; 25006: a standby after a failover, 25P03: idle for too
     # long within a transaction (PostgreSQL, appendix A).
-    return state.startswith(("08", "57P", "53", "25006", "25P03")) or "database is locked" in str(error.orig)
+    return state.startswith(("08", "57P", "53", "25006", "25P03"))
 
 
 def _first_line(error: BaseException | None) -> str:

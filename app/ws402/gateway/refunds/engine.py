@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict
 from typing import Any, Final
 
@@ -166,7 +166,7 @@ class RefundEngine:
         self._settings = settings
         self._holder = holder_id
         self._closing: set[asyncio.Task[None]] = set()
-        self._policies = policies(settings) | dict(rules or {})
+        self._policies = policies(settings, chains) | dict(rules or {})
         for network, chain in chains.items():
             if network not in signers:
                 log.warning("%s has no refund key: its refunds wait", network)
@@ -193,10 +193,16 @@ class RefundEngine:
         )
         return Worker(context, self._settings.refund_interval_seconds, self._finished, retiring=retiring)
 
-    async def start(self) -> None:
-        """Work in the background. The schema exists, and the chains are started."""
-        for worker in self.workers.values():
-            worker.job.start()
+    async def start(self, missing: Collection[str] = ()) -> None:
+        """Work in the background. The schema exists, and the chains are started, but for those that are `missing`."""
+        for network, worker in self.workers.items():
+            if network not in missing:
+                worker.job.start()
+
+    def join(self, network: str) -> None:
+        """Work on a network that was missing at the start."""
+        if network in self.workers:
+            self.workers[network].job.start()
 
     def rotate(self, network: str, signer: Signer, *, linger: float = 0) -> None:
         """Sign new refunds of a network with another key from now on; the key before sees through what it signed.

@@ -7,7 +7,8 @@ from typing import Final
 
 import msgspec
 
-from ws402.settings import GatewaySettings, NetworkSettings, SolanaNetworkSettings
+from ws402.chains.base import Chain
+from ws402.settings import GatewaySettings
 
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 24 * HOUR_MS
@@ -41,14 +42,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """A refund whose payment the chain did not confirm is looked at again after this long."""
 
 
-def policies(settings: GatewaySettings) -> dict[str, Policy]:
+def policies(settings: GatewaySettings, chains: Mapping[str, Chain]) -> dict[str, Policy]:
     """The rules of every configured network."""
-    return {each.network: _policy(each) for each in settings.networks()}
-
-
-def _policy(network: NetworkSettings) -> Policy:
-    rules = Policy(min_refund=network.min_refund, hourly_limit=network.hourly_limit)
-    if isinstance(network, SolanaNetworkSettings):
-        # Blocks come faster there, and a transaction lives for a minute only.
-        return msgspec.structs.replace(rules, daily_fees=network.daily_fees, resend_after_ms=2_000)
-    return rules
+    return {
+        each.network: Policy(
+            min_refund=each.min_refund,
+            hourly_limit=each.hourly_limit,
+            daily_fees=chains[each.network].daily_fees,
+            resend_after_ms=int(chains[each.network].resend_seconds * 1000),
+        )
+        for each in settings.networks()
+        if each.network in chains
+    }

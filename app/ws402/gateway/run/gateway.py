@@ -128,12 +128,14 @@ class Gateway:
         await self._former_accounts()
         self._open.push_async_callback(self.service.close)
         await self.service.start()
-        for network, signer in self.signers.items():
-            chain = self.chains[network]
-            await self.service.watcher.adopt(chain, chain.address_of(signer), paid=network in self._paid)
+        missing = self.service.watcher.missing
+        for network in self.signers:
+            if network not in missing:
+                await self._adopt(self.chains[network])
         self.service.checks += [self._stored.job.check, self.audit_log.job.check, self.refunds.check]
         self._open.push_async_callback(self.refunds.close)
-        await self.refunds.start()
+        await self.refunds.start(missing)
+        self.service.watcher.on_joined += [self._adopt, self._refund]
         if self.keyring is not None:
             rotation = Rotation(self.keyring, self.signers, self._paid, self.service, self.refunds, self._authenticator)
             # Before the refunds: no new secret is taken while they close.
@@ -152,6 +154,16 @@ class Gateway:
             self._open.push_async_callback(self._http.close)
             self._app.started()
 
+    async def _adopt(self, chain: Chain) -> None:
+        """Count the account of a network's key among ours."""
+        if signer := self.signers.get(chain.network):
+            paid = chain.network in self._paid
+            await self.service.watcher.adopt(chain, chain.address_of(signer), paid=paid)
+
+    async def _refund(self, chain: Chain) -> None:
+        """Send a network's refunds from now on."""
+        self.refunds.join(chain.network)
+
     async def _former_accounts(self) -> None:
         """Payments to the account of a rotated key are ours still: an invoice may name it, and a refund look for it."""
         for network, chain in self.chains.items():
@@ -167,7 +179,14 @@ class Gateway:
             AdminRoutes(self.service, self.audit_log),
             AdminReads(self.service, self.refunds, self.audit_log),
         )
-        self._app = GatewayApp(self.service, self._authenticator, self.settings, provider=kind, operators=handlers)
+        self._app = GatewayApp(
+            self.service,
+            self._authenticator,
+            self.settings,
+            provider=kind,
+            operators=handlers,
+            away=self.service.watcher.errors.keys,
+        )
         self._app.starting()
         mutual = self.settings.gateway_tls_client_ca_file is not None
         await self._http.start(self._app.app, strangers=self._app.strangers if mutual else None)

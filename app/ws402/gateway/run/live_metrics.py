@@ -13,6 +13,7 @@ from ws402.observability.instruments import Labels
 from ws402.protocol import EndReason, RejectCode
 
 if TYPE_CHECKING:
+    from ws402.chains.base import EndpointState
     from ws402.gateway.refunds import RefundEngine
     from ws402.gateway.refunds.key_context import KeyContext
     from ws402.gateway.service import PaymentService
@@ -36,6 +37,8 @@ def observe(service: PaymentService, engine: RefundEngine) -> ExitStack:
         (metrics.CHAIN_HEAD, lambda: _by(service.watcher.heads)),
         (metrics.CHAIN_FINAL, lambda: _by(service.watcher.finals)),
         (metrics.CHAIN_LAG, lambda: _lags(service.watcher.head_times)),
+        (metrics.ENDPOINT_BEHIND, lambda: _endpoints(service, lambda each: each.behind)),
+        (metrics.ENDPOINT_LAGGING, lambda: _endpoints(service, lambda each: float(each.lagging))),
         (metrics.CHAIN_REORGS, lambda: _by(service.watcher.reorgs_by)),
         (metrics.CONNECTIONS, lambda: [((), service.database.connections_used)]),
         (metrics.REFUND_TRANSACTIONS, lambda: _events(engine)),
@@ -54,6 +57,10 @@ def observe(service: PaymentService, engine: RefundEngine) -> ExitStack:
         bound.callback(gauge.bind(source))
     _show_zeros(service)
     return bound
+
+
+def _endpoints(service: PaymentService, value: Callable[[EndpointState], float]) -> Numbers:
+    return [((name, each.name), value(each)) for name, chain in service.chains.items() for each in chain.endpoints()]
 
 
 def observe_secrets(keeper: Keeper) -> ExitStack:

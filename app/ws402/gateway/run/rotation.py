@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from ws402.chains.base import Chain
+from ws402.errors import ConfigurationError
 from ws402.gateway.auth.keys import Authenticator
 from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.service import PaymentService
@@ -45,17 +46,30 @@ class Rotation:
 
     async def start(self) -> None:
         """Count all accounts of the keys, see through what earlier keys signed, and look for new secrets."""
-        snapshot = self._keyring.keeper.snapshot
-        for network, line in snapshot.keys.items():
-            chain = self._chains[network]
-            for key in line:
-                signer = self._keyring.signer(network, key)
-                self._versions[network, chain.address_of(signer)] = key.version
-                if key is not line[0]:
-                    await self._retire(network, signer)
+        for network in self._keyring.keeper.snapshot.keys:
+            if network not in self._service.watcher.missing:
+                await self._begin(self._chains[network])
+        self._service.watcher.on_joined.insert(0, self._begin)
         self._engine.on_retired = self._retired
         self._service.checks.append(self._keyring.keeper.check)
         self._keyring.keeper.start(self.apply)
+
+    async def _begin(self, chain: Chain) -> None:
+        """See through what earlier keys of a network signed."""
+        network = chain.network
+        line = self._keyring.keeper.snapshot.keys.get(network, ())
+        for key in line:
+            try:
+                signer = self._keyring.signer(network, key)
+            except ConfigurationError as error:
+                if key is line[0]:
+                    raise
+                # It never signed anything.
+                log.warning("an earlier version is passed over: %s", error.message)
+                continue
+            self._versions[network, chain.address_of(signer)] = key.version
+            if key is not line[0]:
+                await self._retire(network, signer)
 
     async def apply(self, held: Snapshot, found: Snapshot) -> None:
         """Use a new snapshot. All of it is checked first: raises ConfigurationError, and nothing has changed then.

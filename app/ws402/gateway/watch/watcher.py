@@ -8,8 +8,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -32,6 +33,9 @@ CLOSING_SECONDS: Final = 1.0
 
 GATHER_SECONDS: Final = 0.05
 """Whoever waits for news shares a look with those who come this much later."""
+
+CHECK_SECONDS: Final = 30.0
+"""How often endpoints must show that they still serve the right chain."""
 
 OPENING_DEPTH: Final = 64
 """A new ledger begins at most this many blocks below the head."""
@@ -57,6 +61,12 @@ class Watcher:
         """How long blocks took lately, by network."""
         self.errors: dict[str, str] = {}
         """Why a network cannot be watched now."""
+        self.missing: dict[str, str] = {}
+        """Networks that were not reached since the start, and why: nothing of them can be sold yet."""
+        self.on_joined: list[Callable[[Chain], Awaitable[None]]] = []
+        """What is done with a network that was missing, before it is served."""
+        self.check_seconds = CHECK_SECONDS
+        self._check_at: dict[str, float] = {}
         self.reorgs_by: Counter[str] = Counter()
         """Reorganisations seen, by network."""
         self.on_reorged: Callable[[Sequence[str]], None] | None = None
@@ -81,11 +91,38 @@ class Watcher:
             job.check()
 
     async def start(self) -> None:
-        """Note where the watch begins (once in a ledger's life), catch up, and go on in the background."""
+        """Reach the chains, note where the watch begins (once in a ledger's life), catch up, and go on watching.
+
+        A network whose endpoints do not answer is `missing` until they do, when the others work: their payments have
+        nothing to do with it. Raises ChainUnavailableError when none can be reached, ConfigurationError.
+        """
+        joined = await asyncio.gather(*(self._join(chain) for chain in self._chains.values()), return_exceptions=True)
+        troubles = {name: each for name, each in zip(self._chains, joined, strict=True) if each is not None}
+        for trouble in troubles.values():
+            if not isinstance(trouble, ChainUnavailableError) or len(troubles) == len(self._chains):
+                raise trouble
+        for network, trouble in troubles.items():
+            log.error("the gateway starts without %s: %s", network, trouble)
+            self.missing[network] = self.errors[network] = str(trouble)
         for chain in self._chains.values():
-            await self._open(chain)
-            await self.step(chain)
             self._jobs[chain.network].start()
+
+    async def _join(self, chain: Chain) -> None:
+        await chain.start()
+        await self._open(chain)
+        await self.step(chain)
+
+    async def _come_back(self, chain: Chain) -> None:
+        """Take a network up that was missing at the start."""
+        await self._join(chain)
+        reason = self.missing.pop(chain.network)
+        try:
+            for each in self.on_joined:
+                await each(chain)
+        except BaseException:
+            self.missing[chain.network] = reason
+            raise
+        log.warning("%s is reached, and served from now on", chain.network)
 
     async def close(self) -> None:
         """Stop watching. A look that is under way may end, so that no write is torn off in the middle."""
@@ -111,6 +148,11 @@ class Watcher:
     async def _look(self, chain: Chain) -> None:
         """One turn of the watch."""
         try:
+            if chain.network in self.missing:
+                await self._come_back(chain)
+            elif time.monotonic() >= self._check_at.setdefault(chain.network, time.monotonic() + self.check_seconds):
+                del self._check_at[chain.network]
+                await chain.check()
             await self.step(chain)
         except (WS402Error, OSError) as error:
             self.errors[chain.network] = str(error)
@@ -149,6 +191,8 @@ class Watcher:
         `paid`: transfers to it are payments too. Raises ChainUnavailableError, UnavailableError.
         """
         network = chain.network
+        if network in self.missing:
+            raise ChainUnavailableError(f"{network} was not reached since the gateway started.")
         async with self._looking[network]:
             while not await self._adopt(chain, address):
                 pass

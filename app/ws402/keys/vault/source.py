@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -23,6 +24,11 @@ from ws402.keys.snapshot import (
 )
 from ws402.keys.vault.client import VaultClient
 from ws402.settings import VaultSettings
+
+log = logging.getLogger(__name__)
+
+MOST_LOOKED_AT = 10
+"""Earlier versions of a key that are looked at for those that can be used."""
 
 Step = Callable[[Snapshot, str, int], Snapshot]
 
@@ -87,9 +93,20 @@ class VaultSource:
             return replace(snapshot, **fields(name, data, self._wanted), **seen)
         network = name.removeprefix(KEYS)
         found = [key_version(name, data, newest)]
-        earlier = sorted((each for each in versions if each < newest), reverse=True)[:previous]
-        found += [key_version(name, self._data(name, number), number) for number in earlier]
+        for number in sorted((each for each in versions if each < newest), reverse=True)[:MOST_LOOKED_AT]:
+            if len(found) <= previous and (earlier := self._earlier(name, number)) is not None:
+                found.append(earlier)
         return replace(snapshot, keys={**snapshot.keys, network: _line(found, snapshot, network)}, **seen)
+
+    def _earlier(self, name: str, number: int) -> KeyVersion | None:
+        """An earlier version of a key; one that cannot be read is none that ever signed."""
+        try:
+            return key_version(name, self._data(name, number), number)
+        except SecretsUnavailableError as error:
+            if error.reason not in PER_SECRET:
+                raise
+            log.warning("version %d of %s is passed over: %s", number, name, error.message)
+            return None
 
     def _metadata(self, name: str) -> tuple[list[int], int, float]:
         """The versions that can be read, the newest, and when that was made."""
