@@ -19,6 +19,7 @@ from ws402.chains.base import BlockTransfers, Chain, ChainUnavailableError, Tran
 from ws402.errors import WS402Error
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import insert_ignore, move, post
+from ws402.gateway.ledger.states import TransferState
 from ws402.gateway.ledger.tables import blocks, networks, signers, transfers
 from ws402.gateway.ledger.types import amount_sum
 from ws402.gateway.watch.reorgs import orphan
@@ -275,7 +276,11 @@ class Watcher:
             await record(connection, arrived, now)
             stale = (
                 select(transfers)
-                .where(transfers.c.network == network, transfers.c.state != "orphaned", transfers.c.block > ancestor)
+                .where(
+                    transfers.c.network == network,
+                    transfers.c.state != TransferState.ORPHANED,
+                    transfers.c.block > ancestor,
+                )
                 .where(transfers.c.block <= max(last, cursor))
                 .order_by(transfers.c.network, transfers.c.tx, transfers.c.idx)
                 .with_for_update()
@@ -323,7 +328,7 @@ async def _arrived(connection: AsyncConnection, network: str, address: str, bloc
     """What is booked as arrived at an address up to a block, by asset."""
     query = select(transfers.c.asset, amount_sum(transfers.c.amount)).group_by(transfers.c.asset)
     query = query.where(transfers.c.network == network, transfers.c.recipient == address)
-    query = query.where(transfers.c.block <= block, transfers.c.state != "orphaned")
+    query = query.where(transfers.c.block <= block, transfers.c.state != TransferState.ORPHANED)
     return {asset: total or 0 for asset, total in await connection.execute(query)}
 
 
