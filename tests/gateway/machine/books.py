@@ -7,6 +7,7 @@ from typing import Any
 
 from sqlalchemy import Engine, Row, select
 
+from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.tables import entries, payments, refunds, sessions, transfers
 
 LIABILITIES = ("unclaimed", "session_escrow", "revenue", "payer_due", "credit", "refund_in_flight")
@@ -24,12 +25,24 @@ READ = (
 )
 
 
-def check(engine: Engine) -> None:
-    """Raises AssertionError with the number of what does not hold. `engine`: a connection of the test's own."""
+Rows = list[Any]
+
+
+def read(engine: Engine) -> Rows:
+    """The ledger by a connection of the test's own, the quickest way."""
     with engine.connect() as connection:
-        rows = (connection.execute(statement).all() for statement in READ)
-        moved, debts, open_, paid, booked = rows
-        connection.rollback()
+        return [connection.execute(statement).all() for statement in READ]
+
+
+async def read_by(database: Database) -> Rows:
+    """The ledger as a gateway reads it."""
+    async with database.read() as connection:
+        return [(await connection.execute(statement)).all() for statement in READ]
+
+
+def check(rows: Rows) -> None:
+    """Raises AssertionError with the number of what does not hold."""
+    moved, debts, open_, paid, booked = rows
     accounts: Counter[tuple[str, str]] = Counter()
     for row in booked:
         accounts[row.debit, row.asset] -= row.amount
