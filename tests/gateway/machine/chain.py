@@ -102,6 +102,8 @@ class MemoryChain:
         self.refusing: set[str] = set()
         """Recipients that take nothing."""
         self.contracts: set[str] = set()
+        self.lags = False
+        """The endpoint still shows the branch that the last reorg took away."""
         self.deaf = False
         """Nodes forget what is sent to them now."""
         self._ids = count(1)
@@ -164,6 +166,15 @@ class MemoryChain:
         self._branch = other
         while self.height <= other[-1].number:
             self.mine()
+
+    def forget(self, which: Callable[[Tx], bool]) -> None:
+        """A reorg of all blocks, final ones too, that leaves out what `which` says: what finality rules out."""
+        taken, self._blocks = self._blocks[1:], self._blocks[:1]
+        for block in taken:
+            kept = [tx for tx, _ in block.txs.values() if not which(tx)]
+            self.gone |= {tx.id: tx for tx, _ in block.txs.values() if which(tx)}
+            self._append(kept)
+        self._append([])
 
     def come_back(self) -> None:
         """What reorgs took out is sent once more."""
@@ -295,6 +306,8 @@ class MemoryChain:
 
     async def lookup(self, tx: str, *, amount: int = 0) -> TransferLookup:
         found = self._find(tx)
+        if self.lags and found is None:
+            found = next(((block, *block.txs[tx]) for block in self._branch if tx in block.txs), None)
         if found is None:
             return TransferLookup(state=TxState.PENDING if tx in self.pool else TxState.UNKNOWN)
         block, known, done = found

@@ -250,10 +250,12 @@ class MoneyMachine(RuleBasedStateMachine):
         return self.opened[-1 - number % len(self.opened)]
 
     @precondition(lambda self: self.paid)
-    @rule(payment=RECENT, which=WHICH)
-    def look_up(self, payment: int, which: int) -> None:
-        """As a proof does that waits: before the watcher comes to its block."""
+    @rule(payment=RECENT, which=WHICH, lags=st.booleans())
+    def look_up(self, payment: int, which: int, lags: bool) -> None:
+        """As a proof does that waits: before the watcher comes to its block; perhaps at an endpoint that lags."""
+        self.chain.lags = lags
         self.run(self._look_up(self._paid(payment).tx.id, which))
+        self.chain.lags = False
 
     async def _look_up(self, tx: str, which: int) -> None:
         found = await self.chain.lookup(tx)

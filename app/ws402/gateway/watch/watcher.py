@@ -89,9 +89,14 @@ class Watcher:
         await asyncio.gather(*(job.close(grace=CLOSING_SECONDS) for job in self._jobs.values()))
 
     async def record(self, found: Sequence[Transfer]) -> None:
-        """Record transfers that a direct look-up found before the watch came to their block."""
+        """Record transfers that a direct look-up found before the watch came to their block.
+
+        Not those of a block that another one has replaced: the endpoint that showed them lags, or is ahead of a reorg
+        that the next look brings. The watch has passed that height, so nothing would ever take them back.
+        """
         async with self._database.begin() as connection:
-            await record(connection, found, self._database.now_ms())
+            canonical = await _canonical(connection, found)
+            await record(connection, canonical, self._database.now_ms())
 
     async def seen(self, network: str, tx: str, seconds: float) -> bool:
         """Wait until a transfer of `tx` is recorded, or `seconds` have passed; asks the chain for news at once."""
@@ -304,6 +309,17 @@ class Watcher:
                 if not future.done():
                     future.set_result(None)
         return True
+
+
+async def _canonical(connection: AsyncConnection, found: Sequence[Transfer]) -> list[Transfer]:
+    """Those of blocks that the ledger has, or does not know yet. The watch waits until this transaction ends."""
+    mine = {each.network for each in found}
+    held = select(networks.c.network).where(networks.c.network.in_(mine)).order_by(networks.c.network)
+    await connection.execute(held.with_for_update(read=True))
+    numbers = blocks.c.network.in_(mine) & blocks.c.block.in_({each.block for each in found})
+    query = select(*blocks.c["network", "block", "block_hash"]).where(numbers)
+    known = {(row.network, row.block): row.block_hash for row in await connection.execute(query)}
+    return [each for each in found if known.get((each.network, each.block), each.block_hash) == each.block_hash]
 
 
 def _account(network: str, address: str) -> dict[str, object]:
