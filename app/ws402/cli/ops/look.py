@@ -9,6 +9,7 @@ from typing import Any, Final
 import click
 
 from ws402.cli.ops.remote import Remote
+from ws402.gateway.ledger.states import SessionState
 
 limited = click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True, help="Most rows.")
 of_network = click.option("--network", help="Of this network only.")
@@ -54,7 +55,7 @@ def _states(counts: dict[str, int]) -> str:
 
 
 @click.command()
-@click.option("--state", type=click.Choice(["live", "released", "ended", "reversed"]), help="In this state only.")
+@click.option("--state", type=click.Choice(list(SessionState)), help="In this state only.")
 @limited
 @click.pass_context
 def sessions(context: click.Context, state: str | None, limit: int) -> None:

@@ -8,8 +8,9 @@ import click
 
 from ws402.cli.ops.look import limited
 from ws402.cli.ops.remote import Remote
+from ws402.gateway.ledger.states import RefundState
 
-STATES = ("waiting", "due", "credit", "in_flight", "confirmed", "final", "held", "void", "resolved")
+STATES = list(RefundState)
 
 
 @click.group("refunds")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import msgspec
 from litestar.handlers import ASGIRouteHandler
@@ -15,6 +15,7 @@ from ws402.gateway.auth.keys import Scope
 from ws402.gateway.books.audit_log import AuditLog, Verdict
 from ws402.gateway.books.queries import MOST
 from ws402.gateway.ledger.database import now_ms
+from ws402.gateway.ledger.states import RefundState, SessionState
 from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.service import PaymentService
 
@@ -24,16 +25,14 @@ Limit = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 class SessionsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """GET /api/admin/sessions."""
 
-    state: Literal["live", "released", "ended", "reversed"] | None = None
+    state: SessionState | None = None
     limit: Limit = 100
 
 
 class RefundsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """GET /api/admin/refunds."""
 
-    state: Literal["waiting", "due", "credit", "in_flight", "confirmed", "final", "held", "void", "resolved"] | None = (
-        None
-    )
+    state: RefundState | None = None
     limit: Limit = 100
 
 

@@ -12,14 +12,15 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.chains.base import Chain, TxState
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import Balances, balances
+from ws402.gateway.ledger.states import ACCOUNT_OF, GOING_ON, UNDECIDED, UNFINISHED, DeliveryState, TransferState
 from ws402.gateway.ledger.tables import attempts, deliveries, networks, refunds, sessions, transfers
 from ws402.gateway.ledger.types import amount_sum
 
 Key = tuple[str, str]
 """(network, asset)."""
 
-UNFINISHED: Final = ("waiting", "due", "credit", "held", "in_flight", "confirmed")
-"""States of refunds that are still owed."""
+LIABILITIES: Final = ("unclaimed", "session_escrow", "revenue", "payer_due", "credit", "refund_in_flight")
+"""Accounts that hold what is somebody's: less than nothing in one means that the same money was given away twice."""
 
 
 class AuditLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,11 +40,13 @@ class AuditLine(msgspec.Struct, frozen=True, kw_only=True):
     """The account session_escrow against the sum over live sessions."""
     owed_difference: int
     """The accounts payer_due, credit and refund_in_flight against the sum over unfinished refunds."""
+    below_zero: dict[str, int] = {}
+    """By account of `LIABILITIES`: how far it is below zero, where it is."""
 
     @property
     def clean(self) -> bool:
-        """Nothing differs."""
-        return not (self.difference or self.escrow_difference or self.owed_difference)
+        """Nothing differs, and no account that holds somebody's money is below zero."""
+        return not (self.difference or self.escrow_difference or self.owed_difference or self.below_zero)
 
 
 Read = Callable[[AsyncConnection], Awaitable[Balances]]
@@ -62,11 +65,11 @@ async def audit(
     async with database.read() as connection:
         books = await read(connection)
         cursors = {row.network: row.block for row in await connection.execute(select(networks))}
-        escrow = await _sums(connection, sessions, "paid", ("live", "released"))
+        escrow = await _sums(connection, sessions, "paid", GOING_ON)
         owed = await _sums(connection, refunds, "amount", UNFINISHED)
         early = await _booked_above(connection, cursors, chains)
         query = select(deliveries, attempts.c.tx.label("attempt"), attempts.c.kind.label("does")).join(attempts)
-        unbooked = await connection.execute(query.where(deliveries.c.state.in_(("signed", "included", "reverted"))))
+        unbooked = await connection.execute(query.where(deliveries.c.state.in_(UNDECIDED)))
         waiting = unbooked.all()
     lines = []
     for network, chain in chains.items():
@@ -78,21 +81,20 @@ async def audit(
             on_chain = 0
             for address in sorted(addresses[network]):
                 on_chain += await chain.balance(address, asset, block)
-            due = sum(books.get((each, network, asset), 0) for each in ("payer_due", "credit", "refund_in_flight"))
+            held = {name: value for (name, n, a), value in sorted(books.items()) if (n, a) == (network, asset)}
+            due = sum(held.get(each, 0) for each in set(ACCOUNT_OF.values()))
             lines.append(
                 AuditLine(
                     network=network,
                     asset=asset,
                     block=block,
-                    accounts={
-                        name: value for (name, n, a), value in sorted(books.items()) if (n, a) == (network, asset)
-                    },
+                    accounts=held,
                     booked=booked,
                     on_chain=on_chain,
                     difference=on_chain - booked,
-                    escrow_difference=books.get(("session_escrow", network, asset), 0)
-                    - escrow.get((network, asset), 0),
+                    escrow_difference=held.get("session_escrow", 0) - escrow.get((network, asset), 0),
                     owed_difference=due - owed.get((network, asset), 0),
+                    below_zero={each: -held[each] for each in LIABILITIES if held.get(each, 0) < 0},
                 )
             )
     return lines
@@ -106,13 +108,13 @@ async def _booked_above(
     for network, chain in chains.items():
         block = cursors.get(network, 0)
         arrived = select(transfers.c.asset, transfers.c.amount).where(
-            transfers.c.network == network, transfers.c.block > block, transfers.c.state != "orphaned"
+            transfers.c.network == network, transfers.c.block > block, transfers.c.state != TransferState.ORPHANED
         )
         for asset, amount in await connection.execute(arrived):
             early[network, asset] = early.get((network, asset), 0) + amount
-        done = deliveries.c.state.in_(("final", "failed")) & (deliveries.c.block > block)
+        done = deliveries.c.state.in_((DeliveryState.FINAL, DeliveryState.FAILED)) & (deliveries.c.block > block)
         for row in await connection.execute(select(deliveries).where(deliveries.c.network == network, done)):
-            if row.state == "final" and row.kind == "refund":
+            if row.state == DeliveryState.FINAL and row.kind == "refund":
                 early[network, row.asset] = early.get((network, row.asset), 0) - row.amount
             early[network, chain.native] = early.get((network, chain.native), 0) - (row.fee or 0)
     return early

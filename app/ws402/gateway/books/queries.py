@@ -9,6 +9,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 
 from ws402.errors import NotFoundError
 from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.states import MOVING, UNFINISHED, RefundState
 from ws402.gateway.ledger.tables import (
     attempts,
     checkpoints,
@@ -109,7 +110,9 @@ class Queries:
                 tries = tries.where(attempts.c.delivery_id == row.delivery_id).order_by(attempts.c.number)
                 answer["attempts"] = [_wire(each) for each in await connection.execute(tries)]
             booked = select(*entries.c["debit", "credit", "amount", "kind", "created_at"])
-            booked = booked.where(entries.c.subject.in_(subjects)).order_by(entries.c.id)
+            booked = booked.where(
+                entries.c.subject.in_(subjects) | entries.c.subject.like(f"{row.session_id}@%")
+            ).order_by(entries.c.id)
             answer["entries"] = [_wire(each) for each in await connection.execute(booked)]
         return answer
 
@@ -144,7 +147,7 @@ class Queries:
                 amount_sum(refunds.c.amount).label("total"),
                 func.min(refunds.c.created_at).label("oldest_at"),
             )
-            .where(refunds.c.state == "credit")
+            .where(refunds.c.state == RefundState.CREDIT)
             .group_by(*keys)
             .order_by(*keys)
         )
@@ -154,7 +157,7 @@ class Queries:
     async def counts(self) -> dict[str, Any]:
         """Sessions and refunds by state, open invoices, and when the oldest unfinished refund was made (ms)."""
         now = self._database.now_ms()
-        moving = refunds.c.state.in_(("waiting", "due", "in_flight", "confirmed"))
+        moving = refunds.c.state.in_(MOVING)
         async with self._database.read() as connection:
             return {
                 "sessions": await self._by_state(connection, sessions.c.state),
@@ -166,7 +169,7 @@ class Queries:
     async def pending(self) -> dict[str, Any]:
         """Open invoices and unfinished refunds, as stock operators know them; at most 500 of each."""
         columns = refunds.c["id", "network", "asset", "amount", "recipient", "state", "reason", "created_at"]
-        unfinished = select(*columns).where(refunds.c.state.not_in(("final", "void", "resolved")))
+        unfinished = select(*columns).where(refunds.c.state.in_(UNFINISHED))
         query = unfinished.order_by(refunds.c.created_at.desc()).limit(MOST)
         async with self._database.read() as connection:
             owed = [_wire(row) for row in await connection.execute(query)]

@@ -8,6 +8,7 @@ from typing import Protocol
 
 from ws402.chains.base import Chain
 from ws402.gateway.ledger.database import now_ms
+from ws402.gateway.ledger.states import RefundState
 from ws402.money import WireAmount, wire_amount
 from ws402.protocol import StatsResponse
 from ws402.settings import GatewaySettings
@@ -64,8 +65,8 @@ def stats(
         timestamp=now_ms(),
         payments_verified=proofs.verified,
         payments_rejected=sum(proofs.rejected.values()),
-        refunds_issued=sum(total for state, total in refunds.items() if state != "void"),
-        refunds_failed=refunds.get("held", 0),
+        refunds_issued=sum(total for state, total in refunds.items() if state != RefundState.VOID),
+        refunds_failed=refunds.get(RefundState.HELD, 0),
         total_volume=volume,
         average_response_time=0.0,
     )

@@ -21,6 +21,7 @@ from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import insert_ignore
 from ws402.gateway.ledger.idempotency import Keyed, Replays, answer_twin, twins
 from ws402.gateway.ledger.ids import digest, new_id, new_token
+from ws402.gateway.ledger.states import GOING_ON, SessionState, TransferState
 from ws402.gateway.ledger.tables import invoices, payments, traces
 from ws402.gateway.usage.settlement import lock_sessions
 from ws402.gateway.watch.transfers import lock_transfers, of_transactions
@@ -207,7 +208,7 @@ class Claims:
             and paid.tx == tx
             and op.request.server_id is None
             and not session.answered
-            and session.state == "live"
+            and session.state == SessionState.LIVE
             and batch.now - session.opened_at >= RETRY_AFTER_MS
             and session.id not in batch.repeated  # once: repeats that race must not open two sockets
         ):
@@ -218,13 +219,15 @@ class Claims:
     def _bind(
         self, position: int, op: Claim, invoice: Row[Any], chain: Chain, tx: str, sender: str | None, batch: Batch
     ) -> Outcome:
-        found = [row for row in batch.transfers.get((invoice.network, tx), ()) if row.state != "orphaned"]
+        found = [row for row in batch.transfers.get((invoice.network, tx), ()) if row.state != TransferState.ORPHANED]
         if not found:
             return Missing(invoice.network, tx, invoice.recipient, invoice.amount)
         usable = [row for row in found if row.asset == invoice.asset and row.recipient == invoice.recipient]
         if not usable:
             return rejected(RejectCode.WRONG_ASSET, f"The transaction does not pay in {invoice.asset}.")
-        free = [row for row in usable if row.state == "seen" and batch.is_free((row.network, row.tx, row.idx))]
+        free = [
+            row for row in usable if row.state == TransferState.SEEN and batch.is_free((row.network, row.tx, row.idx))
+        ]
         if not free:
             return rejected(RejectCode.ALREADY_CLAIMED, "The transfer has paid for something already.")
         claim_token = op.request.claim_token
@@ -282,7 +285,7 @@ class Claims:
     ) -> VerifyResponse:
         if invoice.session_id is not None:
             session = batch.sessions.get(invoice.session_id)
-            if session is None or session.state not in ("live", "released"):
+            if session is None or session.state not in GOING_ON:
                 self._make_refundable(True, row, invoice, batch)
                 return rejected(RejectCode.SESSION_ENDED, "The session has ended; the payment is refunded.")
             if session.payer != row.sender:
@@ -304,7 +307,7 @@ class Claims:
                 "paid": row.amount,
                 "consumed": 0,
                 "refunded": 0,
-                "state": "live",
+                "state": SessionState.LIVE,
                 "metered": op.request.server_id is not None,
                 "server_id": op.request.server_id,
                 "epoch": 0,

@@ -17,6 +17,7 @@ from ws402.gateway.intake.open_invoices import OpenInvoices, too_many
 from ws402.gateway.ledger.bulk import insert
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.ids import digest, new_id, new_token
+from ws402.gateway.ledger.states import GOING_ON
 from ws402.gateway.ledger.tables import invoices, sessions
 from ws402.gateway.usage.settlement import unpriced
 from ws402.money import parse_amount, wire_amount
@@ -175,7 +176,7 @@ class Invoices:
             stolen = token is not None and row is not None and row.resume_hash != digest(token)
             if row is None or row.tenant != draft.tenant or stolen:
                 refused[position] = NotFoundError(f"There is no session '{session_id}'.")
-            elif row.state not in ("live", "released"):
+            elif row.state not in GOING_ON:
                 refused[position] = ConflictError("The session has ended.", remedy="Open a new one.")
             elif token is not None:
                 if error := self._take_terms(draft, row):

@@ -14,7 +14,7 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, Literal
@@ -42,6 +42,8 @@ READ_ONLY: Final = "ws402_read_only"
 """Execution option of connections that will not write."""
 
 
+_AFTER: Final = "ws402_after_commit"
+
 SQLITE_OUTAGES: Final = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 )
@@ -62,6 +64,11 @@ class DatabaseUnavailableError(UnavailableError):
     """The database does not answer; nothing was changed."""
 
     code = "database_unavailable"
+
+
+def after_commit(connection: AsyncConnection, call: Callable[[], object]) -> None:
+    """Call it when this transaction of `Database.begin` is committed; never when it is not."""
+    connection.info.setdefault(_AFTER, []).append(call)
 
 
 def now_ms() -> int:
@@ -198,10 +205,16 @@ class Database:
 
     @asynccontextmanager
     async def _begin(self, *, dry_run: bool) -> AsyncIterator[AsyncConnection]:
-        async with self._translated(), self._engine.begin() as connection:
-            yield connection
-            if dry_run:
-                await connection.rollback()
+        async with self._translated():
+            async with self._engine.begin() as connection:
+                connection.info.pop(_AFTER, None)  # of a transaction that failed
+                yield connection
+                calls: list[Callable[[], object]] = connection.info.pop(_AFTER, [])
+                if dry_run:
+                    await connection.rollback()
+                    calls.clear()
+            for call in calls:
+                call()
 
     @asynccontextmanager
     async def _translated(self) -> AsyncIterator[None]:

@@ -24,6 +24,7 @@ from sqlalchemy import (
     false,
 )
 
+from ws402.gateway.ledger.states import OVER, SENT, DeliveryState, RefundState, SessionState, TransferState, one_of
 from ws402.gateway.ledger.types import Amount
 
 metadata: Final = MetaData(
@@ -118,7 +119,7 @@ transfers = Table(
     Column("state", Text, nullable=False),
     Column("seen_at", BIG, nullable=False),
     Column("refund_at", BIG),  # a proof named it, but it pays no session: refund it if it is still unclaimed then
-    CheckConstraint("state IN ('seen', 'owed', 'orphaned')", name="state"),  # owed: pays no session, has a refund
+    CheckConstraint(f"state IN ({one_of(TransferState)})", name="state"),
     Index(None, "network", "block"),
     Index(None, "refund_at"),
 )
@@ -146,8 +147,8 @@ sessions = Table(
     Column("opened_at", BIG, nullable=False),
     Column("ended_at", BIG),
     Column("end_reason", Text),
-    CheckConstraint("state IN ('live', 'released', 'ended', 'reversed')", name="state"),
-    CheckConstraint("(state IN ('ended', 'reversed')) = (ended_at IS NOT NULL)", name="ended_at"),
+    CheckConstraint(f"state IN ({one_of(SessionState)})", name="state"),
+    CheckConstraint(f"(state IN ({one_of(OVER)})) = (ended_at IS NOT NULL)", name="ended_at"),
     Index(None, "state", "opened_at"),
 )
 
@@ -205,11 +206,8 @@ refunds = Table(
     UniqueConstraint("network", "tx", "idx"),  # one refund a transfer
     ForeignKeyConstraint(["network", "tx", "idx"], ["transfers.network", "transfers.tx", "transfers.idx"]),
     CheckConstraint("(session_id IS NULL) <> (tx IS NULL)", name="one_source"),
-    CheckConstraint(
-        "state IN ('waiting', 'due', 'credit', 'in_flight', 'confirmed', 'final', 'held', 'void', 'resolved')",
-        name="state",
-    ),
-    CheckConstraint("(state IN ('in_flight', 'confirmed', 'final')) = (delivery_id IS NOT NULL)", name="delivery"),
+    CheckConstraint(f"state IN ({one_of(RefundState)})", name="state"),
+    CheckConstraint(f"(state IN ({one_of(SENT)})) = (delivery_id IS NOT NULL)", name="delivery"),
     Index(None, "network", "state", "source_block"),
     Index(None, "recipient", "asset", "state"),
 )
@@ -233,8 +231,7 @@ deliveries = Table(
     Column("updated_at", BIG, nullable=False),
     UniqueConstraint("network", "signer", "nonce"),
     CheckConstraint("kind IN ('refund', 'cancel')", name="kind"),
-    # included: it paid; reverted: it is in a block and paid nothing; final and failed are the same, for good.
-    CheckConstraint("state IN ('signed', 'included', 'reverted', 'final', 'failed')", name="state"),
+    CheckConstraint(f"state IN ({one_of(DeliveryState)})", name="state"),
     Index(None, "network", "signer", "state"),
     Index(None, "network", "signer", "created_at"),
 )

@@ -20,6 +20,7 @@ from ws402.chains.base import (
 )
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.states import ACCOUNT_OF, RefundState
 from ws402.gateway.ledger.tables import attempts, deliveries, refunds, traces
 from ws402.gateway.refunds.due import BUNDLES, Line, Queue, Reserved
 from ws402.gateway.refunds.key_context import KeyContext
@@ -170,7 +171,9 @@ class Deliverer:
             decided = plan(group.bundles, means, context.policy, group.room, refused=refused.keys())
         for bundle in group.bundles[: decided.looked]:
             if bundle.recipient in refused:
-                decided.hold += [(debt, refused[bundle.recipient]) for debt in bundle.debts if debt.state == "due"]
+                decided.hold += [
+                    (debt, refused[bundle.recipient]) for debt in bundle.debts if debt.state == RefundState.DUE
+                ]
         signed = await self._signing.sign(decided, group.nonce, gas, budget)
         self._note(asset, decided, certain=not group.reserved.transactions)
         return Decision(plan=decided, signed=signed)
@@ -268,19 +271,19 @@ class Deliverer:
         changes: list[dict[str, Any]] = []
         entries: list[Entry] = []
 
-        def change(debt: Debt, state: str, *, delivery: str | None = None, reason: str | None = None) -> None:
+        def change(debt: Debt, state: RefundState, *, delivery: str | None = None, reason: str | None = None) -> None:
             row = {"b_id": debt.id, "b_was": debt.state, "state": state, "delivery_id": delivery, "reason": reason}
             changes.append(row | {"cleared": debt.cleared or delivery is not None, "updated_at": now})
 
         for bundle, delivery in signed:
             for debt in bundle.debts:
-                change(debt, "in_flight", delivery=delivery.id)
+                change(debt, RefundState.IN_FLIGHT, delivery=delivery.id)
             entries += _signed_entries(bundle, delivery, now)
         for debt in decided.credit:
-            change(debt, "credit")
+            change(debt, RefundState.CREDIT)
             entries.append(move("payer_due", "credit", context.network, asset, debt.amount, "credit", debt.id, now))
         for debt, reason in decided.hold:
-            change(debt, "held", reason=reason)
+            change(debt, RefundState.HELD, reason=reason)
             log.warning("refund %s is held: %s", debt.id, reason)
         async with context.database.begin() as connection:
             row = await context.lease.fence(connection)
@@ -318,8 +321,10 @@ async def _check(connection: AsyncConnection, changes: list[dict[str, Any]]) -> 
 
 def _signed_entries(bundle: Bundle, delivery: Delivery, now: int) -> list[Entry]:
     entries = []
-    for account, state in (("payer_due", "due"), ("credit", "credit")):
+    for state in (RefundState.DUE, RefundState.CREDIT):
         if amount := sum(debt.amount for debt in bundle.debts if debt.state == state):
             network, asset = delivery.network, delivery.asset
-            entries.append(move(account, "refund_in_flight", network, asset, amount, "refund_signed", delivery.id, now))
+            entries.append(
+                move(ACCOUNT_OF[state], "refund_in_flight", network, asset, amount, "refund_signed", delivery.id, now)
+            )
     return entries

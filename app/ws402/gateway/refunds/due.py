@@ -10,6 +10,7 @@ from sqlalchemy import ColumnElement, case, false, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.gateway.ledger.bulk import among
+from ws402.gateway.ledger.states import DeliveryState, RefundState
 from ws402.gateway.ledger.tables import attempts, deliveries, refunds
 from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.refunds.plan import Bundle, Debt
@@ -109,7 +110,7 @@ class Queue:
         passed = passed.label("passed")
         query = (
             select(refunds.c.recipient, since, passed)
-            .where(self._ours(asset), refunds.c.state == "due")
+            .where(self._ours(asset), refunds.c.state == RefundState.DUE)
             .group_by(refunds.c.recipient)
             .order_by(passed, since, refunds.c.recipient)
             .limit(LINE)
@@ -131,13 +132,13 @@ class Queue:
         size = [refunds.c.amount.desc()]
         if connection.dialect.name == "sqlite":
             size.insert(0, func.length(refunds.c.amount).desc())
-        waiting = case((refunds.c.state == "due", 0), else_=1)
+        waiting = case((refunds.c.state == RefundState.DUE, 0), else_=1)
         place = func.row_number().over(partition_by=refunds.c.recipient, order_by=[waiting, *size, refunds.c.id])
         names = ("id", "recipient", "amount", "state", "cleared")
         ranked = (
             select(*refunds.c[names], refunds.c.created_at, place.label("place"))
             .where(self._ours(asset), among(connection, refunds.c.recipient, recipients))
-            .where(refunds.c.state.in_(("due", "credit")))
+            .where(refunds.c.state.in_((RefundState.DUE, RefundState.CREDIT)))
             .subquery()
         )
         query = select(*ranked.c[names]).where(ranked.c.place <= DEBTS)
@@ -147,7 +148,7 @@ class Queue:
         return [
             Bundle(recipient=recipient, asset=asset, debts=tuple(debts[recipient]))
             for recipient in recipients
-            if any(debt.state == "due" for debt in debts.get(recipient, ()))
+            if any(debt.state == RefundState.DUE for debt in debts.get(recipient, ()))
         ]
 
     async def reserved(self, connection: AsyncConnection) -> Reserved:
@@ -155,7 +156,7 @@ class Queue:
         query = (
             select(deliveries.c.id, deliveries.c.asset, deliveries.c.amount, attempts.c.max_fee)
             .join(attempts, attempts.c.delivery_id == deliveries.c.id)
-            .where(self._mine(), deliveries.c.state == "signed")
+            .where(self._mine(), deliveries.c.state == DeliveryState.SIGNED)
             .order_by(attempts.c.number)
         )
         newest = {row.id: row for row in await connection.execute(query)}
@@ -169,7 +170,7 @@ class Queue:
         query = select(deliveries.c.amount).where(
             self._mine(),
             deliveries.c.asset == asset,
-            deliveries.c.state != "failed",
+            deliveries.c.state != DeliveryState.FAILED,
             deliveries.c.created_at > self._context.database.now_ms() - HOUR_MS,
         )
         if asset not in self._context.policy.hourly_limit:

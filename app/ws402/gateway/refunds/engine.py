@@ -15,6 +15,7 @@ from sqlalchemy.exc import DBAPIError
 from ws402.chains.base import Chain
 from ws402.errors import ConfigurationError, WS402Error
 from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.states import MOVING, UNDECIDED, UNFINISHED
 from ws402.gateway.ledger.tables import deliveries, refunds
 from ws402.gateway.refunds.deliver import Deliverer
 from ws402.gateway.refunds.key_context import Counters, KeyContext
@@ -35,9 +36,6 @@ GATHER_SECONDS: Final = 0.05
 
 COUNT_SECONDS: Final = 5.0
 """How often unfinished refunds are counted."""
-
-UNFINISHED: Final = ("waiting", "due", "credit", "held", "in_flight", "confirmed")
-MOVING: Final = ("waiting", "due", "in_flight", "confirmed")
 
 
 class Worker:
@@ -84,7 +82,7 @@ class Worker:
         if not self.retiring or time.monotonic() < self.linger_until:
             return False
         mine = (deliveries.c.network == self.context.network) & (deliveries.c.signer == self.context.address)
-        open_ = select(deliveries.c.id).where(mine, deliveries.c.state.in_(("signed", "included", "reverted"))).limit(1)
+        open_ = select(deliveries.c.id).where(mine, deliveries.c.state.in_(UNDECIDED)).limit(1)
         async with self.context.database.begin() as connection:
             return (await connection.execute(open_)).first() is None and self.retiring
 

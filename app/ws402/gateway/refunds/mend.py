@@ -9,6 +9,7 @@ from sqlalchemy import select
 
 from ws402.chains.base import BroadcastRefusedError, RefundImpossibleError
 from ws402.gateway.ledger.ids import new_id
+from ws402.gateway.ledger.states import DeliveryState
 from ws402.gateway.ledger.tables import attempts, deliveries
 from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.refunds.lease import StaleError
@@ -75,7 +76,7 @@ class Mender:
                 recipient=context.address,
                 asset=context.chain.native,
                 amount=0,
-                state="signed",
+                state=DeliveryState.SIGNED,
                 created_at=now,
                 updated_at=now,
             )

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.states import MOVING, RefundState
 from ws402.gateway.ledger.tables import refunds, signers
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ class Operator:
 
     async def held(self) -> list[dict[str, Any]]:
         """Refunds that wait for an operator, oldest first."""
-        query = select(refunds).where(refunds.c.state == "held").order_by(refunds.c.created_at)
+        query = select(refunds).where(refunds.c.state == RefundState.HELD).order_by(refunds.c.created_at)
         async with self._database.read() as connection:
             return [dict(row._mapping) for row in await connection.execute(query)]  # noqa: SLF001
 
@@ -43,11 +44,11 @@ class Operator:
         """Keep a refund that is not signed yet from being sent. Raises NotFoundError, ConflictError."""
         now = self._database.now_ms()
         async with self._database.begin(dry_run=self._dry_run) as connection:
-            row = await self._lock(connection, refund_id, ("waiting", "due", "credit"))
-            if row.state == "credit":
+            row = await self._lock(connection, refund_id, (RefundState.WAITING, RefundState.DUE, RefundState.CREDIT))
+            if row.state == RefundState.CREDIT:
                 entry = move("credit", "payer_due", row.network, row.asset, row.amount, "credit_held", row.id, now)
                 await post(connection, [entry])
-            await self._set(connection, row, "held", _reason(reason), now)
+            await self._set(connection, row, RefundState.HELD, _reason(reason), now)
 
     async def release(self, refund_id: str) -> None:
         """Send a held refund, or one that is kept as credit, whatever its size and recipient: the operator has looked.
@@ -56,7 +57,7 @@ class Operator:
         """
         now = self._database.now_ms()
         async with self._database.begin(dry_run=self._dry_run) as connection:
-            row = await self._lock(connection, refund_id, ("held", "credit"))
+            row = await self._lock(connection, refund_id, (RefundState.HELD, RefundState.CREDIT))
             await self._release(connection, row, now)
 
     async def retry(self, refund_id: str) -> str:
@@ -66,14 +67,14 @@ class Operator:
         """
         now = self._database.now_ms()
         async with self._database.begin(dry_run=self._dry_run) as connection:
-            row = await self._lock(connection, refund_id, ("held", "waiting", "due", "in_flight", "confirmed"))
-            if row.state == "held":
+            row = await self._lock(connection, refund_id, (RefundState.HELD, *MOVING))
+            if row.state == RefundState.HELD:
                 await self._release(connection, row, now)
         return str(row.state)
 
-    async def release_all(self, network: str, asset: str, *, state: str = "held") -> list[str]:
+    async def release_all(self, network: str, asset: str, *, state: str = RefundState.HELD) -> list[str]:
         """Release all 'held' or all 'credit' of one asset, such as after a token's pause; answers their ids."""
-        if state not in ("held", "credit"):
+        if state not in (RefundState.HELD, RefundState.CREDIT):
             raise InvalidRequestError(f"Refunds that are '{state}' cannot be released.", remedy="Say held or credit.")
         now = self._database.now_ms()
         query = (
@@ -95,10 +96,10 @@ class Operator:
         """
         now = self._database.now_ms()
         async with self._database.begin(dry_run=self._dry_run) as connection:
-            row = await self._lock(connection, refund_id, ("held",))
+            row = await self._lock(connection, refund_id, (RefundState.HELD,))
             entry = move("payer_due", "capital", row.network, row.asset, row.amount, "refund_resolved", row.id, now)
             await post(connection, [entry])
-            await self._set(connection, row, "resolved", _reason(reason), now)
+            await self._set(connection, row, RefundState.RESOLVED, _reason(reason), now)
 
     async def pause(self, network: str, reason: str, *, address: str | None = None) -> list[str]:
         """Stop signing and sending with a network's keys (or one of them); answers their addresses.
@@ -151,12 +152,12 @@ class Operator:
         return changed
 
     async def _release(self, connection: AsyncConnection, row: Row[Any], now: int) -> None:
-        if row.state == "credit":
+        if row.state == RefundState.CREDIT:
             entry = move("credit", "payer_due", row.network, row.asset, row.amount, "credit_released", row.id, now)
             await post(connection, [entry])
-        await self._set(connection, row, "waiting", None, now, cleared=True)
+        await self._set(connection, row, RefundState.WAITING, None, now, cleared=True)
 
-    async def _lock(self, connection: AsyncConnection, refund_id: str, states: tuple[str, ...]) -> Row[Any]:
+    async def _lock(self, connection: AsyncConnection, refund_id: str, states: tuple[RefundState, ...]) -> Row[Any]:
         query = select(refunds).where(refunds.c.id == refund_id).with_for_update()
         row = (await connection.execute(query)).first()
         if row is None:
@@ -169,7 +170,7 @@ class Operator:
         self,
         connection: AsyncConnection,
         row: Row[Any],
-        state: str,
+        state: RefundState,
         reason: str | None,
         now: int,
         *,

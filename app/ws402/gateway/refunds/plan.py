@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 
 import msgspec
 
+from ws402.gateway.ledger.states import RefundState
 from ws402.gateway.refunds.policy import Policy
 
 
@@ -86,7 +87,7 @@ def plan(bundles: Sequence[Bundle], means: Means, policy: Policy, room: int, *, 
         cleared = any(debt.cleared for debt in bundle.debts)
         if amount < minimum and not cleared:
             # Not worth what sending costs: it travels with the payer's next one.
-            result.credit += [debt for debt in bundle.debts if debt.state == "due"]
+            result.credit += [debt for debt in bundle.debts if debt.state == RefundState.DUE]
             continue
         small = not minimum or amount < policy.small_factor * minimum
         if small and means.recent.get(bundle.recipient, 0) >= policy.small_burst:
@@ -120,7 +121,7 @@ def _within(bundle: Bundle, limit: int, result: Plan) -> Bundle:
     taken: list[Debt] = []
     total = 0
     for debt in bundle.debts:
-        if debt.amount > limit and debt.state == "due":
+        if debt.amount > limit and debt.state == RefundState.DUE:
             reason = f"It is above the key's hourly limit of {limit}: raise the limit and release it."
             result.hold.append((debt, reason))
         elif total + debt.amount <= limit:

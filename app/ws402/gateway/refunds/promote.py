@@ -16,6 +16,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.chains.base import ChainUnavailableError, Head, TransferLookup, TxState
 from ws402.errors import WS402Error
 from ws402.gateway.ledger.bulk import among
+from ws402.gateway.ledger.states import RefundState, TransferState
 from ws402.gateway.ledger.tables import payments, refunds, sessions, transfers
 from ws402.gateway.refunds.key_context import KeyContext
 
@@ -61,7 +62,7 @@ class Promoter:
     async def _read(self, connection: AsyncConnection, head: Head) -> list[Source]:
         ready = (
             (refunds.c.network == self._context.network)
-            & (refunds.c.state == "waiting")
+            & (refunds.c.state == RefundState.WAITING)
             & (refunds.c.source_block <= head.final)
             & ~among(connection, refunds.c.id, list(self._recheck))
         )
@@ -82,7 +83,7 @@ class Promoter:
             joined = (
                 select(transfers, payments.c.session_id, payments.c.binding)
                 .join(payments, _same_transfer())
-                .where(payments.c.session_id.in_(ids), transfers.c.state != "orphaned")
+                .where(payments.c.session_id.in_(ids), transfers.c.state != TransferState.ORPHANED)
             )
             for row in await connection.execute(joined):
                 paid.setdefault(row.session_id, []).append(row)
@@ -92,7 +93,9 @@ class Promoter:
         txs = {row.tx for row in rows if row.tx is not None}
         if txs:
             where = (transfers.c.network == self._context.network) & transfers.c.tx.in_(txs)
-            found = await connection.execute(select(transfers).where(where, transfers.c.state != "orphaned"))
+            found = await connection.execute(
+                select(transfers).where(where, transfers.c.state != TransferState.ORPHANED)
+            )
             stray = {(row.tx, row.idx): row for row in found}
         return [
             Source(
@@ -147,15 +150,17 @@ class Promoter:
                     f"{refund.recipient} is a contract, perhaps an exchange's, and no signature proves that it is the "
                     "payer's own: release it when the payer can receive there, or pay otherwise and resolve it."
                 )
-            verdicts.append({"b_id": refund.id, "state": "held" if reason else "due", "reason": reason})
+            verdicts.append(
+                {"b_id": refund.id, "state": RefundState.HELD if reason else RefundState.DUE, "reason": reason}
+            )
         return verdicts
 
     async def _write(self, verdicts: list[dict[str, Any]]) -> None:
         now = self._context.database.now_ms()
         for each in verdicts:
             each["updated_at"] = now
-            each["due_at"] = now if each["state"] == "due" else None
-            if each["state"] == "held":
+            each["due_at"] = now if each["state"] == RefundState.DUE else None
+            if each["state"] == RefundState.HELD:
                 self._context.counters.refunds_held += 1
                 log.warning("refund %s is held: %s", each["b_id"], each["reason"])
         async with self._context.database.begin() as connection:
@@ -166,7 +171,7 @@ class Promoter:
 _PROMOTE = (
     update(refunds)
     # A reorg or an operator may have been faster.
-    .where(refunds.c.id == bindparam("b_id"), refunds.c.state == "waiting")
+    .where(refunds.c.id == bindparam("b_id"), refunds.c.state == RefundState.WAITING)
     .values({name: bindparam(name) for name in ("state", "reason", "due_at", "updated_at")})
 )
 

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.chains.base import Head, TxState
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.states import UNDECIDED, DeliveryState, RefundState
 from ws402.gateway.ledger.tables import deliveries, refunds, signers, traces
 from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.refunds.send import Sender
@@ -23,15 +24,21 @@ log = logging.getLogger(__name__)
 BATCH = 500
 """Deliveries in blocks that are looked at in one pass."""
 
-REFUND_STATES = {"signed": "in_flight", "included": "confirmed", "reverted": "in_flight", "final": "final"}
+REFUND_STATES = {
+    DeliveryState.SIGNED: RefundState.IN_FLIGHT,
+    DeliveryState.INCLUDED: RefundState.CONFIRMED,
+    DeliveryState.REVERTED: RefundState.IN_FLIGHT,
+    DeliveryState.FINAL: RefundState.FINAL,
+}
 """A delivery's state to that of its refunds. When it failed, they leave it."""
+_PAID = (DeliveryState.INCLUDED, DeliveryState.FINAL)
 
 
 class Outcome(msgspec.Struct, kw_only=True):
     """Where a delivery stands now."""
 
     delivery: Delivery
-    state: str
+    state: DeliveryState
     attempt: Attempt | None = None
     """The one that is in a block; None for a delivery in no block, or whose nonce a foreign transaction used."""
     block: int | None = None
@@ -43,7 +50,7 @@ class Outcome(msgspec.Struct, kw_only=True):
     @property
     def foreign(self) -> bool:
         """Its nonce was used by a transaction that the ledger does not know."""
-        return self.state == "failed" and self.attempt is None and not self.expired
+        return self.state == DeliveryState.FAILED and self.attempt is None and not self.expired
 
     @property
     def news(self) -> bool:
@@ -82,8 +89,8 @@ class Reconciler:
             row = await context.lease.fence(connection)
             context.condition.paused = row.pause_reason or "paused" if row.paused else None
             next_nonce = None if nonce is None else await self._follow(connection, row, nonce)
-            waiting = await load(connection, self._mine() & (deliveries.c.state == "signed"))
-            in_blocks = deliveries.c.state.in_(("included", "reverted"))
+            waiting = await load(connection, self._mine() & (deliveries.c.state == DeliveryState.SIGNED))
+            in_blocks = deliveries.c.state.in_((DeliveryState.INCLUDED, DeliveryState.REVERTED))
             moved = deliveries.c.block <= head.final
             if nonce is not None:
                 moved = moved | (deliveries.c.nonce >= nonce)
@@ -98,8 +105,8 @@ class Reconciler:
                 outcomes.append(answer)
         if outcomes:
             await self._apply(outcomes)
-        gone = {each.delivery.id for each in outcomes if each.state != "signed"}
-        back = [each.delivery for each in outcomes if each.state == "signed"]
+        gone = {each.delivery.id for each in outcomes if each.state != DeliveryState.SIGNED}
+        back = [each.delivery for each in outcomes if each.state == DeliveryState.SIGNED]
         for delivery in back:
             self._sender.forget([each.signed.tx for each in delivery.attempts])
         waiting = sorted([each for each in waiting if each.id not in gone] + back, key=_place)
@@ -143,11 +150,11 @@ class Reconciler:
             pays = attempt.kind == delivery.kind
             match status.state:
                 case TxState.FINAL:
-                    state = "final" if pays else "failed"
+                    state = DeliveryState.FINAL if pays else DeliveryState.FAILED
                 case TxState.INCLUDED:
-                    state = "included" if pays else "reverted"
+                    state = DeliveryState.INCLUDED if pays else DeliveryState.REVERTED
                 case TxState.FAILED:
-                    state = "failed" if status.final else "reverted"
+                    state = DeliveryState.FAILED if status.final else DeliveryState.REVERTED
                 case _:
                     pending = pending or status.state is TxState.PENDING
                     continue
@@ -155,10 +162,11 @@ class Reconciler:
             return Outcome(delivery=delivery, state=state, attempt=attempt, block=status.block, fee=status.fee)
         if nonce is None:
             expired = await self._context.chain.expired(delivery.last.signed)
-            return Outcome(delivery=delivery, state="failed" if expired else "signed", expired=expired)
+            state = DeliveryState.FAILED if expired else DeliveryState.SIGNED
+            return Outcome(delivery=delivery, state=state, expired=expired)
         if _place(delivery) >= nonce:
             self._passed.pop(delivery.id, None)
-            return Outcome(delivery=delivery, state="signed")
+            return Outcome(delivery=delivery, state=DeliveryState.SIGNED)
         if pending:
             return None
         # The nonce is used, but not by us as far as this node knows. It may lag: believe it only for final blocks.
@@ -169,7 +177,7 @@ class Reconciler:
             if found.state is not TxState.UNKNOWN:
                 return None
         self._passed.pop(delivery.id, None)
-        return Outcome(delivery=delivery, state="failed")
+        return Outcome(delivery=delivery, state=DeliveryState.FAILED)
 
     # --- booking -----------------------------------------------------------------------------------------------------
 
@@ -184,16 +192,16 @@ class Reconciler:
                 if ids:
                     follow = update(refunds).where(refunds.c.delivery_id.in_(ids), refunds.c.state != refund_state)
                     await connection.execute(follow.values(state=refund_state, updated_at=now))
-                    if state == "final":
+                    if state is DeliveryState.FINAL:
                         done = select(refunds.c.id).where(refunds.c.delivery_id.in_(ids))
                         context.counters.refunds_final += len((await connection.execute(done)).all())
             for each in outcomes:
-                if each.state == "failed":
+                if each.state == DeliveryState.FAILED:
                     await self._give_back(connection, each, now)
             await post(connection, entries)
         for each in outcomes:
             self._count(each)
-        arrived = [each for each in outcomes if each.state in ("included", "final") and each.delivery.state == "signed"]
+        arrived = [each for each in outcomes if each.state in _PAID and each.delivery.state == DeliveryState.SIGNED]
         await self._arrived([each.delivery.id for each in arrived], now)
 
     async def _arrived(self, ids: list[str], now: int) -> None:
@@ -218,17 +226,23 @@ class Reconciler:
         """The delivery paid nothing, for good: its refunds are owed as before."""
         delivery, attempt = outcome.delivery, outcome.attempt
         if outcome.expired:
-            state, reason = "due", None
+            state, reason = RefundState.DUE, None
         elif attempt is None:
-            state, reason = "due", None
+            state, reason = RefundState.DUE, None
             self._context.counters.foreign += 1
             await self._pause(
                 connection, f"Nonce {delivery.nonce} was used by a transaction that the ledger does not know."
             )
         elif attempt.kind != delivery.kind:
-            state, reason = "held", f"The recipient refuses it, so transaction {attempt.signed.tx} gave the nonce back."
+            state, reason = (
+                RefundState.HELD,
+                f"The recipient refuses it, so transaction {attempt.signed.tx} gave the nonce back.",
+            )
         else:
-            state, reason = "held", f"Transaction {attempt.signed.tx} had no effect: the recipient refused it."
+            state, reason = (
+                RefundState.HELD,
+                f"Transaction {attempt.signed.tx} had no effect: the recipient refused it.",
+            )
         moved = await connection.execute(
             update(refunds)
             .where(refunds.c.delivery_id == delivery.id)
@@ -236,7 +250,7 @@ class Reconciler:
             .returning(refunds.c.id)
         )
         ids = list(moved.scalars())
-        if state == "held":
+        if state is RefundState.HELD:
             self._context.counters.refunds_held += len(ids)
         else:
             self._context.counters.refunds_returned += len(ids)
@@ -245,15 +259,15 @@ class Reconciler:
 
     def _count(self, outcome: Outcome) -> None:
         counters, was = self._context.counters, outcome.delivery.state
-        if outcome.state != "signed":
+        if outcome.state != DeliveryState.SIGNED:
             self._sender.forget([each.signed.tx for each in outcome.delivery.attempts])
-        if was == "signed" and outcome.state in ("included", "final"):
+        if was == DeliveryState.SIGNED and outcome.state in _PAID:
             counters.included += 1
         elif outcome.expired:
             counters.expired += 1
-        elif was == "signed" and not outcome.foreign:
+        elif was == DeliveryState.SIGNED and not outcome.foreign:
             counters.reverted += 1
-        elif outcome.state == "signed":
+        elif outcome.state == DeliveryState.SIGNED:
             counters.reorged += 1
             log.warning("a reorg removed delivery %s; its transaction is sent again", outcome.delivery.id)
 
@@ -295,10 +309,10 @@ def _entries(outcome: Outcome, native: str, now: int) -> list[Entry]:
     """Bookings of what can no longer change."""
     delivery = outcome.delivery
     network, entries = delivery.network, []
-    if outcome.state not in ("final", "failed"):
+    if outcome.state in UNDECIDED:
         return []
     if delivery.amount:
-        debit, credit = ("refund_in_flight", "chain" if outcome.state == "final" else "payer_due")
+        debit, credit = ("refund_in_flight", "chain" if outcome.state == DeliveryState.FINAL else "payer_due")
         kind = f"refund_{outcome.state}"
         entries.append(move(debit, credit, network, delivery.asset, delivery.amount, kind, delivery.id, now))
     if outcome.fee:

@@ -12,6 +12,7 @@ from ws402.chains.base import (
     SignedTransaction,
 )
 from ws402.gateway.ledger.ids import new_id
+from ws402.gateway.ledger.states import DeliveryState, RefundState
 from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.refunds.plan import Bundle, Plan
 from ws402.gateway.refunds.store import Delivery, next_attempt
@@ -97,7 +98,7 @@ class Signing:
             for (bundle, delivery), answer in answers:
                 if isinstance(answer, RefundImpossibleError):
                     gap = True
-                    decided.hold += [(debt, refusal(answer)) for debt in bundle.debts if debt.state == "due"]
+                    decided.hold += [(debt, refusal(answer)) for debt in bundle.debts if debt.state == RefundState.DUE]
                 elif isinstance(answer, ChainUnavailableError):
                     gap, trouble = True, answer
                 elif isinstance(answer, BroadcastRefusedError):  # our account does not cover it
@@ -129,7 +130,7 @@ class Signing:
             recipient=bundle.recipient,
             asset=bundle.asset,
             amount=bundle.amount,
-            state="signed",
+            state=DeliveryState.SIGNED,
             created_at=now,
             updated_at=now,
         )

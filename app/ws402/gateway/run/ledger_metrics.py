@@ -17,9 +17,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import RefundOrder
 from ws402.errors import WS402Error
-from ws402.gateway.books.balance_check import UNFINISHED, audit
+from ws402.gateway.books.balance_check import audit
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import Balances, balances
+from ws402.gateway.ledger.states import GOING_ON, UNFINISHED, RefundState
 from ws402.gateway.ledger.tables import entries, invoices, payments, refunds, sessions
 from ws402.gateway.refunds.engine import RefundEngine
 from ws402.gateway.refunds.key_context import KeyContext
@@ -128,8 +129,12 @@ class LedgerMetrics:
                 differences = (line.difference, line.escrow_difference, line.owed_difference)
                 for check, difference in zip(("chain", "escrow", "owed"), differences, strict=True):
                     shown[line.network, line.asset, check] = abs(difference)
+                shown[line.network, line.asset, "sign"] = sum(line.below_zero.values())
                 if not line.clean:
-                    log.error("the books of %s on %s do not balance: %s", line.asset, line.network, differences)
+                    log.error(
+                        "the books of %s on %s do not balance: %s, below zero: %s",
+                        *(line.asset, line.network, differences, line.below_zero),
+                    )
             metrics.AUDIT_TIME.set(time.time())
         self._show(metrics.IMBALANCE, shown)
 
@@ -159,11 +164,11 @@ _COUNTED: Final = (
 async def _count(connection: AsyncConnection, networks: list[str], shown: Shown, now: int) -> None:
     for network in networks:
         shown[metrics.INVOICES_OPEN][(network,)] = 0
-        for state in ("live", "released"):
+        for state in GOING_ON:
             shown[metrics.LEDGER_SESSIONS][network, state] = 0
-        for state in UNFINISHED:
-            shown[metrics.REFUNDS_OPEN][network, state] = 0
-            shown[metrics.REFUND_OLDEST][network, state] = 0
+        for unfinished_state in UNFINISHED:
+            shown[metrics.REFUNDS_OPEN][network, unfinished_state] = 0
+            shown[metrics.REFUND_OLDEST][network, unfinished_state] = 0
     paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
     unpaid = (
         select(invoices.c.network, func.count().label("total"))
@@ -174,7 +179,7 @@ async def _count(connection: AsyncConnection, networks: list[str], shown: Shown,
         shown[metrics.INVOICES_OPEN][(row.network,)] = row.total
     going_on = (
         select(sessions.c.network, sessions.c.state, func.count().label("total"))
-        .where(sessions.c.network.in_(networks), sessions.c.state.in_(("live", "released")))
+        .where(sessions.c.network.in_(networks), sessions.c.state.in_(GOING_ON))
         .group_by(sessions.c.network, sessions.c.state)
     )
     for row in await connection.execute(going_on):
@@ -201,7 +206,7 @@ async def _unconsidered(connection: AsyncConnection, context: KeyContext, shown:
         since = select(func.min(refunds.c.updated_at)).where(
             refunds.c.network == context.network,
             refunds.c.asset == asset,
-            refunds.c.state == "due",
+            refunds.c.state == RefundState.DUE,
             refunds.c.updated_at > considered,
         )
         oldest = (await connection.execute(since)).scalar()

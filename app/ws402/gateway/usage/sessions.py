@@ -12,6 +12,7 @@ from ws402.errors import ConflictError, NotFoundError, WS402Error
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.idempotency import Keyed, Replays
 from ws402.gateway.ledger.ids import digest, new_token
+from ws402.gateway.ledger.states import OVER, SessionState
 from ws402.gateway.ledger.tables import checkpoints, sessions
 from ws402.gateway.usage.settlement import CLOCK_TOLERANCE_MS, SET_USAGE, Settle, lock_sessions, unpriced
 from ws402.money import wire_amount
@@ -61,7 +62,7 @@ class Sessions:
                     results.append(NotFoundError(f"There is no session '{op.request.session_id}'."))
                     continue
                 releases = isinstance(op.request, ReleaseRequest)
-                let_go = row.state == "released" or row.id in released
+                let_go = row.state == SessionState.RELEASED or row.id in released
                 reason = _not_live(row, op.request.epoch, let_go=let_go and not releases)
                 results.append(CheckpointResponse(session_id=row.id, live=reason is None, reason=reason))
                 if reason is not None:
@@ -137,8 +138,8 @@ class Sessions:
             .join(checkpoints, checkpoints.c.session_id == sessions.c.id)
             .where(sessions.c.metered)
             .where(
-                ((sessions.c.state == "live") & (checkpoints.c.reported_at < live_since))
-                | ((sessions.c.state == "released") & (checkpoints.c.reported_at < released_since))
+                ((sessions.c.state == SessionState.LIVE) & (checkpoints.c.reported_at < live_since))
+                | ((sessions.c.state == SessionState.RELEASED) & (checkpoints.c.reported_at < released_since))
             )
             .limit(limit)
         )
@@ -153,7 +154,7 @@ class Sessions:
                     elapsed_ms=row.elapsed_ms,
                     bytes_transferred=row.bytes_transferred,
                     message_count=row.message_count,
-                    reason=EndReason.SERVER_VANISHED if row.state == "live" else EndReason.SERVER_DRAINING,
+                    reason=EndReason.SERVER_VANISHED if row.state == SessionState.LIVE else EndReason.SERVER_DRAINING,
                 ),
             )
             for row in rows
@@ -171,12 +172,12 @@ _TOUCH = (
     .where(checkpoints.c.session_id == bindparam("b_id"))
     .values(reported_at=bindparam("reported_at"))
 )
-_RELEASE = update(sessions).where(sessions.c.id == bindparam("b_id")).values(state="released")
+_RELEASE = update(sessions).where(sessions.c.id == bindparam("b_id")).values(state=SessionState.RELEASED)
 _TAKE_OVER = (
     update(sessions)
     .where(sessions.c.id == bindparam("b_id"))
     .values(
-        state="live",
+        state=SessionState.LIVE,
         epoch=bindparam("epoch"),
         resume_hash=bindparam("resume_hash"),
         server_id=bindparam("server_id"),
@@ -198,7 +199,7 @@ def _used(report: Checkpoint, row: Row[Any], before: dict[str, Any] | None, now:
 
 def _not_live(row: Row[Any], epoch: int, *, let_go: bool) -> EndReason | None:
     """Why the holder of `epoch` must let go of the session; None while it may go on."""
-    if row.state in ("ended", "reversed"):
+    if row.state in OVER:
         return EndReason(row.end_reason)
     return EndReason.SUPERSEDED if row.epoch != epoch or let_go else None
 

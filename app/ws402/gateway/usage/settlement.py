@@ -15,6 +15,7 @@ from ws402.gateway.ledger.bulk import among, insert
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.ids import new_id
+from ws402.gateway.ledger.states import OVER, RefundState, SessionState
 from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions
 from ws402.money import parse_amount, price, wire_amount
 from ws402.observability import metrics
@@ -85,7 +86,7 @@ def refund_row(row: Row[Any], refund: int, now: int) -> dict[str, Any]:
         "asset": row.asset,
         "recipient": row.payer,
         "amount": refund,
-        "state": "waiting",
+        "state": RefundState.WAITING,
         "source_block": row.source_block,
         "created_at": now,
         "updated_at": now,
@@ -96,8 +97,8 @@ async def owe_session(connection: AsyncConnection, row: Row[Any], refund: int, n
     """Owe a reversed session's rest, in place of a refund that was voided."""
     changed = await connection.execute(
         update(refunds)
-        .where(refunds.c.session_id == row.id)
-        .values(amount=refund, state="waiting", updated_at=now)
+        .where(refunds.c.session_id == row.id, refunds.c.state == RefundState.VOID)
+        .values(amount=refund, state=RefundState.WAITING, updated_at=now)
         .returning(refunds.c.id)
     )
     if changed.first() is None:
@@ -121,7 +122,7 @@ class Settlement:
                 row = found.get(op.request.session_id)
                 if row is None or (op.tenant is not None and row.tenant != op.tenant):
                     results.append(NotFoundError(f"There is no session '{op.request.session_id}'."))
-                elif row.state in ("ended", "reversed") or row.id in plan.ended:
+                elif row.state in OVER or row.id in plan.ended:
                     results.append(_SettledBeforeError(row))  # answered below, with its refund
                 elif row.epoch != op.request.epoch:
                     results.append(ConflictError("The session was resumed by another server.", code="superseded"))
@@ -153,7 +154,7 @@ class Settlement:
                     outcomes.append(NotFoundError("No session of yours was paid by this transaction."))
                     continue
                 ended = plan.ended.get(row.id)
-                refunded = ended[1] if ended else row.refunded if row.state in ("ended", "reversed") else None
+                refunded = ended[1] if ended else row.refunded if row.state in OVER else None
                 if refunded is not None:
                     outcomes.append((row, refunded) if refunded == op.amount else _not_refundable(refunded))
                 elif op.amount > row.paid:
@@ -214,7 +215,7 @@ class _Plan:
             consumed=wire_amount(consumed),
             refund=wire_amount(row.paid - consumed),
             refund_id=refund_id,
-            refund_state="waiting" if refund_id else None,
+            refund_state=RefundState.WAITING if refund_id else None,
         )
 
     def end_by(self, row: Row[Any], consumed: int, reason: EndReason) -> str | None:
@@ -223,7 +224,7 @@ class _Plan:
         self._sessions.append(
             {
                 "b_id": row.id,
-                "state": "ended",
+                "state": SessionState.ENDED,
                 "consumed": consumed,
                 "refunded": refund,
                 "ended_at": self.now,

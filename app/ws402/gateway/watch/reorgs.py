@@ -8,15 +8,17 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from sqlalchemy import Row, select, tuple_, update
+from sqlalchemy import ColumnElement, Row, select, tuple_, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.states import ACCOUNT_OF, OVER, UNSENT, RefundState, SessionState, TransferState
 from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions, transfers
 from ws402.gateway.usage.settlement import owe_session
 from ws402.gateway.watch.transfers import subject
 from ws402.money import price
+from ws402.protocol import EndReason
 
 log = logging.getLogger(__name__)
 
@@ -27,27 +29,24 @@ async def orphan(connection: AsyncConnection, lost: list[Row[Any]], now: int) ->
     if not keys:
         return []
     where = tuple_(transfers.c.network, transfers.c.tx, transfers.c.idx).in_(keys)
-    await connection.execute(update(transfers).where(where).values(state="orphaned"))
-    claims = tuple_(payments.c.network, payments.c.tx, payments.c.idx).in_(keys)
-    paid_by = {(row.network, row.tx, row.idx): row for row in await connection.execute(select(payments).where(claims))}
+    await connection.execute(update(transfers).where(where).values(state=TransferState.ORPHANED))
+    # What is owed by itself pays for no session any more.
+    claiming = {key for key, row in zip(keys, lost, strict=True) if row.state == TransferState.SEEN}
+    claims = tuple_(payments.c.network, payments.c.tx, payments.c.idx).in_(claiming)
+    paid = (await connection.execute(select(payments).where(claims))).all() if claiming else []
     ended: list[str] = []
-    for session_id in sorted({row.session_id for row in paid_by.values()}):
-        amount = sum(row.amount for row in paid_by.values() if row.session_id == session_id)
+    for session_id in sorted({row.session_id for row in paid}):
+        amount = sum(row.amount for row in paid if row.session_id == session_id)
         if await _reverse_session(connection, session_id, amount, now):
             ended.append(session_id)
     entries: list[Entry] = []
     for key, row in zip(keys, lost, strict=True):
-        # A transfer that was owed to its sender is not owed any more.
-        owed = await connection.execute(
-            update(refunds)
-            .where(refunds.c.network == key[0], refunds.c.tx == key[1], refunds.c.idx == key[2])
-            .where(refunds.c.state.in_(("waiting", "due", "held")))
-            .values(state="void", updated_at=now)
-            .returning(refunds.c.id)
-        )
-        if (refund := owed.first()) is not None:
+        if row.state == TransferState.OWED:
+            mine = (refunds.c.network == key[0]) & (refunds.c.tx == key[1]) & (refunds.c.idx == key[2])
+            account, refund_id = await _void(connection, mine, now)
+            kind = "void" if account != "capital" else "reorg_loss"
             entries.append(
-                move("payer_due", "unclaimed", row.network, row.asset, row.amount, "void", f"{refund.id}@{now}", now)
+                move(account, "unclaimed", row.network, row.asset, row.amount, kind, f"{refund_id}@{now}", now)
             )
         entries.append(move("unclaimed", "chain", row.network, row.asset, row.amount, "orphan", subject(key, now), now))
         log.warning("reorg removed transfer %s/%s/%d of %d %s", *key, row.amount, row.asset)
@@ -55,51 +54,62 @@ async def orphan(connection: AsyncConnection, lost: list[Row[Any]], now: int) ->
     return ended
 
 
+async def _void(connection: AsyncConnection, which: ColumnElement[bool], now: int) -> tuple[str, str]:
+    """Call off the refund that matches: the account that it was owed from, and its id.
+
+    What was sent, or paid otherwise by an operator, is not called off: the operator bears it, from `capital`.
+    """
+    found = (await connection.execute(select(refunds).where(which).with_for_update())).one()
+    if found.state in UNSENT:
+        void = update(refunds).where(refunds.c.id == found.id).values(state=RefundState.VOID, updated_at=now)
+        await connection.execute(void)
+        return ACCOUNT_OF[RefundState(found.state)], found.id
+    log.critical("refund %s is %s already, and a reorg took its payment away", found.id, found.state)
+    return "capital", found.id
+
+
 async def _reverse_session(connection: AsyncConnection, session_id: str, lost: int, now: int) -> bool:
-    """End a session that lost `lost` of what it was paid; what other payments brought is settled as usual."""
+    """End a session that lost `lost` of what it was paid; what other payments brought is settled as usual.
+
+    Whether it was not reversed before: a second reorg can take another of its payments away.
+    """
     query = select(sessions, checkpoints.c.elapsed_ms).join(checkpoints).where(sessions.c.id == session_id)
     row = (await connection.execute(query.with_for_update(of=(sessions, checkpoints)))).one()
-    if row.state == "reversed":
-        return False
+    subject = f"{session_id}@{now}"
     entries: list[Entry] = []
 
     def book(debit: str, credit: str, amount: int, kind: str) -> None:
         if amount:
-            entries.append(move(debit, credit, row.network, row.asset, amount, kind, session_id, now))
+            entries.append(move(debit, credit, row.network, row.asset, amount, kind, subject, now))
 
-    if row.state == "ended":
+    account = "payer_due"
+    if row.state in OVER:
         book("revenue", "session_escrow", row.consumed, "unsettle")
-        voided = await connection.execute(
-            update(refunds)
-            .where(refunds.c.session_id == session_id, refunds.c.state.in_(("waiting", "due", "held")))
-            .values(state="void", updated_at=now)
-            .returning(refunds.c.id)
-        )
-        if voided.first() is not None:
-            book("payer_due", "session_escrow", row.refunded, "unsettle")
-        elif row.refunded:
-            log.critical("reorg below finality: the refund of session %s is gone, and so is its payment", session_id)
-            book("capital", "session_escrow", row.refunded, "reorg_loss")
+        if row.refunded:
+            account, _ = await _void(connection, refunds.c.session_id == session_id, now)
+            book(account, "session_escrow", row.refunded, "unsettle" if account != "capital" else "reorg_loss")
     book("session_escrow", "unclaimed", lost, "unclaim")
     left = row.paid - lost
-    consumed = min(left, row.consumed if row.state == "ended" else price(row.elapsed_ms, row.price_per_second or 0))
+    used = row.consumed if row.state in OVER else price(row.elapsed_ms, row.price_per_second or 0)
+    consumed = min(left, used)
     refund = left - consumed
+    sent = account == "capital"
     book("session_escrow", "revenue", consumed, "reversal")
-    book("session_escrow", "payer_due", refund, "reversal")
+    book("session_escrow", "capital" if sent else "payer_due", refund, "reorg_gain" if sent else "reversal")
     await connection.execute(
         update(sessions)
         .where(sessions.c.id == session_id)
         .values(
-            state="reversed",
+            state=SessionState.REVERSED,
             paid=left,
             consumed=consumed,
             refunded=refund,
             ended_at=row.ended_at or now,
-            end_reason="reorged",
+            end_reason=EndReason.REORGED,
             resume_hash=None,
         )
     )
     await post(connection, entries)
-    if refund:
+    if refund and not sent:
         await owe_session(connection, row, refund, now)
-    return True
+    return bool(row.state != SessionState.REVERSED)

@@ -10,8 +10,10 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Transfer
 from ws402.gateway.ledger.bulk import among
+from ws402.gateway.ledger.database import after_commit
 from ws402.gateway.ledger.entries import insert_ignore, move, post
 from ws402.gateway.ledger.ids import new_id
+from ws402.gateway.ledger.states import SENT, RefundState, TransferState
 from ws402.gateway.ledger.tables import networks, payments, refunds, sessions, transfers
 from ws402.observability import metrics
 
@@ -64,11 +66,12 @@ async def record(connection: AsyncConnection, found: Sequence[Transfer], now: in
         columns = (transfers.c.network, transfers.c.tx, transfers.c.idx)
         inserted = await connection.execute(insert_ignore(connection, transfers).returning(*columns), rows)
         booked += [unique[row.network, row.tx, row.idx] for row in inserted]
+    back = [key for key, row in known.items() if row.state == TransferState.ORPHANED]
     for key, row in known.items():
+        # A reorg can also bring back the very block that an earlier one took away.
         if row.block_hash != unique[key].block_hash:
             await _move(connection, unique[key])
-        if row.state == "orphaned":
-            booked.append(unique[key])
+    booked += [unique[key] for key in back]
     await post(
         connection,
         [
@@ -78,9 +81,9 @@ async def record(connection: AsyncConnection, found: Sequence[Transfer], now: in
             for each in booked
         ],
     )
-    for each in booked:
-        if key_of(each) in known:
-            await _refund_if_spent(connection, each, now)
+    for key in back:
+        await connection.execute(update(transfers).where(_where(transfers, key)).values(state=TransferState.SEEN))
+        await _give_back(connection, unique[key], now)
 
 
 def subject(key: TransferKey, at: int) -> str:
@@ -101,7 +104,7 @@ def _row(each: Transfer, now: int) -> dict[str, Any]:
         "asset": each.asset,
         "amount": each.amount,
         "tags": " ".join(each.tags),
-        "state": "seen",
+        "state": TransferState.SEEN,
         "seen_at": now,
     }
 
@@ -111,12 +114,12 @@ def _where(table: Any, key: TransferKey) -> Any:
 
 
 async def _move(connection: AsyncConnection, each: Transfer) -> None:
-    """A reorg put the transfer into another block: refunds must wait for that one."""
+    """A reorg put the transfer into another block: refunds must wait for that one. What it is otherwise, it stays."""
     key = key_of(each)
     await connection.execute(
         update(transfers)
         .where(_where(transfers, key))
-        .values(block=each.block, block_hash=each.block_hash, block_time=each.block_time, state="seen")
+        .values(block=each.block, block_hash=each.block_hash, block_time=each.block_time)
     )
     paid = select(payments.c.session_id).where(_where(payments, key))
     await connection.execute(
@@ -131,24 +134,42 @@ async def _move(connection: AsyncConnection, each: Transfer) -> None:
     )
 
 
-async def _refund_if_spent(connection: AsyncConnection, each: Transfer, now: int) -> None:
-    """A transfer came back after a reorg: what it paid for has ended, or its refund was called off. So it is owed."""
+async def _give_back(connection: AsyncConnection, each: Transfer, now: int) -> None:
+    """A transfer came back after a reorg: what it paid for has ended, or it had a refund. So it is owed."""
     key = key_of(each)
-    ended = select(payments.c.id).join(sessions, payments.c.session_id == sessions.c.id)
-    ended = ended.where(_where(payments, key), sessions.c.state == "reversed")
-    void = select(refunds.c.id).where(_where(refunds, key), refunds.c.state == "void")
-    for query in (ended, void):
-        if (await connection.execute(query)).first() is not None:
-            await refund_transfer(connection, key, each.asset, each.sender, each.amount, each.block, now)
-            return
+    debt = (await connection.execute(select(refunds.c.id, refunds.c.state).where(_where(refunds, key)))).first()
+    if debt is not None and debt.state != RefundState.VOID:
+        # It was sent back, or paid otherwise, before the reorg: the operator who bore that has the money again.
+        owed = update(transfers).where(_where(transfers, key)).values(state=TransferState.OWED)
+        await connection.execute(owed)
+        entry = move("unclaimed", "capital", key[0], each.asset, each.amount, "reorg_gain", subject(key, now), now)
+        await post(connection, [entry])
+        return
+    paid = select(payments.c.session_id).where(_where(payments, key))
+    session_id = (await connection.execute(paid)).scalar()
+    if debt is None and session_id is None:
+        return
+    sent = select(refunds.c.id).where(refunds.c.session_id == session_id, refunds.c.state.in_(SENT))
+    before = None if session_id is None else (await connection.execute(sent)).scalar()
+    reason = f"Its session's refund {before} was sent before a reorg below finality." if before else None
+    await refund_transfer(connection, key, each.asset, each.sender, each.amount, each.block, now, hold=reason)
 
 
 async def refund_transfer(
-    connection: AsyncConnection, key: TransferKey, asset: str, sender: str, amount: int, block: int, now: int
+    connection: AsyncConnection,
+    key: TransferKey,
+    asset: str,
+    sender: str,
+    amount: int,
+    block: int,
+    now: int,
+    *,
+    hold: str | None = None,
 ) -> str | None:
     """Owe a transfer that pays no session to its sender; the refund's id, or None when it is owed already.
 
-    The caller holds the transfer's lock and knows that no live session claims it.
+    The caller holds the transfer's lock and knows that no live session claims it. `hold`: why an operator must look
+    before it is sent.
     """
     row = {
         "id": new_id("ref"),
@@ -158,7 +179,8 @@ async def refund_transfer(
         "asset": asset,
         "recipient": sender,
         "amount": amount,
-        "state": "waiting",
+        "state": RefundState.HELD if hold else RefundState.WAITING,
+        "reason": hold,
         "source_block": block,
         "created_at": now,
         "updated_at": now,
@@ -168,17 +190,19 @@ async def refund_transfer(
     if refund_id is None:
         revived = (
             update(refunds)
-            .where(_where(refunds, key), refunds.c.state == "void")
-            .values(state="waiting", source_block=block, updated_at=now)
+            .where(_where(refunds, key), refunds.c.state == RefundState.VOID)
+            .values(state=RefundState.WAITING, source_block=block, updated_at=now)
             .returning(refunds.c.id)
         )
         refund_id = (await connection.execute(revived)).scalar()
     if refund_id is None:
         return None
-    await connection.execute(update(transfers).where(_where(transfers, key)).values(state="owed", refund_at=None))
+    await connection.execute(
+        update(transfers).where(_where(transfers, key)).values(state=TransferState.OWED, refund_at=None)
+    )
     entry = move("unclaimed", "payer_due", key[0], asset, amount, "refund_transfer", f"{refund_id}@{now}", now)
     await post(connection, [entry])
-    metrics.REFUNDS_ISSUED.inc(key[0], asset)
+    after_commit(connection, lambda: metrics.REFUNDS_ISSUED.inc(key[0], asset))
     return refund_id
 
 
@@ -192,14 +216,14 @@ def _unpaid() -> ColumnElement[bool]:
 
 async def unclaimed(connection: AsyncConnection, *, limit: int = 500) -> Sequence[Row[Any]]:
     """Transfers that pay for no session and are owed to nobody yet, newest first."""
-    query = select(transfers).where(transfers.c.state == "seen", _unpaid())
+    query = select(transfers).where(transfers.c.state == TransferState.SEEN, _unpaid())
     return (await connection.execute(query.order_by(transfers.c.seen_at.desc()).limit(limit))).all()
 
 
 async def owe_unclaimed(connection: AsyncConnection, network: str, tx: str, now: int) -> list[str]:
     """Owe what of one transaction pays for no session to its senders; the refunds' ids."""
     query = select(transfers).where(transfers.c.network == network, transfers.c.tx == tx)
-    query = query.where(transfers.c.state == "seen", _unpaid()).order_by(transfers.c.idx).with_for_update()
+    query = query.where(transfers.c.state == TransferState.SEEN, _unpaid()).order_by(transfers.c.idx).with_for_update()
     made = []
     for row in (await connection.execute(query)).all():
         key = (row.network, row.tx, row.idx)
@@ -211,7 +235,7 @@ async def refund_unclaimed(connection: AsyncConnection, now: int, *, limit: int 
     """Owe transfers that a proof named, that could open no session, and that nobody claimed in time."""
     query = (
         select(transfers)
-        .where(transfers.c.refund_at < now, transfers.c.state == "seen", _unpaid())
+        .where(transfers.c.refund_at < now, transfers.c.state == TransferState.SEEN, _unpaid())
         .order_by(transfers.c.network, transfers.c.tx, transfers.c.idx)
         .limit(limit)
         .with_for_update()

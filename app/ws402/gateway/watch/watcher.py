@@ -21,6 +21,7 @@ from ws402.chains.base import BlockTransfers, Chain, ChainUnavailableError, Tran
 from ws402.errors import WS402Error
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import insert_ignore, move, post
+from ws402.gateway.ledger.states import TransferState
 from ws402.gateway.ledger.tables import blocks, networks, signers, transfers
 from ws402.gateway.ledger.types import amount_sum
 from ws402.gateway.watch.reorgs import orphan
@@ -129,9 +130,14 @@ class Watcher:
         await asyncio.gather(*(job.close(grace=CLOSING_SECONDS) for job in self._jobs.values()))
 
     async def record(self, found: Sequence[Transfer]) -> None:
-        """Record transfers that a direct look-up found before the watch came to their block."""
+        """Record transfers that a direct look-up found before the watch came to their block.
+
+        Not those of a block that another one has replaced: the endpoint that showed them lags, or is ahead of a reorg
+        that the next look brings. The watch has passed that height, so nothing would ever take them back.
+        """
         async with self._database.begin() as connection:
-            await record(connection, found, self._database.now_ms())
+            canonical = await _canonical(connection, found)
+            await record(connection, canonical, self._database.now_ms())
 
     def wake(self, network: str) -> None:
         """Look soon: something is known to have happened."""
@@ -305,7 +311,11 @@ class Watcher:
             await record(connection, arrived, now)
             stale = (
                 select(transfers)
-                .where(transfers.c.network == network, transfers.c.state != "orphaned", transfers.c.block > ancestor)
+                .where(
+                    transfers.c.network == network,
+                    transfers.c.state != TransferState.ORPHANED,
+                    transfers.c.block > ancestor,
+                )
                 .where(transfers.c.block <= max(last, cursor))
                 .order_by(transfers.c.network, transfers.c.tx, transfers.c.idx)
                 .with_for_update()
@@ -331,6 +341,17 @@ class Watcher:
         return True
 
 
+async def _canonical(connection: AsyncConnection, found: Sequence[Transfer]) -> list[Transfer]:
+    """Those of blocks that the ledger has, or does not know yet. The watch waits until this transaction ends."""
+    mine = {each.network for each in found}
+    held = select(networks.c.network).where(networks.c.network.in_(mine)).order_by(networks.c.network)
+    await connection.execute(held.with_for_update(read=True))
+    numbers = blocks.c.network.in_(mine) & blocks.c.block.in_({each.block for each in found})
+    query = select(*blocks.c["network", "block", "block_hash"]).where(numbers)
+    known = {(row.network, row.block): row.block_hash for row in await connection.execute(query)}
+    return [each for each in found if known.get((each.network, each.block), each.block_hash) == each.block_hash]
+
+
 def _account(network: str, address: str) -> dict[str, object]:
     return {"network": network, "address": address, "lease_epoch": 0, "lease_until": 0, "paused": False}
 
@@ -353,7 +374,7 @@ async def _arrived(connection: AsyncConnection, network: str, address: str, bloc
     """What is booked as arrived at an address up to a block, by asset."""
     query = select(transfers.c.asset, amount_sum(transfers.c.amount)).group_by(transfers.c.asset)
     query = query.where(transfers.c.network == network, transfers.c.recipient == address)
-    query = query.where(transfers.c.block <= block, transfers.c.state != "orphaned")
+    query = query.where(transfers.c.block <= block, transfers.c.state != TransferState.ORPHANED)
     return {asset: total or 0 for asset, total in await connection.execute(query)}
 
 
