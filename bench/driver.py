@@ -20,14 +20,9 @@ from typing import cast
 
 import httpx
 
+from bench.frames import CLOSE, PING, PONG, TEXT, frame, take
+
 AT_ONCE = 64
-MASK = b"\x00\x00\x00\x00"  # a mask of zeros is a valid mask (RFC 6455 §5.3) and costs the driver nothing
-
-
-def frame(opcode: int, payload: bytes) -> bytes:
-    size = len(payload)
-    head = bytes((0x80 | opcode, 0x80 | size)) if size < 126 else bytes((0x80 | opcode, 0xFE)) + size.to_bytes(2, "big")
-    return head + MASK + payload
 
 
 class Client(asyncio.Protocol):
@@ -37,6 +32,7 @@ class Client(asyncio.Protocol):
         self.started = asyncio.get_running_loop().create_future()
         self.gone = asyncio.get_running_loop().create_future()
         self.upgraded = False
+        self.rest = b""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast("asyncio.Transport", transport)
@@ -52,16 +48,22 @@ class Client(asyncio.Protocol):
         if not self.upgraded:
             assert data.startswith(b"HTTP/1.1 101"), data
             self.upgraded = True
-            self.transport.write(frame(1, self.proof))
-            return
-        if not self.started.done():
-            if b"session_started" in data:
-                self.started.set_result(None)
-            elif b"payment_rejected" in data:
-                self.started.set_exception(RuntimeError(data.decode(errors="replace")))
-        self.driver.updates += data.count(b'"usage_update"')
-        if data[:1] == b"\x89":  # a ping
-            self.transport.write(frame(10, b""))
+            self.transport.write(frame(TEXT, self.proof))
+            data = data.partition(b"\r\n\r\n")[2]
+        frames, self.rest = take(self.rest + data)
+        for opcode, payload in frames:
+            if opcode == PING:
+                self.transport.write(frame(PONG, payload))
+            elif b'"usage_update"' in payload:
+                self.driver.updates += 1
+            elif not self.started.done():
+                self._begin(payload)
+
+    def _begin(self, payload: bytes) -> None:
+        if b"session_started" in payload:
+            self.started.set_result(None)
+        elif b"payment_rejected" in payload:
+            self.started.set_exception(RuntimeError(payload.decode(errors="replace")))
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002
         if not self.started.done():
@@ -114,7 +116,7 @@ class Driver:
 
         async def worker() -> None:
             for client in waiting:
-                client.transport.write(frame(8, b"\x03\xe8"))
+                client.transport.write(frame(CLOSE, b"\x03\xe8"))
                 await client.gone
 
         await asyncio.gather(*(worker() for _ in range(AT_ONCE)))

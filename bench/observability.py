@@ -25,8 +25,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-from bench.gateway import drive
-from bench.server import Program
+from bench.program import Program
+from bench.running import drive
 from ws402.devchain.evm import EvmDevChain
 from ws402.server.sessions import session as module
 from ws402.server.sessions.meter import Meter
