@@ -72,7 +72,7 @@ def refused(environment: dict[str, str], *arguments: str) -> str:
         ({"MERCHANT_WALLET": "0x1234"}, ["address"]),
         ({"DATABASE_URL": "sqlite:////proc/ws402/ledger.db"}, ["/proc/ws402", "DATABASE_URL"]),
         ({"DATABASE_URL": "postgresql://u:hunter2@127.0.0.1:9/x"}, ["127.0.0.1", "DATABASE_URL"]),
-        ({"DATABASE_URL": "mysql://u:hunter2@host/x"}, ["mysql"]),
+        ({"DATABASE_URL": "mysql://u:hunter2@host/x"}, ["DATABASE_URL", "postgresql://"]),
         ({"DATABASE_URL": "nonsense"}, ["DATABASE_URL"]),
         ({"GATEWAY_PORT": "99999"}, ["GATEWAY_PORT"]),
         ({"GATEWAY_HOST": "203.0.113.1"}, ["203.0.113.1"]),

@@ -181,7 +181,8 @@ async def test_a_refund_kept_as_credit_is_counted_and_sent_on_demand(gateway: tu
     async with running.database.begin() as connection:
         held = move("payer_due", "credit", "base-sepolia", "ETH", 4 * 10**14, "credit", refund_id, 1)
         await post(connection, [held])
-        await connection.execute(update(refunds).where(refunds.c.id == refund_id).values(state="credit"))
+        for state in ("due", "credit"):
+            await connection.execute(update(refunds).where(refunds.c.id == refund_id).values(state=state))
     listed = json.loads((await ops(running, "--json", "credits")).output)["credits"]
     assert [(each["asset"], each["refunds"], each["total"]) for each in listed] == [("ETH", 1, 4 * 10**14)]
     sent = await ops(running, "refunds", "release-all", "base-sepolia", "ETH", "--state", "credit")

@@ -153,7 +153,7 @@ async def test_the_audit_is_told_as_nought_or_page(stack: Stack, targets: dict[s
         assert time.time() < begun + 20
         await asyncio.sleep(0.2)
     samples = gateway.families()["ws402_ledger_imbalance_units"].samples
-    assert {each.labels["check"] for each in samples} == {"chain", "escrow", "owed"}
+    assert {each.labels["check"] for each in samples} == {"chain", "escrow", "owed", "sign"}
     assert {each.value for each in samples} == {0}
     assert gateway.value("ws402_ledger_audit_failures_total") == 0
 

@@ -93,6 +93,9 @@ class MemoryChain:
     poll_seconds = 1e6  # looked at when a test says so
     span = 50
     reserve = 0
+    reference_is_public = False
+    daily_fees = None
+    resend_seconds = 0.0
 
     def __init__(self) -> None:
         self.assets = {

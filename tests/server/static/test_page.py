@@ -8,11 +8,11 @@ import pytest
 from selenium.webdriver.common.by import By
 from tests.server.static.browser import Page
 from tests.server.static.conftest import PRICE, EvmShop
-from ws402.server.handshake import BusyError
 
 from ws402.errors import UnavailableError
 from ws402.protocol import EvmPaymentDetails, PaymentDetails
-from ws402.server.sessions import Sessions
+from ws402.server.sockets.admission import Admission
+from ws402.server.sockets.handshake import BusyError
 
 pytestmark = pytest.mark.browser
 
@@ -149,15 +149,15 @@ def test_a47_where_no_socket_opens_no_price_is_asked_to_be_paid(
 ) -> None:
     """A server that has become full since the price; a proxy that passes no upgrades on looks the same to a page."""
     page.expected.append("WebSocket")
-    admit = Sessions.admit
+    admit = Admission.admit
     full = True
 
-    def refuse(self: Sessions, *arguments: Any) -> None:
+    def refuse(self: Admission, *arguments: Any) -> None:
         if full:
             raise BusyError("This server is full.", retry_after=5)
         admit(self, *arguments)
 
-    monkeypatch.setattr(Sessions, "admit", refuse)
+    monkeypatch.setattr(Admission, "admit", refuse)
     page.open()
     page.click("choose-go")
     page.shows("problem", 60)

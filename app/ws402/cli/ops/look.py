@@ -55,7 +55,7 @@ def _states(counts: dict[str, int]) -> str:
 
 
 @click.command()
-@click.option("--state", type=click.Choice(list(SessionState)), help="In this state only.")
+@click.option("--state", type=click.Choice([state.value for state in SessionState]), help="In this state only.")
 @limited
 @click.pass_context
 def sessions(context: click.Context, state: str | None, limit: int) -> None:

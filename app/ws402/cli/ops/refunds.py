@@ -10,7 +10,7 @@ from ws402.cli.ops.look import limited
 from ws402.cli.ops.remote import Remote
 from ws402.gateway.ledger.states import RefundState
 
-STATES = list(RefundState)
+STATES = [state.value for state in RefundState]
 
 
 @click.group("refunds")
