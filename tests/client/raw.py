@@ -21,6 +21,7 @@ class RawServer:
         self.url = ""
         self._head = "".join(f"{line}\r\n" for line in ("HTTP/1.1 200 OK", "Connection: close", *head, ""))
         self._server: asyncio.Server | None = None
+        self._answers: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._answer, "127.0.0.1", 0)
@@ -32,16 +33,28 @@ class RawServer:
     ) -> None:
         assert self._server is not None
         self._server.close()
+        for answer in self._answers:
+            answer.cancel()
+        await asyncio.gather(*self._answers, return_exceptions=True)
+        await asyncio.sleep(0)  # in which the transports close their sockets
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(ConnectionError, asyncio.IncompleteReadError):
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(self._head.encode())
-            async for part in self.parts():
-                writer.write(part)
-                await writer.drain()
-                self.sent += len(part)
-        writer.transport.abort() if writer.transport.is_closing() else writer.close()
+        task = asyncio.current_task()
+        assert task is not None
+        self._answers.add(task)
+        try:
+            with suppress(ConnectionError, asyncio.IncompleteReadError):
+                await reader.readuntil(b"\r\n\r\n")
+                writer.write(self._head.encode())
+                async for part in self.parts():
+                    writer.write(part)
+                    await writer.drain()
+                    self.sent += len(part)
+                writer.close()
+                await writer.wait_closed()
+        finally:
+            writer.transport.abort()
+            self._answers.discard(task)
 
 
 def whole(body: bytes) -> Parts:
