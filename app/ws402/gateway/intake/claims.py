@@ -61,6 +61,8 @@ class Missing:
     amount: int
     pending: bool = False
     """The transfer is known and needs more confirmations."""
+    height: int = 0
+    """The newest block when this was judged."""
     agree: bool = False
     """The transfer is known and large: a second endpoint must show it too."""
     sender: str | None = None
@@ -252,7 +254,8 @@ class Claims:
             return rejected(verdict.code, verdict.reason)
         op.block_time, op.confirmations = row.block_time, chain.confirmations(row.asset, row.amount) or 1
         if not self._deep(row, chain):
-            return Missing(invoice.network, tx, invoice.recipient, row.amount, pending=True)
+            height = self._heads.get(row.network, 0)
+            return Missing(invoice.network, tx, invoice.recipient, row.amount, pending=True, height=height)
         if not op.agreed and row.amount > self._agree_above.get((row.network, row.asset), MAX_AMOUNT):
             return Missing(invoice.network, tx, invoice.recipient, row.amount, agree=True)
         return self._open(position, op, invoice, row, verdict, batch)

@@ -100,7 +100,7 @@ class Verifier:
             if outcome.sender is not None:
                 refusal = await self._check_signature(claim, outcome, deadline)
             elif outcome.pending:
-                if not await self._watcher.next_block(outcome.network, max(deadline - loop.time(), 0)):
+                if not await self._watcher.newer(outcome.network, outcome.height, max(deadline - loop.time(), 0)):
                     refusal = _UNCONFIRMED
             else:
                 refusal = await self._look_up(claim, outcome, deadline)

@@ -143,9 +143,11 @@ class Watcher:
         """Look soon: something is known to have happened."""
         self._jobs[network].wake()
 
-    async def next_block(self, network: str, seconds: float) -> bool:
-        """Wait until there is a newer block, or `seconds` have passed; which of both."""
+    async def newer(self, network: str, than: int, seconds: float) -> bool:
+        """Wait until a block above `than` was seen, or `seconds` have passed; which of both."""
         came = self._came[network]
+        if self.heads.get(network, 0) > than:
+            return True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await came.wait()
