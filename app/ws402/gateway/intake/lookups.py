@@ -34,6 +34,9 @@ PER_BLOCK: Final = 32
 AT_ONCE: Final = 8
 """Look-ups under way at a time on a network; above, a new one waits for a block as well."""
 
+AGAIN_SECONDS: Final = 1.0
+"""A look-up that failed because the chain could not be asked is repeated after this long."""
+
 REMEMBERED: Final = 20_000
 """Invoices and finished look-ups that are remembered, each."""
 
@@ -74,6 +77,7 @@ class LookUps:
         """What the last look-ups answered, at which block: the same question has the same answer until the next."""
         self._shown: OrderedDict[str, set[str]] = OrderedDict()
         self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
         watcher.on_block.append(self._block)
         watcher.on_recorded.append(self._recorded)
 
@@ -84,6 +88,7 @@ class LookUps:
 
     async def close(self) -> None:
         """Stop looking."""
+        self._closed = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -186,10 +191,10 @@ class LookUps:
                 await self._watcher.record(found.transfers)
                 self._watcher.wake(network)  # it may be in a block that is newer than what was seen
         except ChainUnavailableError as error:
-            search.error, search.due = error, height + 1
+            self._later(search, error)
         except Exception as error:
             log.exception("looking up a transaction on %s failed", network)
-            search.error, search.due = ChainUnavailableError(f"{network}: {type(error).__name__}"), height + 1
+            self._later(search, ChainUnavailableError(f"{network}: {type(error).__name__}"))
         else:
             search.error = None
             search.looks += 1
@@ -206,6 +211,19 @@ class LookUps:
         finally:
             search.running = False
             self._running[network] -= 1
+
+    def _later(self, search: _Search, error: ChainUnavailableError) -> None:
+        """The chain could not be asked: ask again soon, for it may be back before it makes a block."""
+        search.error = error
+        asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._retry, search)
+
+    def _retry(self, search: _Search) -> None:
+        if not search.waiters or search.running or self._closed:
+            return
+        if self._running[search.sought.network] < AT_ONCE:
+            self._begin(search)
+        else:
+            search.due = 0  # with the next block
 
     def _recorded(self, network: str, txs: set[str]) -> None:
         for sought, search in self._searches.items():
