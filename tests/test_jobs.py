@@ -72,6 +72,20 @@ async def test_a_wake_shortens_the_wait_and_a_burst_is_one_turn() -> None:
     await job.close()
 
 
+async def test_a_back_off_ends_when_what_failed_works_again() -> None:
+    turns, work = failing([UnavailableError("away")] * 12)
+    job = Job("test recovered", work, 60, delay=0)
+    job.start()
+    for number in range(1, 13):
+        await until(lambda number=number: len(turns) == number)  # type: ignore[misc]  # bound now
+        job.wake()
+        await asyncio.sleep(0.002)
+        assert len(turns) == number, "a wake ended a back-off"
+        job.wake(recovered=True)
+    await until(lambda: job.failures == 0)
+    await job.close()
+
+
 async def test_success_is_shown_and_closing_takes_it_away() -> None:
     turns, work = failing([])
     job = Job("test success", work, 0.001)

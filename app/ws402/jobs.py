@@ -59,6 +59,7 @@ class Job:
         self._clock = clock
         self._succeeded = clock()
         self._poke = asyncio.Event()
+        self._recovered = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._closing = False
 
@@ -82,9 +83,13 @@ class Job:
         await asyncio.gather(task, return_exceptions=True)
         metrics.JOB_SUCCESS.clear(self.name)
 
-    def wake(self) -> None:
-        """There is work: do not wait for the period's end."""
+    def wake(self, *, recovered: bool = False) -> None:
+        """There is work: do not wait for the period's end. `recovered`: nor for a back-off's, for what failed is known
+        to work again.
+        """
         self._poke.set()
+        if recovered:
+            self._recovered.set()
 
     @property
     def age(self) -> float:
@@ -130,7 +135,10 @@ class Job:
             await self.attempt()
             if self.failures:
                 turn = min(min(self.seconds, 1.0) * 2.0 ** min(self.failures, 10), MAX_BACK_OFF)
-                await asyncio.sleep(random.uniform(turn / 4, turn))  # noqa: S311 - spreads load, guards nothing
+                self._recovered.clear()
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(random.uniform(turn / 4, turn)):  # noqa: S311 - spreads load only
+                        await self._recovered.wait()
             else:
                 await self._wait(self.seconds * random.uniform(0.9, 1.1))  # noqa: S311 - likewise
 

@@ -140,8 +140,8 @@ class Watcher:
             await record(connection, canonical, self._database.now_ms())
 
     def wake(self, network: str) -> None:
-        """Look soon: something is known to have happened."""
-        self._jobs[network].wake()
+        """Look soon: something is known to have happened on the chain, so it can be asked."""
+        self._jobs[network].wake(recovered=True)
 
     async def newer(self, network: str, than: int, seconds: float) -> bool:
         """Wait until a block above `than` was seen, or `seconds` have passed; which of both."""
