@@ -1,9 +1,10 @@
 """WS402_FORBID_SKIPS=1 makes a skip fail, wherever it comes from; without it a skip is a skip."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
+
+from tests.fixtures.processes import clean_environment
 
 ROOT = Path(__file__).parents[2]
 
@@ -21,7 +22,7 @@ def run(folder: Path, forbid: str) -> subprocess.CompletedProcess[str]:
     (folder / "test_xfail.py").write_text("import pytest\n@pytest.mark.xfail\ndef test_one():\n    assert False\n")
     command = [sys.executable, "-m", "pytest", "-q", "-p", "tests.fixtures.strict", "-p", "no:cacheprovider"]
     options = ["--continue-on-collection-errors", "-o", "asyncio_mode=auto", str(folder)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "WS402_FORBID_SKIPS": forbid}
+    environment = clean_environment({"PYTHONPATH": str(ROOT), "WS402_FORBID_SKIPS": forbid})
     return subprocess.run(
         [*command, *options], cwd=folder, env=environment, capture_output=True, text=True, check=False
     )

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.fixtures.processes import clean_environment
+
 PROJECT = """
 import urllib.request
 
@@ -34,6 +36,7 @@ def test_the_fixtures_are_found_without_any_configuration(tmp_path: Path) -> Non
         "no:cacheprovider",
         "test_shop.py",
     ]
-    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    environment = clean_environment({})  # whatever the run of these tests is told
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
     assert ended.returncode == 0, ended.stdout
     assert "2 passed" in ended.stdout
