@@ -100,4 +100,4 @@ def test_no_order_of_events_on_postgresql_does_so_either(database_url: str) -> N
         yield make_url(database_url).set(database=name).render_as_string(hide_password=False), None
         execute(f"DROP DATABASE {name} WITH (FORCE)")
 
-    run(ledger, schedules=15)
+    run(ledger, schedules=8)

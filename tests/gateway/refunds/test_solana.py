@@ -383,7 +383,7 @@ async def test_a18_a19_a_hundred_refunds_with_kills_and_dropped_sends_arrive_onc
         )
         kills = 0
         while await gateway.refunds(*UNSETTLED):
-            fuse = Fuse(dice.randrange(5, 400))
+            fuse = Fuse(dice.randrange(5, 60 if kills < 5 else 400))
             doomed = SolanaGateway(
                 world,
                 FusedDatabase(sqlite_database, fuse),  # type: ignore[arg-type]
