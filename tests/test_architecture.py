@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "app" / "ws402"
+MAX_LINES = 400
 MOST_ROOMS = 12
 MOST_ARROWS = 39
 """Half of the 79 imports that there were between the gateway's modules when all lay in one room."""
@@ -151,3 +152,8 @@ def test_the_document_shows_every_part() -> None:
     text = (ROOT / "docs" / "architecture.md").read_text()
     shown = set(re.findall(r"`(?:gateway/)?([a-z_0-9]+)(?:/|\.py)`", text))
     assert {part for parts in LEVELS for part in parts} | set(ROOMS) <= shown
+
+
+def test_no_file_is_too_long() -> None:
+    long = {str(path.relative_to(ROOT)): len(path.read_text().splitlines()) for path in APP.rglob("*.py")}
+    assert {name: lines for name, lines in long.items() if lines > MAX_LINES} == {}

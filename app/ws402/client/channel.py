@@ -13,8 +13,8 @@ from websockets.exceptions import ConnectionClosed
 
 from ws402.client.errors import OverchargedError, SessionLostError
 from ws402.client.link import LOST, Link, RefusedError, UnreachableError, read
-from ws402.client.patience import nap, wait_any
 from ws402.client.usage import Meter, Settlement
+from ws402.deadlines import nap, wait_any
 from ws402.money import parse_amount
 from ws402.protocol import (
     BalanceUpdated,

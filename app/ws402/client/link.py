@@ -13,7 +13,7 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from ws402 import __version__
-from ws402.client.patience import awake, nap, within
+from ws402.deadlines import awake, nap, within
 from ws402.errors import WS402Error
 from ws402.money import AmountError, parse_amount
 from ws402.nesting import too_deep

@@ -11,8 +11,8 @@ import httpx
 import msgspec
 
 from ws402.client.errors import NodeUnavailableError
-from ws402.client.patience import awake, nap, within
 from ws402.client.reading import CALL_SECONDS, TooLargeError, decode, read_answer
+from ws402.deadlines import awake, nap, within
 from ws402.outgoing import http_client
 
 ATTEMPTS: Final = 4

@@ -13,12 +13,12 @@ from ws402.client.channel import Channel
 from ws402.client.errors import OfferError, PaymentRejectedError, SessionLostError
 from ws402.client.link import MAX_TEXT, backoff
 from ws402.client.offers import fetch_offer, get_json
-from ws402.client.patience import awake, nap
 from ws402.client.payment import Payer, proof_message, proof_of
 from ws402.client.reading import decode
 from ws402.client.store import Payment, PaymentState
 from ws402.client.target import Target, TopUp
 from ws402.client.usage import Refund, Settlement, Usage
+from ws402.deadlines import awake, nap
 from ws402.errors import ConflictError, InvalidRequestError
 from ws402.money import parse_amount
 from ws402.outgoing import http_client

@@ -2,8 +2,8 @@
 
 Nothing falls back to arithmetic in Python, which takes 60 to 130 times the CPU and is not constant in time: without the
 library, what needs keys does not start. CPU by `process_time_ns`, least of five runs, Python 3.11, µs: sign 30, recover
-45, public key 21. In the same run coincurve 21 took 55, 82 and 53 (behind eth-keys 92 and 82), libwally 1.5 47 and 77,
-eth-keys alone 2059 and 6122.
+45, public key 21. On the same machine, minutes before, coincurve 21 took 55, 82 and 53 (behind eth-keys 92 and 82),
+libwally 1.5 47 and 77, eth-keys alone 2059 and 6122.
 """
 
 from __future__ import annotations

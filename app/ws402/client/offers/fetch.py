@@ -13,9 +13,9 @@ from ws402.client.errors import OfferError
 from ws402.client.offers.base import Offer, Terms, same
 from ws402.client.offers.evm import evm_offer
 from ws402.client.offers.solana import solana_offer
-from ws402.client.patience import nap, within
 from ws402.client.reading import CALL_SECONDS, TooLargeError, decode, read_answer
 from ws402.client.target import Target, TopUp
+from ws402.deadlines import nap, within
 from ws402.errors import InvalidRequestError, UnavailableError
 from ws402.money import MAX_JSON_INTEGER, AmountError, parse_amount
 from ws402.protocol import ErrorResponse, ResourceListing, SchemaResponse, SolanaPaymentDetails
