@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Coroutine
+from collections.abc import Awaitable
 from typing import Any, Final, TypeVar
 
 SLICE_SECONDS: Final = 2.0
@@ -31,7 +31,7 @@ def awake() -> float:
     return time.monotonic() - _Asleep.seconds
 
 
-async def within(seconds: float, work: Coroutine[Any, Any, T]) -> T:
+async def within(seconds: float, work: Awaitable[T]) -> T:
     """The result of `work`, which may take this long while the process is awake. Raises TimeoutError."""
     task = asyncio.ensure_future(work)
     end = awake() + seconds

@@ -84,8 +84,20 @@ class PerMinute:
     def take(self, address: str) -> None:
         """One more. Raises RateLimitedError that says when to come back."""
         if wait := self._buckets.take(address):
-            raise RateLimitedError(
-                f"More than {self._limit} such requests in a minute came from your address.",
-                retry_after=wait,
-                remedy="Wait, and ask only for what you mean to use.",
-            )
+            raise self._refusal(wait)
+
+    def check(self, address: str) -> None:
+        """Raises RateLimitedError where there is no room for one more; counts none."""
+        if self._buckets.empty(address):
+            raise self._refusal(60 / self._limit)
+
+    def count(self, address: str) -> None:
+        """One more that has been let in already."""
+        self._buckets.take(address)
+
+    def _refusal(self, wait: float) -> RateLimitedError:
+        return RateLimitedError(
+            f"More than {self._limit} such requests in a minute came from your address.",
+            retry_after=wait,
+            remedy="Wait, and ask only for what you mean to use.",
+        )

@@ -125,6 +125,38 @@ async def test_a39_an_address_has_few_sockets_that_have_not_paid(open_shop: Open
         await shop.connect()
 
 
+async def test_a39_whose_proofs_are_refused_asks_the_gateway_no_more(open_shop: OpenShop) -> None:
+    shop = await open_shop(refused_proofs_per_minute=3, trusted_proxies=["127.0.0.0/8"])
+    reference = await shop.invoice()
+    hers = {"additional_headers": {"X-Forwarded-For": "203.0.113.1"}}
+    for each in range(3):
+        peer = await shop.connect(**hers)
+        await peer.prove(any_proof(f"nobody's {each}"))
+        assert (await peer.expect("payment_rejected"))["code"]
+    asked = shop.provider.faults.calls["verify"]
+    peer = await shop.connect(**hers)
+    await peer.prove(any_proof(reference))
+    refused = await peer.expect("error")
+    assert refused["code"] == "rate_limited"
+    assert "3 such requests in a minute" in refused["message"]
+    assert await peer.closed() == (1013, "too many refused proofs")
+    assert shop.provider.faults.calls["verify"] == asked
+    another = await shop.connect(additional_headers={"X-Forwarded-For": "203.0.113.2"})
+    await another.prove(any_proof(reference))
+    await another.expect("session_started")
+
+
+async def test_a39_refused_top_ups_of_a_session_are_few(open_shop: OpenShop) -> None:
+    shop = await open_shop(refused_proofs_per_minute=2)
+    peer = await shop.buy()
+    for each in range(2):
+        await peer.prove(any_proof(f"nobody's {each}"))
+        await peer.expect("payment_rejected")
+    await peer.prove(any_proof("nobody's at all"))
+    assert (await peer.expect("error"))["code"] == "rate_limited"
+    await peer.expect("usage_update")
+
+
 async def test_a39_a_refused_or_broken_socket_gives_its_place_back(open_shop: OpenShop) -> None:
     shop = await open_shop(max_unpaid_per_address=1)
     for _ in range(3):

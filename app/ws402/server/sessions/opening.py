@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from ws402.errors import ConflictError, RateLimitedError, UnavailableError, WS402Error
+from ws402.limits import PerMinute
 from ws402.money import parse_amount, wire_amount
 from ws402.observability import metrics, tracing
 from ws402.observability.context import session_id
@@ -86,18 +87,30 @@ class Opening:
         self._context = context
         self._server_id = server_id
         self._seconds = metrics.SESSION_OPEN_SECONDS.of()
+        self._refused = PerMinute(settings.refused_proofs_per_minute)
 
     def begin(self, socket: Socket, work: Coroutine[Any, Any, bool]) -> None:
-        """Start verifying; what the client sends meanwhile waits."""
+        """Start verifying, unless too much that came from there was refused; what the client sends meanwhile waits."""
+        payer = socket.address or ""
+        try:
+            self._refused.check(payer)
+        except RateLimitedError as error:
+            work.close()
+            metrics.PROOFS_REFUSED.inc(error.code)
+            socket.send(ErrorMessage(code=error.code, message=str(error)))
+            socket.close(1013, "too many refused proofs")
+            return
         socket.verifying()
-        self._calls.spawn(self._guard(socket, work))
+        self._calls.spawn(self._guard(socket, work, payer))
 
-    async def _guard(self, socket: Socket, work: Coroutine[Any, Any, bool]) -> None:
+    async def _guard(self, socket: Socket, work: Coroutine[Any, Any, bool], payer: str) -> None:
         """No failure leaves a client waiting."""
         begun = time.perf_counter()
         try:
             if await work:
                 self._seconds.observe(time.perf_counter() - begun)
+            else:
+                self._refused.count(payer)
         except (UnavailableError, RateLimitedError) as error:
             metrics.PROOFS_REFUSED.inc(error.code)
             logger.warning("a payment could not be verified: %s", error.code)
@@ -108,6 +121,7 @@ class Opening:
             )
             socket.close(1011, "gateway unavailable")
         except WS402Error as error:
+            self._refused.count(payer)
             reject(socket, str(error), error.code)
         except Exception:
             logger.exception("opening a session failed")
@@ -220,6 +234,7 @@ class Opening:
         request = self._request(message, session.resource.settings.id)
         request.session_id = session.id
         try:
+            self._refused.check(session.id)
             answer = await self._provider.verify(request)
         except WS402Error as error:
             return ErrorMessage(code=error.code, message=str(error))
@@ -227,6 +242,7 @@ class Opening:
             logger.exception("a top-up of session %s failed", session.id)
             return ErrorMessage(code="server_error", message="The top-up could not be verified. Send the proof again.")
         if not answer.valid:
+            self._refused.count(session.id)
             return PaymentRejected(reason=answer.reason or "The payment was refused.", code=answer.code)
         if answer.session_id != session.id:
             logger.error("the gateway credited a top-up of session %s to %s", session.id, answer.session_id)
