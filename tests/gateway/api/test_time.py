@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import weakref
 from collections.abc import AsyncIterator
+from typing import Any
 
 import httpx
 import pytest
@@ -88,3 +91,37 @@ async def test_closing_does_not_wait_for_requests_that_are_cancelled(service: Mo
         answer = await asked
     assert answer.status_code == 503
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "verify"]
+
+
+async def test_a_request_that_is_cut_off_while_it_is_answered_leaves_nothing_behind(
+    service: MockPaymentService,
+) -> None:
+    settings = GatewaySettings(gateway_api_key=KEY)  # type: ignore[arg-type]
+    app: Any = GatewayApp(service, Authenticator(settings), settings, request_seconds=0.05).app
+    scope = {
+        "type": "http",
+        "method": "POST",
+        "path": "/api/payment/generate",
+        "raw_path": b"/api/payment/generate",
+        "query_string": b"",
+        "headers": [(b"host", b"a"), (b"authorization", HEADERS["Authorization"].encode())],
+        "client": ("127.0.0.1", 1),
+    }
+    body = httpx.Request("POST", "http://a", json=GENERATE).content
+    answering = asyncio.Event()
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request", "body": body, "more_body": False}
+
+    async def send(_: dict[str, Any]) -> None:
+        answering.set()
+        await asyncio.Event().wait()  # the client reads nothing
+
+    request = asyncio.create_task(app(scope, receive, send))
+    await answering.wait()
+    await asyncio.wait([request])
+    assert request.cancelled()
+    left = weakref.ref(request)
+    del request
+    gc.collect()
+    assert left() is None

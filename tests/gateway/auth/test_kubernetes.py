@@ -43,6 +43,9 @@ class Gateway:
             "/api/payment/generate", json=GENERATE, headers={"Authorization": f"Bearer {token}"}
         )
 
+    async def get(self, path: str, token: str) -> httpx.Response:
+        return await self._http.get(path, headers={"Authorization": f"Bearer {token}"})
+
     async def status(self, token: str) -> int:
         return (await self.ask(token)).status_code
 
@@ -193,6 +196,14 @@ async def test_a_rotated_key_is_learnt_from_the_first_token_that_it_signed(gatew
     cluster.slow = 0.2
     tokens = [cluster.token(jti=str(number)) for number in range(10)]
     assert set(await asyncio.gather(*map(gateway.status, tokens))) == {200}
+
+
+@pytest.mark.parametrize(("path", "status"), [("/api/blockhash?network=none", 501), ("/api/stats", 200)])
+async def test_a_rotated_key_is_learnt_by_calls_without_a_body_as_well(
+    gateway: Gateway, cluster: Cluster, path: str, status: int
+) -> None:
+    cluster.rotate("rsa-2")
+    assert (await gateway.get(path, cluster.token())).status_code == status
 
 
 async def test_a_key_that_the_cluster_takes_back_ends_what_it_signed(
