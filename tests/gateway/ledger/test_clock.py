@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from contextlib import AsyncExitStack
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ws402.gateway.ledger.clock import LedgerClock
+from ws402.gateway.ledger.database import Database
 
 MS = 1_000_000
 
@@ -54,6 +59,26 @@ def test_a_reference_that_is_behind_is_waited_for_at_half_the_pace() -> None:
     assert clock.now_ms() == clock.reference_ms() == start + 1000
     hands.pass_ms(1000)
     assert clock.now_ms() == start + 2000
+
+
+def test_a_machine_whose_clock_is_ahead_begins_with_the_references_time() -> None:
+    hands = Hands()
+    clock = hands.clock()
+    clock.set(hands.wall // MS - 120_000, clock.mark())
+    assert clock.now_ms() == clock.reference_ms() == hands.wall // MS - 120_000
+    assert clock.skew_ms == -120_000
+
+
+@pytest.mark.parametrize("database_url", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
+@pytest.mark.parametrize("ahead_s", [120, -120])
+async def test_two_gateways_whose_clocks_differ_tell_one_time(database_url: str, ahead_s: int) -> None:
+    async with AsyncExitStack() as opened:
+        right, wrong = Database(database_url), Database(database_url)
+        wrong.clock = LedgerClock(wall=lambda: time.time_ns() + ahead_s * 1_000 * MS)
+        for each in (right, wrong):
+            opened.push_async_callback(each.close)
+            await each.create()
+        assert abs(wrong.now_ms() - right.now_ms()) < 10_000
 
 
 def test_the_way_of_the_answer_counts_half() -> None:

@@ -24,11 +24,13 @@ class LedgerClock:
         self._monotonic = monotonic
         self._set_at = monotonic()
         self._time = self._reference = wall()
+        self._told = False
         self.skew_ms = 0
         """By how much the reference was ahead of what this clock told, at the last look."""
 
     def now_ms(self) -> int:
         """Now; never less than what it told before."""
+        self._told = True
         return self._now(self._monotonic()) // 1_000_000
 
     def reference_ms(self) -> int:
@@ -40,12 +42,19 @@ class LedgerClock:
         return self._monotonic()
 
     def set(self, reference_ms: int, asked: int, *, least_ms: int = 0) -> None:
-        """The reference answered so between `asked` and now; time has come to `least_ms` at least."""
+        """The reference answered so between `asked` and now; time has come to `least_ms` at least.
+
+        What was told before stays true; before that, this machine's own clock counts for nothing.
+        """
         now = self._monotonic()
         told = reference_ms * 1_000_000 + (now - asked) // 2
         here = self._now(now)
         self.skew_ms = (told - here) // 1_000_000
-        self._set_at, self._reference, self._time = now, told, max(told, here, least_ms * 1_000_000)
+        self._set_at, self._reference, self._time = (
+            now,
+            told,
+            max(told, here if self._told else 0, least_ms * 1_000_000),
+        )
 
     def _now(self, at: int) -> int:
         passed = at - self._set_at
