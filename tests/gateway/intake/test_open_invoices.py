@@ -18,6 +18,7 @@ from ws402.gateway.intake.open_invoices import COUNT_SECONDS, TAKEN, OpenInvoice
 from ws402.gateway.ledger.bulk import insert
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.tables import invoices, refunds, transfers
+from ws402.gateway.ledger.transactions import Transaction
 from ws402.protocol import RejectCode
 from ws402.settings import GatewaySettings
 
