@@ -11,9 +11,10 @@ from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.bulk import insert, insert_new
 from ws402.gateway.ledger.bulk import update as update_rows
 from ws402.gateway.ledger.entries import move, post
-from ws402.gateway.ledger.statements import Statement, one_of
+from ws402.gateway.ledger.statements import Statement
 from ws402.gateway.ledger.tables import checkpoints, invoices, payments, sessions, transfers
 from ws402.gateway.ledger.transactions import Transaction
+from ws402.gateway.usage.sessions import ANSWERED
 from ws402.gateway.watch.transfers import TransferKey, refund_transfer
 
 
@@ -66,11 +67,11 @@ async def write(connection: Transaction, batch: Batch) -> list[int]:
         await _top_up(connection, batch, [each for each in paid if each[0]["session_id"] not in batch.opened])
         await post(connection, [_claimed(each, transfer, batch.now) for each, transfer in paid])
     if batch.repeated:
-        await connection.fetch(_ANSWERED, ids=batch.repeated)
+        await connection.fetch(ANSWERED, ids=batch.repeated)
     for row in batch.refunds:
         key = (row.network, row.tx, row.idx)
         await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, batch.now)
-    for invoice_id, more in batch.returned.items():
+    for invoice_id, more in sorted(batch.returned.items()):  # in one order: another gateway may return to them, too
         await connection.fetch(_RETURNED, b_id=invoice_id, more=more)
     for each in batch.refund_at:
         await connection.fetch(_REFUND_LATER, **each)
@@ -102,7 +103,6 @@ async def _top_up(connection: Transaction, batch: Batch, paid: list[tuple[dict[s
     await update_rows(connection, sessions, "id", rows)
 
 
-_ANSWERED: Final = Statement(update(sessions).where(one_of(sessions.c.id, "ids")).values(answered=True))
 _REFUND_LATER: Final = Statement(
     update(transfers)
     .where(

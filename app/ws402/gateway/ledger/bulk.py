@@ -108,7 +108,11 @@ def _tuples(rows: Sequence[Row], names: tuple[str, ...], amounts: tuple[str, ...
 
 
 def _text(value: int | None) -> str | None:
-    return None if value is None else str(value)
+    if value is None:
+        return None
+    if type(value) is not int:
+        raise TypeError(f"an amount must be int, not {type(value).__name__}")
+    return str(value)
 
 
 def _texts(rows: Iterable[Row], name: str) -> list[str | None]:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from contextvars import copy_context
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 import asyncpg
 from sqlalchemy.ext.asyncio import AsyncEngine
@@ -25,6 +25,9 @@ from ws402.observability import tracing
 
 T = TypeVar("T")
 Work = Callable[[Transaction], Coroutine[Any, Any, T]]
+
+KEEP: Final = 8
+"""Connections kept between transactions: one for each kind of batch. The rest of the engine's pool is for others."""
 
 
 class Runner(Protocol):
@@ -52,6 +55,7 @@ class SqliteRunner:
         self._writer = writer
         self._thread = ThreadPoolExecutor(1, "ledger")
         self._connection: sqlite3.Connection | None = None
+        self._closed = False
 
     async def run(self, work: Work[T]) -> T:
         """See `Runner.run`. Cancelled, the transaction still ends before the next one begins."""
@@ -85,6 +89,7 @@ class SqliteRunner:
             connection.execute("BEGIN IMMEDIATE")
             try:
                 result = finish(work(transaction))
+                transaction.check()
                 connection.execute("COMMIT")
             except BaseException:
                 self._roll_back(connection)
@@ -103,10 +108,17 @@ class SqliteRunner:
 
     async def close(self) -> None:
         """See `Runner.close`."""
+        if self._closed:
+            return
+        self._closed = True
+        await asyncio.get_running_loop().run_in_executor(self._thread, self._end)
+        self._thread.shutdown(wait=False)
+
+    def _end(self) -> None:
+        """In the thread, so that a transaction under way ends before."""
         connection, self._connection = self._connection, None
         if connection is not None:
-            await asyncio.get_running_loop().run_in_executor(self._thread, connection.close)
-        self._thread.shutdown(wait=False)
+            connection.close()
 
 
 class PostgresRunner:
@@ -116,6 +128,7 @@ class PostgresRunner:
         self._server = server
         self._idle: list[tuple[int, Any]] = []
         """Each with the server's age that it was made in."""
+        self._closed = False
 
     @property
     def idle(self) -> int:
@@ -129,16 +142,18 @@ class PostgresRunner:
         transaction = PostgresTransaction(self._server.engine.dialect, driver)
         try:
             result = await work(transaction)
+            transaction.check()
             await driver.execute("COMMIT")
         except (asyncpg.PostgresError, asyncpg.InterfaceError) as error:
             if gives_up(error):
                 self._server.give_up()
+            lost = driver.is_closed()
             await self._roll_back(age, pooled)
-            raise as_dbapi_error(error) from error
+            raise as_dbapi_error(error, lost=lost) from error
         except BaseException:
             await self._roll_back(age, pooled)
             raise
-        self._idle.append((age, pooled))
+        self._keep(age, pooled)
         for call in transaction.after:
             call()
         return result
@@ -157,9 +172,10 @@ class PostgresRunner:
                     # Within the transaction: a pooler may lead two calls to two servers.
                     await driver.set_type_codec("numeric", schema="pg_catalog", encoder=str, decoder=int, format="text")
             except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError) as error:
+                lost = driver.is_closed()
                 _drop(pooled)
                 if not kept:
-                    raise error if isinstance(error, OSError) else as_dbapi_error(error) from error
+                    raise error if isinstance(error, OSError) else as_dbapi_error(error, lost=lost) from error
             except BaseException:
                 _drop(pooled)
                 raise
@@ -174,6 +190,12 @@ class PostgresRunner:
             _drop(pooled)
         return None
 
+    def _keep(self, age: int, pooled: Any) -> None:
+        if self._closed or len(self._idle) >= KEEP or pooled.driver_connection.is_closed():
+            _drop(pooled)
+        else:
+            self._idle.append((age, pooled))
+
     async def _roll_back(self, age: int, pooled: Any) -> None:
         driver = pooled.driver_connection
         try:
@@ -185,13 +207,11 @@ class PostgresRunner:
         except BaseException:
             _drop(pooled)
             raise
-        if driver.is_closed():
-            _drop(pooled)
-        else:
-            self._idle.append((age, pooled))
+        self._keep(age, pooled)
 
     async def close(self) -> None:
         """See `Runner.close`."""
+        self._closed = True
         while self._idle:
             _, pooled = self._idle.pop()
             with suppress(asyncpg.PostgresError, asyncpg.InterfaceError, OSError):

@@ -101,7 +101,7 @@ class Compiled:
     """Positions of amounts in a row."""
 
     def arguments(self, values: Values) -> list[Any]:
-        """The driver's parameters."""
+        """The driver's parameters. Raises KeyError for one that is not given."""
         known = {**self.given, **values}
         processors = self.processors
         return [processors[name](known[name]) if name in processors else known[name] for name in self.names]
@@ -142,6 +142,7 @@ class Statement:
 
 def _compile(clause: Any, dialect: Dialect) -> Compiled:
     made: Any = clause.compile(dialect=dialect, compile_kwargs={"render_postcompile": True})
+    needed = {name for name, bound in made.binds.items() if bound.required}
     processors = {}
     for name, bound in made.binds.items():
         processor = bound.type.dialect_impl(dialect).bind_processor(dialect)
@@ -151,7 +152,7 @@ def _compile(clause: Any, dialect: Dialect) -> Compiled:
     return Compiled(
         text=made.string,
         names=tuple(made.positiontup),
-        given=dict(made.params),
+        given={name: value for name, value in made.params.items() if name not in needed},
         processors=processors,
         row=_row(tuple(column.key for column in found)) if found else None,
         amounts=tuple(position for position, column in enumerate(found) if isinstance(column.type, Amount)),
@@ -160,5 +161,6 @@ def _compile(clause: Any, dialect: Dialect) -> Compiled:
 
 @lru_cache(maxsize=256)
 def _row(names: tuple[str, ...]) -> Callable[[Iterable[Any]], Any]:
-    made: Callable[[Iterable[Any]], Any] = namedtuple("Row", names, rename=True)._make
+    kind: Any = namedtuple("Row", names, rename=True)
+    made: Callable[[Iterable[Any]], Any] = kind._make
     return made

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Final, TypeVar, cast
 
-import asyncpg
 from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -27,17 +26,24 @@ _AFTER: Final = "ws402_after_commit"
 
 
 class Transaction(abc.ABC):
-    """One transaction. `after`: what is called when it is committed."""
+    """One transaction. `after`: what is called when it is committed. `failed`: a statement raised, so that it may only
+    be rolled back, whatever its work makes of that.
+    """
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
         self.after: list[Callable[[], object]] = []
+        self.failed = False
 
     async def fetch(self, statement: Statement, **values: Any) -> Rows:
         """Run a statement with these parameters."""
         compiled = statement.compiled(self.dialect)
         started = time.time_ns() if tracing.active() else 0
-        rows = await self._run(compiled, compiled.arguments(values))
+        try:
+            rows = await self._run(compiled, compiled.arguments(values))
+        except BaseException:
+            self.failed = True
+            raise
         if started:
             note(self.dialect.name, compiled.text, started)
         return rows
@@ -45,10 +51,19 @@ class Transaction(abc.ABC):
     async def exec_driver_sql(self, text: str, parameters: Any) -> Rows:
         """Run SQL as the driver takes it; SQLite: for each of a list of parameters."""
         started = time.time_ns() if tracing.active() else 0
-        rows = await self._run_text(text, parameters)
+        try:
+            rows = await self._run_text(text, parameters)
+        except BaseException:
+            self.failed = True
+            raise
         if started:
             note(self.dialect.name, text, started, len(parameters) if isinstance(parameters, list) else 0)
         return rows
+
+    def check(self) -> None:
+        """Before a commit: raises RuntimeError if a statement failed."""
+        if self.failed:
+            raise RuntimeError("The work went on after a statement had failed; nothing of it is committed.")
 
     @abc.abstractmethod
     async def _run(self, compiled: Compiled, arguments: list[Any]) -> Rows: ...
@@ -127,10 +142,12 @@ def finish(work: Coroutine[Any, Any, T]) -> T:
     raise RuntimeError("A transaction waited for something else than its database.")
 
 
-def as_dbapi_error(error: Exception) -> DBAPIError:
-    """A driver's own error as SQLAlchemy raises it. What was asked is not in it, for errors must not quote rows."""
+def as_dbapi_error(error: Exception, *, lost: bool = False) -> DBAPIError:
+    """A driver's own error as SQLAlchemy raises it; `lost`: its connection is closed.
+
+    What was asked is not in it, for errors must not quote rows.
+    """
     state = getattr(error, "sqlstate", None) or ""
     # Class 23: an integrity constraint (PostgreSQL, appendix A).
     kind = IntegrityError if isinstance(error, sqlite3.IntegrityError) or state.startswith("23") else OperationalError
-    lost = isinstance(error, asyncpg.InterfaceError)  # the connection is closed already
     return kind("a transaction", None, error, hide_parameters=True, connection_invalidated=lost)

@@ -98,6 +98,8 @@ class Sessions:
 
 
 ANSWERED: Final = Statement(update(sessions).where(one_of(sessions.c.id, "ids")).values(answered=True))
+"""Stock servers have got the answers that opened the sessions `ids`."""
+
 _BY_TOKEN: Final = Statement(select(sessions.c.id).where(one_of(sessions.c.resume_hash, "hashes")))
 
 

@@ -124,7 +124,7 @@ def _where(table: Any, key: Sequence[Any]) -> Any:
     return (table.c.network == key[0]) & (table.c.tx == key[1]) & (table.c.idx == key[2])
 
 
-_NAMED: Final = (bindparam("b_network"), bindparam("b_tx"), bindparam("b_idx"))
+_NAMED: Final[Sequence[Any]] = (bindparam("b_network"), bindparam("b_tx"), bindparam("b_idx"))
 _REVIVED: Final = Statement(
     update(refunds)
     .where(_where(refunds, _NAMED), refunds.c.state == RefundState.VOID)
