@@ -161,6 +161,6 @@ def _compile(clause: Any, dialect: Dialect) -> Compiled:
 
 @lru_cache(maxsize=256)
 def _row(names: tuple[str, ...]) -> Callable[[Iterable[Any]], Any]:
-    kind: Any = namedtuple("Row", names, rename=True)
+    kind: Any = namedtuple("Row", names, rename=True)  # type: ignore[misc]  # the names are known only here
     made: Callable[[Iterable[Any]], Any] = kind._make
     return made
