@@ -67,7 +67,8 @@ _LOCKED: Final = Statement(
 _PAID: Final = Statement(
     select(payments.c.tx, sessions.c.tenant, sessions.c.id)
     .join(sessions, payments.c.session_id == sessions.c.id)
-    .where(payments.c.network.in_(select(networks.c.network)), one_of(payments.c.tx, "txs"))  # as the index begins
+    # All networks: there is no invoice for one that was never watched. The index begins with them.
+    .where(payments.c.network.in_(select(networks.c.network)), one_of(payments.c.tx, "txs"))
 )
 _DEBTS: Final = Statement(select(refunds).where(one_of(refunds.c.session_id, "ids")))
 _SESSIONS: Final = Statement(select(sessions).where(one_of(sessions.c.id, "ids")))
