@@ -28,7 +28,9 @@ class Build:
     @property
     def environment(self) -> dict[str, str]:
         """The same interpreter and packages, this checkout's code."""
-        return os.environ | {"PYTHONPATH": f"{self.folder / 'app'}:{self.folder}", "PYTHONUNBUFFERED": "1"}
+        # What this checkout names for its own process, another may not have.
+        mine = {name: value for name, value in os.environ.items() if name != "ECC_BACKEND_CLASS"}
+        return mine | {"PYTHONPATH": f"{self.folder / 'app'}:{self.folder}", "PYTHONUNBUFFERED": "1"}
 
 
 @contextmanager

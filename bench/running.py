@@ -54,7 +54,7 @@ class Gateway:
         self.proofs = str(config)
         port = self.url.rpartition(":")[2]
         self.program = Program("-c", START, "gateway", "--port", port, build=build, environment=environment)
-        for _ in range(300):
+        for _ in range(1200):  # a busy machine is slow to start
             try:
                 urllib.request.urlopen(f"{self.url}/health/startup").close()
                 break

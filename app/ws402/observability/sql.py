@@ -25,16 +25,21 @@ def instrument(engine: Engine) -> None:
     def after(_: Any, __: Any, statement: str, parameters: Any, context: Any, many: bool) -> None:
         started = getattr(context, "ws402_started_ns", 0)
         if started:
-            operation, table = _names(statement)
-            about: dict[str, str | int] = {
-                "db.system.name": engine.dialect.name,
-                "db.operation.name": operation,
-                "db.collection.name": table,
-                "db.query.text": statement[:TEXT],
-            }
-            if many:
-                about["db.operation.batch.size"] = len(parameters)
-            tracing.spread(f"{operation} {table}".strip(), tracing.CLIENT, about, started, time.time_ns())
+            note(engine.dialect.name, statement, started, len(parameters) if many else 0)
+
+
+def note(system: str, statement: str, started_ns: int, size: int = 0) -> None:
+    """Make a span of a statement that has ended now; `size`: how many sets of parameters it ran with, if with many."""
+    operation, table = _names(statement)
+    about: dict[str, str | int] = {
+        "db.system.name": system,
+        "db.operation.name": operation,
+        "db.collection.name": table,
+        "db.query.text": statement[:TEXT],
+    }
+    if size:
+        about["db.operation.batch.size"] = size
+    tracing.spread(f"{operation} {table}".strip(), tracing.CLIENT, about, started_ns, time.time_ns())
 
 
 def _names(statement: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from tests.gateway.till import TENANT, Till, open_till
 from ws402.errors import InvalidRequestError
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.tables import checkpoints, sessions
-from ws402.gateway.usage.settlement import SET_USAGE, lock_sessions
+from ws402.gateway.usage.settlement import lock_sessions
 from ws402.protocol import Checkpoint, EndReason, ReleaseRequest, ResumeRequest
 
 
@@ -100,10 +100,8 @@ async def test_a_report_that_waits_for_another_gateways_takes_nothing_back(till:
     session_id = await live(till)
     async with till.database.begin() as connection:  # as the other gateway, in the middle of a report
         await lock_sessions(connection, {session_id})
-        await connection.execute(
-            SET_USAGE,
-            [{"b_id": session_id, "reported_at": 1} | dict.fromkeys(USAGE, 2000)],
-        )
+        reported = update(checkpoints).where(checkpoints.c.session_id == session_id)
+        await connection.execute(reported.values(reported_at=1, **dict.fromkeys(USAGE, 2000)))
         late = asyncio.ensure_future(till.service.of(TENANT).checkpoint(Checkpoint(**usage(session_id, 100))))
         await until_waiting(till.database, 1)
     assert (await late).live

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import Row, bindparam, update
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import bindparam, update
 
 from ws402.gateway.ledger.bulk import Row as Entry
-from ws402.gateway.ledger.bulk import insert_new
+from ws402.gateway.ledger.bulk import insert, insert_new
+from ws402.gateway.ledger.bulk import update as update_rows
 from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.statements import Statement
 from ws402.gateway.ledger.tables import checkpoints, invoices, payments, sessions, transfers
+from ws402.gateway.ledger.transactions import Transaction
+from ws402.gateway.usage.sessions import ANSWERED
 from ws402.gateway.watch.transfers import TransferKey, refund_transfer
 
 
@@ -21,17 +24,17 @@ class Batch:
 
     now: int
     wanted: set[tuple[str, str]] = field(default_factory=set)
-    invoices: dict[str, Row[Any]] = field(default_factory=dict)
-    transfers: dict[tuple[str, str], list[Row[Any]]] = field(default_factory=dict)
-    sessions: dict[str, Row[Any]] = field(default_factory=dict)
+    invoices: dict[str, Any] = field(default_factory=dict)
+    transfers: dict[tuple[str, str], list[Any]] = field(default_factory=dict)
+    sessions: dict[str, Any] = field(default_factory=dict)
     taken: set[TransferKey] = field(default_factory=set)
     taking: set[TransferKey] = field(default_factory=set)
-    paid: dict[str, Row[Any]] = field(default_factory=dict)
+    paid: dict[str, Any] = field(default_factory=dict)
     paying: set[str] = field(default_factory=set)
-    payments: list[tuple[int, dict[str, Any], Row[Any]]] = field(default_factory=list)
+    payments: list[tuple[int, dict[str, Any], Any]] = field(default_factory=list)
     opened: dict[str, dict[str, Any]] = field(default_factory=dict)
     repeated: set[str] = field(default_factory=set)
-    refunds: list[Row[Any]] = field(default_factory=list)
+    refunds: list[Any] = field(default_factory=list)
     refund_at: list[dict[str, Any]] = field(default_factory=list)
     returned: dict[str, int] = field(default_factory=dict)
     """By invoice: payments that name it and are owed back at once."""
@@ -48,7 +51,7 @@ class Batch:
             each.clear()
 
 
-async def write(connection: AsyncConnection, batch: Batch) -> list[int]:
+async def write(connection: Transaction, batch: Batch) -> list[int]:
     """Write what was judged; returns the positions of those that lost a race."""
     lost: list[int] = []
     if batch.payments:
@@ -59,22 +62,19 @@ async def write(connection: AsyncConnection, batch: Batch) -> list[int]:
         ids = {each["session_id"] for each, _ in paid}
         opened = [each for session_id, each in batch.opened.items() if session_id in ids]
         if opened:
-            await connection.execute(sessions.insert(), opened)
-            await connection.execute(
-                checkpoints.insert(), [_first_checkpoint(each["id"], batch.now) for each in opened]
-            )
+            await insert(connection, sessions, opened)
+            await insert(connection, checkpoints, [_first_checkpoint(each["id"], batch.now) for each in opened])
         await _top_up(connection, batch, [each for each in paid if each[0]["session_id"] not in batch.opened])
         await post(connection, [_claimed(each, transfer, batch.now) for each, transfer in paid])
     if batch.repeated:
-        repeated = sessions.c.id.in_(batch.repeated)
-        await connection.execute(update(sessions).where(repeated).values(answered=True))
+        await connection.fetch(ANSWERED, ids=batch.repeated)
     for row in batch.refunds:
         key = (row.network, row.tx, row.idx)
         await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, batch.now)
-    if batch.returned:
-        await connection.execute(_RETURNED, [{"b_id": each, "more": more} for each, more in batch.returned.items()])
-    if batch.refund_at:
-        await connection.execute(_REFUND_LATER, batch.refund_at)
+    for invoice_id, more in sorted(batch.returned.items()):  # in one order: another gateway may return to them, too
+        await connection.fetch(_RETURNED, b_id=invoice_id, more=more)
+    for each in batch.refund_at:
+        await connection.fetch(_REFUND_LATER, **each)
     return lost
 
 
@@ -83,26 +83,27 @@ def _first_checkpoint(session_id: str, now: int) -> dict[str, Any]:
     return {"session_id": session_id, "reported_at": now, **zeros}
 
 
-def _claimed(payment: dict[str, Any], transfer: Row[Any], now: int) -> Entry:
+def _claimed(payment: dict[str, Any], transfer: Any, now: int) -> Entry:
     network, amount = payment["network"], payment["amount"]
     return move("unclaimed", "session_escrow", network, transfer.asset, amount, "claim", payment["id"], now)
 
 
-async def _top_up(connection: AsyncConnection, batch: Batch, paid: list[tuple[dict[str, Any], Row[Any]]]) -> None:
-    for session_id in {payment["session_id"] for payment, _ in paid}:
+async def _top_up(connection: Transaction, batch: Batch, paid: list[tuple[dict[str, Any], Any]]) -> None:
+    rows = []
+    for session_id in sorted({payment["session_id"] for payment, _ in paid}):
         session = batch.sessions[session_id]
         mine = [(payment, transfer) for payment, transfer in paid if payment["session_id"] == session_id]
-        await connection.execute(
-            update(sessions)
-            .where(sessions.c.id == session_id)
-            .values(
-                paid=session.paid + sum(payment["amount"] for payment, _ in mine),
-                source_block=max(session.source_block, *(transfer.block for _, transfer in mine)),
-            )
+        rows.append(
+            {
+                "id": session_id,
+                "paid": session.paid + sum(payment["amount"] for payment, _ in mine),
+                "source_block": max(session.source_block, *(transfer.block for _, transfer in mine)),
+            }
         )
+    await update_rows(connection, sessions, "id", rows)
 
 
-_REFUND_LATER = (
+_REFUND_LATER: Final = Statement(
     update(transfers)
     .where(
         transfers.c.network == bindparam("b_network"),
@@ -112,6 +113,6 @@ _REFUND_LATER = (
     )
     .values(refund_at=bindparam("refund_at"))
 )
-_RETURNED = (
+_RETURNED: Final = Statement(
     update(invoices).where(invoices.c.id == bindparam("b_id")).values(returned=invoices.c.returned + bindparam("more"))
 )

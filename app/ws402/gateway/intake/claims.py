@@ -7,24 +7,25 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
-from sqlalchemy import Row, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import select
 
 from ws402.chains.base import Chain
 from ws402.errors import InvalidRequestError, WS402Error
 from ws402.gateway.intake.binding import Binding, Terms, bind
 from ws402.gateway.intake.claim_batch import Batch, write
-from ws402.gateway.ledger.bulk import among
+from ws402.gateway.ledger.bulk import insert_new
 from ws402.gateway.ledger.database import Database
-from ws402.gateway.ledger.entries import insert_ignore
 from ws402.gateway.ledger.idempotency import Keyed, Replays, answer_twin, twins
 from ws402.gateway.ledger.ids import digest, new_id, new_token
+from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.states import GOING_ON, SessionState, TransferState
 from ws402.gateway.ledger.tables import invoices, payments, traces
+from ws402.gateway.ledger.transactions import Transaction
 from ws402.gateway.usage.settlement import lock_sessions
-from ws402.gateway.watch.transfers import lock_transfers, of_transactions
+from ws402.gateway.watch.transfers import lock_transfers, of_transactions, transaction_keys
 from ws402.money import MAX_AMOUNT, wire_amount
 from ws402.observability.tracing import Span
 from ws402.protocol import RejectCode, VerifyRequest, VerifyResponse
@@ -35,6 +36,10 @@ RETRY_AFTER_MS: Final = 1000
 
 RETURNED_AT_ONCE: Final = 3
 """Payments that name one invoice, and open no session, are owed back at once up to this many; the others later."""
+
+_INVOICES: Final = Statement(select(invoices).where(one_of(invoices.c.tag, "tags")))
+_PAID_BY: Final = Statement(select(payments).where(of_transactions(payments)))
+_PAID_FOR: Final = Statement(select(payments).where(one_of(payments.c.invoice_id, "ids")))
 
 
 @dataclass(slots=True)
@@ -107,41 +112,42 @@ class Claims:
 
         What is already paid is read only when it matters: to explain a refusal, and after a constraint refused.
         """
-        batch = Batch(self._database.now_ms())
+        return await self._database.run(partial(self._claim, ops, self._database.now_ms()))
+
+    async def _claim(self, ops: Sequence[Claim], now: int, connection: Transaction) -> list[Outcome | WS402Error]:
+        batch = Batch(now)
         replays: Replays[VerifyResponse] = Replays(VerifyResponse, batch.now)
         repeats = twins(ops)
-        async with self._database.begin() as connection:
-            await self._read(connection, ops, batch)
-            await replays.load(connection, ops)
-            outcomes: dict[int, Outcome | WS402Error] = {
-                position: answer for position, op in enumerate(ops) if (answer := replays.get(op)) is not None
-            }
-            left = [position for position in range(len(ops)) if position not in outcomes and position not in repeats]
-            judged = {position: self._judge(position, ops[position], batch) for position in left}
-            if any(isinstance(each, VerifyResponse) and not each.valid for each in judged.values()):
-                judged = await self._judge_again(connection, ops, left, batch)
-            lost = await write(connection, batch)
-            if lost:
-                judged |= await self._judge_again(connection, ops, lost, batch)
-                for position in await write(connection, batch):
-                    judged[position] = rejected(RejectCode.ALREADY_CLAIMED, "The transfer was claimed by another call.")
-            for position, outcome in judged.items():
-                if isinstance(outcome, VerifyResponse) and outcome.valid:
-                    replays.keep(ops[position], outcome)
-            await replays.save(connection)
-            await _keep_traces(connection, ops, judged, batch.now)
+        await self._read(connection, ops, batch)
+        await replays.load(connection, ops)
+        outcomes: dict[int, Outcome | WS402Error] = {
+            position: answer for position, op in enumerate(ops) if (answer := replays.get(op)) is not None
+        }
+        left = [position for position in range(len(ops)) if position not in outcomes and position not in repeats]
+        judged = {position: self._judge(position, ops[position], batch) for position in left}
+        if any(isinstance(each, VerifyResponse) and not each.valid for each in judged.values()):
+            judged = await self._judge_again(connection, ops, left, batch)
+        lost = await write(connection, batch)
+        if lost:
+            judged |= await self._judge_again(connection, ops, lost, batch)
+            for position in await write(connection, batch):
+                judged[position] = rejected(RejectCode.ALREADY_CLAIMED, "The transfer was claimed by another call.")
+        for position, outcome in judged.items():
+            if isinstance(outcome, VerifyResponse) and outcome.valid:
+                replays.keep(ops[position], outcome)
+        await replays.save(connection)
+        await _keep_traces(connection, ops, judged, batch.now)
         outcomes |= judged
         for position, first in repeats.items():
             if position not in outcomes:
                 outcomes[position] = answer_twin(ops[position], ops[first], outcomes[first])
         return [outcomes[position] for position in range(len(ops))]
 
-    async def _read(self, connection: AsyncConnection, ops: Sequence[Claim], batch: Batch) -> None:
+    async def _read(self, connection: Transaction, ops: Sequence[Claim], batch: Batch) -> None:
         tags = {digest(op.request.proof.reference) for op in ops if op.request.proof.reference}
         if not tags:
             return
-        query = select(invoices).where(among(connection, invoices.c.tag, tags))
-        batch.invoices = {row.tag: row for row in await connection.execute(query)}
+        batch.invoices = {row.tag: row for row in await connection.fetch(_INVOICES, tags=tags)}
         batch.wanted = self._transactions(ops, batch)
         for row in (await lock_transfers(connection, batch.wanted)).values():
             batch.transfers.setdefault((row.network, row.tx), []).append(row)
@@ -150,15 +156,15 @@ class Claims:
             batch.sessions = await lock_sessions(connection, sought)
 
     async def _judge_again(
-        self, connection: AsyncConnection, ops: Sequence[Claim], positions: Sequence[int], batch: Batch
+        self, connection: Transaction, ops: Sequence[Claim], positions: Sequence[int], batch: Batch
     ) -> dict[int, Outcome]:
         """Judge with the knowledge of what is paid."""
         ids = [row.id for row in batch.invoices.values()]
-        for where in (
-            of_transactions(connection, payments, batch.wanted),
-            among(connection, payments.c.invoice_id, ids),
+        for found in (
+            await connection.fetch(_PAID_BY, **transaction_keys(batch.wanted)),
+            await connection.fetch(_PAID_FOR, ids=ids),
         ):
-            for row in await connection.execute(select(payments).where(where)):
+            for row in found:
                 batch.taken.add((row.network, row.tx, row.idx))
                 batch.paid[row.invoice_id] = row
         sought = {row.session_id for row in batch.paid.values()} - set(batch.sessions)
@@ -202,7 +208,7 @@ class Claims:
             return rejected(RejectCode.ALREADY_CLAIMED, "The invoice is paid by another call.")
         return self._bind(position, op, invoice, chain, tx, claimed_sender, batch)
 
-    def _repeat(self, op: Claim, paid: Row[Any], tx: str, invoice: Row[Any], batch: Batch) -> VerifyResponse:
+    def _repeat(self, op: Claim, paid: Any, tx: str, invoice: Any, batch: Batch) -> VerifyResponse:
         """A proof for a paid invoice: a replay, unless a stock server repeats a call whose answer it never got."""
         session = batch.sessions.get(paid.session_id)
         if (
@@ -219,7 +225,7 @@ class Claims:
         return rejected(RejectCode.ALREADY_CLAIMED, "The invoice is paid, and its session was opened.")
 
     def _bind(
-        self, position: int, op: Claim, invoice: Row[Any], chain: Chain, tx: str, sender: str | None, batch: Batch
+        self, position: int, op: Claim, invoice: Any, chain: Chain, tx: str, sender: str | None, batch: Batch
     ) -> Outcome:
         found = [row for row in batch.transfers.get((invoice.network, tx), ()) if row.state != TransferState.ORPHANED]
         if not found:
@@ -260,16 +266,14 @@ class Claims:
             return Missing(invoice.network, tx, invoice.recipient, row.amount, agree=True)
         return self._open(position, op, invoice, row, verdict, batch)
 
-    def _deep(self, row: Row[Any], chain: Chain) -> bool:
+    def _deep(self, row: Any, chain: Chain) -> bool:
         """Whether a transfer has the confirmations that its value needs."""
         needed = chain.confirmations(row.asset, row.amount)
         if needed is None:
             return bool(row.block <= self._finals.get(row.network, -1))
         return bool(self._heads.get(row.network, 0) - row.block + 1 >= needed)
 
-    def _make_refundable(
-        self, bound: bool, row: Row[Any], invoice: Row[Any], batch: Batch, *, wanted: bool = True
-    ) -> None:
+    def _make_refundable(self, bound: bool, row: Any, invoice: Any, batch: Batch, *, wanted: bool = True) -> None:
         """Money that opens no session goes back: at once if it names this invoice, else when nobody can claim it.
 
         Somebody who sends crumbs to one invoice gets them back later: each refund costs us look-ups and a place.
@@ -283,9 +287,7 @@ class Claims:
             at = row.block_time + 2 * self._settings.invoice_seconds * 1000
             batch.refund_at.append({"b_network": row.network, "b_tx": row.tx, "b_idx": row.idx, "refund_at": at})
 
-    def _open(
-        self, position: int, op: Claim, invoice: Row[Any], row: Row[Any], binding: Binding, batch: Batch
-    ) -> VerifyResponse:
+    def _open(self, position: int, op: Claim, invoice: Any, row: Any, binding: Binding, batch: Batch) -> VerifyResponse:
         if invoice.session_id is not None:
             session = batch.sessions.get(invoice.session_id)
             if session is None or session.state not in GOING_ON:
@@ -310,7 +312,7 @@ class Claims:
                 "paid": row.amount,
                 "consumed": 0,
                 "refunded": 0,
-                "state": SessionState.LIVE,
+                "state": SessionState.LIVE.value,
                 "metered": op.request.server_id is not None,
                 "server_id": op.request.server_id,
                 "epoch": 0,
@@ -338,7 +340,7 @@ class Claims:
 
 
 async def _keep_traces(
-    connection: AsyncConnection, ops: Sequence[Claim], judged: Mapping[int, Outcome | WS402Error], now: int
+    connection: Transaction, ops: Sequence[Claim], judged: Mapping[int, Outcome | WS402Error], now: int
 ) -> None:
     """Remember the traces of sessions that were opened in one."""
     rows = [
@@ -347,10 +349,10 @@ async def _keep_traces(
         if (span := ops[position].span) is not None and isinstance(answer, VerifyResponse) and answer.session_id
     ]
     if rows:
-        await connection.execute(insert_ignore(connection, traces), rows)
+        await insert_new(connection, traces, rows, key="session_id")
 
 
-def _accepted(session_id: str, amount: int, payer: str, invoice: Row[Any], token: str | None = None) -> VerifyResponse:
+def _accepted(session_id: str, amount: int, payer: str, invoice: Any, token: str | None = None) -> VerifyResponse:
     rate = invoice.price_per_second
     return VerifyResponse(
         valid=True,

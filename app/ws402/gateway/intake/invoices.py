@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from types import MappingProxyType
-from typing import Any
+from typing import Any, Final
 
 from msgspec import structs
-from sqlalchemy import Row, select
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import select
 
 from ws402.chains.base import Chain, ChainUnavailableError, InvoiceTerms
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, WS402Error
@@ -17,12 +17,20 @@ from ws402.gateway.intake.open_invoices import OpenInvoices, too_many
 from ws402.gateway.ledger.bulk import insert
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.ids import digest, new_id, new_token
+from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.states import GOING_ON
 from ws402.gateway.ledger.tables import invoices, sessions
+from ws402.gateway.ledger.transactions import Transaction
 from ws402.gateway.usage.settlement import unpriced
 from ws402.money import parse_amount, wire_amount
 from ws402.protocol import GenerateRequest, PaymentDetails
 from ws402.settings import GatewaySettings
+
+_SESSIONS: Final = Statement(
+    select(
+        *sessions.c["id", "tenant", "state", "network", "asset", "resource_id", "price_per_second", "resume_hash"]
+    ).where(one_of(sessions.c.id, "ids"))
+)
 
 
 @dataclass(slots=True)
@@ -88,25 +96,29 @@ class Invoices:
 
     async def create(self, drafts: Sequence[Draft]) -> list[PaymentDetails | WS402Error]:
         """Record invoices in one transaction and answer each with its payment details."""
-        results: list[PaymentDetails | WS402Error] = []
-        rows: list[dict[str, Any]] = []
         now = self._database.clock.reference_ms()
         # Who pays for a session already can always pay on.
         new = [position for position, draft in enumerate(drafts) if not draft.request.session_id]
         beyond = new[await self._open.take(len(new)) :] if new else []
-        async with self._database.begin() as connection:
-            refused = await self._top_ups(connection, drafts) | {position: too_many() for position in beyond}
-            if self._settings.amount_salt:
-                left = [(position, draft) for position, draft in enumerate(drafts) if position not in refused]
-                refused |= await self._open.salt(connection, left, now)
-            for position, draft in enumerate(drafts):
-                if error := refused.get(position):
-                    results.append(error)
-                    continue
-                row, details = self._invoice(draft, now)
-                rows.append(row)
-                results.append(details)
-            await insert(connection, invoices, rows)
+        return await self._database.run(partial(self._create, drafts, beyond, now))
+
+    async def _create(
+        self, drafts: Sequence[Draft], beyond: Sequence[int], now: int, connection: Transaction
+    ) -> list[PaymentDetails | WS402Error]:
+        results: list[PaymentDetails | WS402Error] = []
+        rows: list[dict[str, Any]] = []
+        refused = await self._top_ups(connection, drafts) | {position: too_many() for position in beyond}
+        if self._settings.amount_salt:
+            left = [(position, draft) for position, draft in enumerate(drafts) if position not in refused]
+            refused |= await self._open.salt(connection, left, now)
+        for position, draft in enumerate(drafts):
+            if error := refused.get(position):
+                results.append(error)
+                continue
+            row, details = self._invoice(draft, now)
+            rows.append(row)
+            results.append(details)
+        await insert(connection, invoices, rows)
         return results
 
     def _invoice(self, draft: Draft, now: int) -> tuple[dict[str, Any], PaymentDetails]:
@@ -155,7 +167,7 @@ class Invoices:
         }
         return row, details
 
-    async def _top_ups(self, connection: AsyncConnection, drafts: Sequence[Draft]) -> dict[int, WS402Error]:
+    async def _top_ups(self, connection: Transaction, drafts: Sequence[Draft]) -> dict[int, WS402Error]:
         """By position: drafts for sessions that cannot be topped up as asked, with the error that says why.
 
         Those with a resume token get the terms of its session.
@@ -163,10 +175,7 @@ class Invoices:
         wanted = {draft.request.session_id for draft in drafts if draft.request.session_id}
         if not wanted:
             return {}
-        columns = sessions.c[
-            "id", "tenant", "state", "network", "asset", "resource_id", "price_per_second", "resume_hash"
-        ]
-        found = {row.id: row for row in await connection.execute(select(*columns).where(sessions.c.id.in_(wanted)))}
+        found = {row.id: row for row in await connection.fetch(_SESSIONS, ids=wanted)}
         refused: dict[int, WS402Error] = {}
         for position, draft in enumerate(drafts):
             if not (session_id := draft.request.session_id):
@@ -187,7 +196,7 @@ class Invoices:
                 )
         return refused
 
-    def _take_terms(self, draft: Draft, row: Row[Any]) -> WS402Error | None:
+    def _take_terms(self, draft: Draft, row: Any) -> WS402Error | None:
         """Ask for what the session of the row costs, not for what the request says."""
         if draft.request.resource_id != row.resource_id:
             return InvalidRequestError("The session is for another resource.", code="resource_mismatch")

@@ -7,13 +7,14 @@ import time
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any, Final, Protocol
 
-from sqlalchemy import Select, func, select, text
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import Select, Text, bindparam, func, select
 
 from ws402.chains.base import Chain
 from ws402.errors import UnavailableError, WS402Error
 from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.tables import invoices, payments
+from ws402.gateway.ledger.transactions import Transaction
 from ws402.settings import GatewaySettings
 
 SALT_DRAWS: Final = (8, 64, 928)
@@ -41,14 +42,17 @@ def unpaid(networks: Collection[str], now: int, most: int) -> Select[int]:
     return select(func.count()).select_from(open_.limit(most).subquery())
 
 
-def taken(network: str, asset: str, amounts: Collection[int], now: int) -> Select[int]:
-    """Which of these amounts an invoice asks for that can still be paid at `now` (ms)."""
-    return select(invoices.c.amount).where(
-        invoices.c.network == network,
-        invoices.c.asset == asset,
-        invoices.c.amount.in_(amounts),
-        invoices.c.expires_at > now,
+TAKEN: Final = Statement(
+    select(invoices.c.amount).where(
+        invoices.c.network == bindparam("network"),
+        invoices.c.asset == bindparam("asset"),
+        one_of(invoices.c.amount, "amounts"),
+        invoices.c.expires_at > bindparam("now"),
     )
+)
+"""Which of `amounts` an invoice asks for that can still be paid at `now` (ms)."""
+
+_LOCK: Final = Statement(select(func.pg_advisory_xact_lock(4021, func.hashtext(bindparam("kind", type_=Text)))))
 
 
 class OpenInvoices:
@@ -85,7 +89,7 @@ class OpenInvoices:
         return granted
 
     async def salt(
-        self, connection: AsyncConnection, drafts: Sequence[tuple[int, Salted]], now: int
+        self, connection: Transaction, drafts: Sequence[tuple[int, Salted]], now: int
     ) -> dict[int, WS402Error]:
         """Make each amount unique among the open invoices of its asset, so that it names its invoice. By position:
         those for which no amount is free.
@@ -97,8 +101,7 @@ class OpenInvoices:
         for (network, asset), wanted in sorted(kinds.items()):
             if connection.dialect.name == "postgresql":
                 # Another gateway draws after us, so that it sees what we drew.
-                lock = text("SELECT pg_advisory_xact_lock(4021, hashtext(:kind))")
-                await connection.execute(lock, {"kind": f"{network} {asset}"})
+                await connection.fetch(_LOCK, kind=f"{network} {asset}")
             left, ours = wanted, set[int]()
             for draws in SALT_DRAWS:
                 left = await self._draw(connection, network, asset, left, draws, ours, now)
@@ -106,7 +109,7 @@ class OpenInvoices:
         return refused
 
     async def _draw(
-        self, connection: AsyncConnection, network: str, asset: str, left: Any, draws: int, ours: set[int], now: int
+        self, connection: Transaction, network: str, asset: str, left: Any, draws: int, ours: set[int], now: int
     ) -> list[tuple[int, Salted]]:
         """One look; answers those who found no free amount."""
         without: list[tuple[int, Salted]] = []
@@ -122,7 +125,8 @@ class OpenInvoices:
                 for position, draft in left[begin : begin + step]
             ]
             asked = {amount for _, _, amounts in drawn for amount in amounts}
-            used = set((await connection.execute(taken(network, asset, asked, now))).scalars()) | ours
+            known = await connection.fetch(TAKEN, network=network, asset=asset, amounts=asked, now=now)
+            used = {*known.scalars(), *ours}
             for position, draft, amounts in drawn:
                 amount = next((each for each in amounts if each not in used), None)
                 if amount is None:

@@ -1,7 +1,7 @@
 """Many rows in one statement, at the least cost for each row.
 
-SQLAlchemy's own executemany and IN lists cost four times as much CPU a row here (`bench/README.md`): a batch of 64
-claims spends most of its time in them. PostgreSQL gets one array a column, SQLite the driver's executemany.
+SQLAlchemy's own executemany costs four times as much CPU a row here (`bench/README.md`). PostgreSQL gets one array a
+column, SQLite the driver's executemany.
 """
 
 from __future__ import annotations
@@ -29,24 +29,26 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.ext.asyncio import AsyncConnection
 
+from ws402.gateway.ledger.statements import Statement, one_of
+from ws402.gateway.ledger.transactions import Connection, fetch
 from ws402.gateway.ledger.types import Amount
 
 Row = dict[str, Any]
 
 
-class _Insert(NamedTuple):
+class _Many(NamedTuple):
     text: str
     amounts: tuple[str, ...]
     """Columns whose integers travel as decimal text."""
 
 
-async def insert(connection: AsyncConnection, table: Table, rows: Sequence[Row]) -> None:
+async def insert(connection: Connection, table: Table, rows: Sequence[Row]) -> None:
     """Insert rows that all have the same columns. Raises IntegrityError."""
     if rows:
         await _execute(connection, table, rows, ignore=False)
 
 
-async def insert_new(connection: AsyncConnection, table: Table, rows: Sequence[Row], *, key: str = "id") -> set[Any]:
+async def insert_new(connection: Connection, table: Table, rows: Sequence[Row], *, key: str = "id") -> set[Any]:
     """Insert rows but for those that hurt a UNIQUE constraint; returns the `key`s of the rows that are new."""
     if not rows:
         return set()
@@ -56,8 +58,16 @@ async def insert_new(connection: AsyncConnection, table: Table, rows: Sequence[R
     keys = {row[key] for row in rows}
     if result.rowcount == len(rows):
         return keys
-    column = table.c[key]
-    return set((await connection.execute(select(column).where(among(connection, column, keys)))).scalars())
+    return {row[0] for row in await fetch(connection, _present(table, key), keys=keys)}
+
+
+async def update(connection: Connection, table: Table, key: str, rows: Sequence[Row]) -> None:
+    """Set the other columns of the rows that have these keys; all have the same columns. Raises IntegrityError."""
+    if not rows:
+        return
+    names = (*(name for name in rows[0] if name != key), key)
+    statement = _update(connection.dialect.name, table, names)
+    await connection.exec_driver_sql(statement.text, _parameters(connection, rows, names, statement.amounts))
 
 
 def among(connection: AsyncConnection, column: Column[Any], values: Collection[str]) -> ColumnElement[bool]:
@@ -69,16 +79,18 @@ def among(connection: AsyncConnection, column: Column[Any], values: Collection[s
 
 
 async def _execute(
-    connection: AsyncConnection, table: Table, rows: Sequence[Row], *, ignore: bool, returning: str | None = None
+    connection: Connection, table: Table, rows: Sequence[Row], *, ignore: bool, returning: str | None = None
 ) -> Any:
     names = tuple(rows[0])
     statement = _statement(connection.dialect.name, table, names, ignore, returning)
+    return await connection.exec_driver_sql(statement.text, _parameters(connection, rows, names, statement.amounts))
+
+
+def _parameters(connection: Connection, rows: Sequence[Row], names: tuple[str, ...], amounts: tuple[str, ...]) -> Any:
+    """One array a column, or one tuple a row."""
     if connection.dialect.name == "postgresql":
-        columns = tuple(
-            _texts(rows, name) if name in statement.amounts else [row[name] for row in rows] for name in names
-        )
-        return await connection.exec_driver_sql(statement.text, columns)
-    return await connection.exec_driver_sql(statement.text, _tuples(rows, names, statement.amounts))
+        return tuple(_texts(rows, name) if name in amounts else [row[name] for row in rows] for name in names)
+    return _tuples(rows, names, amounts)
 
 
 def _tuples(rows: Sequence[Row], names: tuple[str, ...], amounts: tuple[str, ...]) -> list[Any]:
@@ -96,7 +108,11 @@ def _tuples(rows: Sequence[Row], names: tuple[str, ...], amounts: tuple[str, ...
 
 
 def _text(value: int | None) -> str | None:
-    return None if value is None else str(value)
+    if value is None:
+        return None
+    if type(value) is not int:
+        raise TypeError(f"an amount must be int, not {type(value).__name__}")
+    return str(value)
 
 
 def _texts(rows: Iterable[Row], name: str) -> list[str | None]:
@@ -104,18 +120,43 @@ def _texts(rows: Iterable[Row], name: str) -> list[str | None]:
 
 
 @lru_cache(maxsize=64)
-def _statement(dialect: str, table: Table, names: tuple[str, ...], ignore: bool, returning: str | None) -> _Insert:
+def _present(table: Table, key: str) -> Statement:
+    return Statement(select(table.c[key]).where(one_of(table.c[key], "keys")))
+
+
+@lru_cache(maxsize=64)
+def _statement(dialect: str, table: Table, names: tuple[str, ...], ignore: bool, returning: str | None) -> _Many:
     columns = [table.c[name] for name in names]
     amounts = tuple(column.name for column in columns if isinstance(column.type, Amount))
     conflict = " ON CONFLICT DO NOTHING" if ignore else ""
     into = f"INSERT INTO {table.name} ({', '.join(names)})"
     if dialect == "sqlite":
-        return _Insert(f"{into} VALUES ({', '.join('?' * len(names))}){conflict}", amounts)
-    arrays = ", ".join(f"${position}::{_array(column)}" for position, column in enumerate(columns, 1))
-    picked = ", ".join(f"c{i}{'::numeric' if column.name in amounts else ''}" for i, column in enumerate(columns, 1))
-    aliases = ", ".join(f"c{i}" for i in range(1, len(columns) + 1))
+        return _Many(f"{into} VALUES ({', '.join('?' * len(names))}){conflict}", amounts)
+    picked, arrays = _given(columns)
     answer = f" RETURNING {returning}" if returning else ""
-    return _Insert(f"{into} SELECT {picked} FROM unnest({arrays}) AS given({aliases}){conflict}{answer}", amounts)  # noqa: S608 - names are our own tables'
+    return _Many(f"{into} SELECT {', '.join(picked)} FROM {arrays}{conflict}{answer}", amounts)  # noqa: S608 - names are our own tables'
+
+
+@lru_cache(maxsize=64)
+def _update(dialect: str, table: Table, names: tuple[str, ...]) -> _Many:
+    columns = [table.c[name] for name in names]
+    amounts = tuple(column.name for column in columns if isinstance(column.type, Amount))
+    *changed, key = names
+    if dialect == "sqlite":
+        changes = ", ".join(f"{name} = ?" for name in changed)
+        return _Many(f"UPDATE {table.name} SET {changes} WHERE {key} = ?", amounts)  # noqa: S608 - names are our own
+    picked, arrays = _given(columns)
+    changes = ", ".join(f"{name} = {value}" for name, value in zip(changed, picked, strict=False))
+    return _Many(f"UPDATE {table.name} SET {changes} FROM {arrays} WHERE {table.name}.{key} = {picked[-1]}", amounts)  # noqa: S608 - names are our own tables'
+
+
+def _given(columns: Sequence[Column[Any]]) -> tuple[list[str], str]:
+    """PostgreSQL: the values of a row, and the arrays that they are in."""
+    amounts = [isinstance(column.type, Amount) for column in columns]
+    values = [f"c{at}{'::numeric' if amount else ''}" for at, amount in enumerate(amounts, 1)]
+    arrays = ", ".join(f"${at}::{_array(column)}" for at, column in enumerate(columns, 1))
+    aliases = ", ".join(f"c{at}" for at in range(1, len(columns) + 1))
+    return values, f"unnest({arrays}) AS given({aliases})"
 
 
 def _array(column: Column[Any]) -> str:

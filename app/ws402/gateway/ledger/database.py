@@ -14,10 +14,11 @@ import math
 import os
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import aiosqlite
 from sqlalchemy import AsyncAdaptedQueuePool, event, text
@@ -28,11 +29,15 @@ from ws402.errors import ConfigurationError, UnavailableError
 from ws402.gateway.ledger import address
 from ws402.gateway.ledger.clock import LedgerClock
 from ws402.gateway.ledger.postgres import Postgres
+from ws402.gateway.ledger.runners import PostgresRunner, Runner, SqliteRunner
 from ws402.gateway.ledger.schema import upgrade
+from ws402.gateway.ledger.transactions import Transaction, calls_after
 from ws402.observability import metrics, tracing
 from ws402.observability.sql import instrument
 
 log = logging.getLogger(__name__)
+
+T = TypeVar("T")
 
 BUSY_SECONDS: Final = 15
 """How long to wait for another process that writes to the same SQLite file."""
@@ -41,8 +46,6 @@ BUSY_SECONDS: Final = 15
 READ_ONLY: Final = "ws402_read_only"
 """Execution option of connections that will not write."""
 
-
-_AFTER: Final = "ws402_after_commit"
 
 SQLITE_OUTAGES: Final = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
@@ -64,11 +67,6 @@ class DatabaseUnavailableError(UnavailableError):
     """The database does not answer; nothing was changed."""
 
     code = "database_unavailable"
-
-
-def after_commit(connection: AsyncConnection, call: Callable[[], object]) -> None:
-    """Call it when this transaction of `Database.begin` is committed; never when it is not."""
-    connection.info.setdefault(_AFTER, []).append(call)
 
 
 def now_ms() -> int:
@@ -101,11 +99,14 @@ class Database:
                 hide_parameters=True,  # errors must not quote rows
             )
             event.listen(self._engine.sync_engine, "begin", _begin_immediate)
+            self._runner: Runner = SqliteRunner(self._engine, partial(_open_sqlite, self._path), self._writer)
         elif scheme in address.SCHEMES:
             self.dialect = "postgresql"
             where = address.read(url)
             self.name = where.name
-            self._engine = Postgres(where).engine
+            server = Postgres(where)
+            self._engine = server.engine
+            self._runner = PostgresRunner(server)
         else:
             # Nothing of it is quoted: who forgets the scheme begins with the user and the password.
             raise ConfigurationError(
@@ -119,7 +120,7 @@ class Database:
     def connections_used(self) -> int:
         """Connections of the pool that are in use."""
         pool = self._engine.pool
-        return pool.checkedout() if isinstance(pool, AsyncAdaptedQueuePool) else 0
+        return pool.checkedout() - self._runner.idle if isinstance(pool, AsyncAdaptedQueuePool) else 0
 
     @property
     def engine(self) -> AsyncEngine:
@@ -185,6 +186,14 @@ class Database:
         """A transaction that may write: committed at the end of the block, rolled back by an exception or a dry run."""
         return self._begin_sqlite(dry_run=dry_run) if self.dialect == "sqlite" else self._begin(dry_run=dry_run)
 
+    async def run(self, work: Callable[[Transaction], Coroutine[Any, Any, T]]) -> T:
+        """Run a transaction's whole work, and commit; what it raises rolls back. For calls that come all the time.
+
+        The work waits for nothing but its transaction, and runs in another thread (SQLite).
+        """
+        async with self._translated():
+            return await self._runner.run(work)
+
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that only reads, from one state of the ledger, and makes no writer wait: for figures."""
         return self._read()
@@ -207,9 +216,9 @@ class Database:
     async def _begin(self, *, dry_run: bool) -> AsyncIterator[AsyncConnection]:
         async with self._translated():
             async with self._engine.begin() as connection:
-                connection.info.pop(_AFTER, None)  # of a transaction that failed
+                calls_after(connection)  # of a transaction that failed
                 yield connection
-                calls: list[Callable[[], object]] = connection.info.pop(_AFTER, [])
+                calls = calls_after(connection)
                 if dry_run:
                     await connection.rollback()
                     calls.clear()
@@ -255,6 +264,7 @@ class Database:
 
     async def close(self) -> None:
         """Close all connections."""
+        await self._runner.close()
         await self._engine.dispose()
 
 

@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.gateway.ledger.bulk import Row, insert
 from ws402.gateway.ledger.tables import entries
+from ws402.gateway.ledger.transactions import Connection
 from ws402.gateway.ledger.types import amount_sum
 
 
@@ -32,12 +33,12 @@ def move(debit: str, credit: str, network: str, asset: str, amount: int, kind: s
     }
 
 
-async def post(connection: AsyncConnection, rows: Sequence[Row]) -> None:
+async def post(connection: Connection, rows: Sequence[Row]) -> None:
     """Book entries. Booking the same event again raises IntegrityError: callers decide by a state first."""
     await insert(connection, entries, rows)
 
 
-def insert_ignore(connection: AsyncConnection, table: Any) -> Any:
+def insert_ignore(connection: Connection, table: Any) -> Any:
     """INSERT … ON CONFLICT DO NOTHING in the connection's dialect."""
     module = sqlite if connection.dialect.name == "sqlite" else postgresql
     return module.insert(table).on_conflict_do_nothing()

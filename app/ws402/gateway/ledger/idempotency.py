@@ -15,17 +15,22 @@ from typing import Any, Final, Generic, TypeVar
 import msgspec
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from sqlalchemy import select, tuple_
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy import select
 
 from ws402.errors import ConflictError, WS402Error
 from ws402.gateway.ledger.bulk import insert
+from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.tables import idempotency_keys
+from ws402.gateway.ledger.transactions import Transaction
 
 KEEP_MS: Final = 24 * 3600 * 1000
 """How long a key is remembered."""
 NONCE: Final = 12
 """Bytes of the nonce that stands before a sealed answer."""
+
+_KNOWN: Final = Statement(
+    select(idempotency_keys).where(one_of(idempotency_keys.c.tenant, "tenants"), one_of(idempotency_keys.c.key, "keys"))
+)
 
 Answer = TypeVar("Answer")
 
@@ -48,16 +53,15 @@ class Replays(Generic[Answer]):
         self._known: dict[tuple[str, str], tuple[str, bytes]] = {}
         self._new: list[dict[str, Any]] = []
 
-    async def load(self, connection: AsyncConnection, ops: Sequence[Keyed]) -> None:
+    async def load(self, connection: Transaction, ops: Sequence[Keyed]) -> None:
         """Read what is known of these operations' keys.
 
         Behind the locks of what they are about: then no other gateway is still about to give the first answer.
         """
-        wanted = [(op.tenant, _name(op.key)) for op in ops if op.key]
+        wanted = {(op.tenant, _name(op.key)) for op in ops if op.key}
         if wanted:
-            table = idempotency_keys.c
-            query = select(idempotency_keys).where(tuple_(table.tenant, table.key).in_(wanted))
-            for row in await connection.execute(query):
+            tenants, keys = {tenant for tenant, _ in wanted}, {key for _, key in wanted}
+            for row in await connection.fetch(_KNOWN, tenants=tenants, keys=keys):
                 self._known[row.tenant, row.key] = (row.request_hash, row.response)
 
     def get(self, op: Keyed) -> Answer | WS402Error | None:
@@ -92,7 +96,7 @@ class Replays(Generic[Answer]):
             )
         return answer
 
-    async def save(self, connection: AsyncConnection) -> None:
+    async def save(self, connection: Transaction) -> None:
         """Write what is to be remembered. A key that another gateway took meanwhile fails the transaction, so that
         nothing is done twice; its operations run again and find the answer.
         """

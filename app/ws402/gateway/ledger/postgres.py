@@ -14,6 +14,7 @@ from typing import Any, Final
 import asyncpg
 from sqlalchemy import Connection, event
 from sqlalchemy.engine import ExceptionContext
+from sqlalchemy.exc import InvalidatePoolError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.util import await_only
 
@@ -40,6 +41,9 @@ class Postgres:
         self._settings = {"idle_in_transaction_session_timeout": f"{IDLE_SECONDS}s"} | address.settings
         self.pooled = False
         """Whether the connection made last leads through a pooler."""
+        self.age = 0
+        """How often all connections made so far were given up."""
+        self._suspect = False
         self.engine: AsyncEngine = create_async_engine(
             "postgresql+asyncpg://",
             connect_args={"prepared_statement_name_func": self._statement_name},
@@ -50,7 +54,30 @@ class Postgres:
         )
         event.listen(self.engine.sync_engine, "do_connect", self._before_connect)
         event.listen(self.engine.sync_engine, "begin", self._begun)
-        event.listen(self.engine.sync_engine, "handle_error", _give_up)
+        event.listen(self.engine.sync_engine, "handle_error", self._failed)
+        event.listen(self.engine.sync_engine, "checkout", self._taken)
+
+    @property
+    def begin(self) -> str:
+        """What begins a transaction on a connection of asyncpg's."""
+        return f"BEGIN; SELECT {_set_config(self._settings, local=True)}" if self.pooled else "BEGIN"
+
+    def give_up(self) -> None:
+        """Leave all connections made so far. After a switchover the old primary answers every question, and takes no
+        write (25006).
+        """
+        self.age += 1
+        self._suspect = True
+
+    def _failed(self, context: ExceptionContext) -> None:
+        if gives_up(context.original_exception):
+            self.age += 1
+            context.is_disconnect = True  # the pool leaves its own by itself
+
+    def _taken(self, *_: object) -> None:
+        if self._suspect:
+            self._suspect = False
+            raise InvalidatePoolError
 
     def _before_connect(self, dialect: Any, record: Any, arguments: Any, parameters: dict[str, Any]) -> Any:  # noqa: ARG002
         """Open the connection first: whether statements may be kept depends on it."""
@@ -72,6 +99,7 @@ class Postgres:
             await connection.close()
             log.info("the database is reached %s", "through a pooler" if pooled else "directly")
             self.pooled = pooled
+            self.age += 1
             connection = await self._open(pooled=pooled)
         if not pooled:
             await connection.execute(f"SELECT {_set_config(self._settings, local=False)}")
@@ -107,13 +135,10 @@ def _quoted(value: str) -> str:
     return f" E'{doubled}'"
 
 
-def _give_up(context: ExceptionContext) -> None:
-    """Leave connections that will not do any more, and all made before them: after a switchover the old primary answers
-    every question, and takes no write (25006).
-    """
-    state = getattr(context.original_exception, "sqlstate", None) or ""
-    if state.startswith(("08", "57P", "25006", "25P03")):
-        context.is_disconnect = True
+def gives_up(error: BaseException) -> bool:
+    """Whether connections like the one that told this will not do any more."""
+    state = getattr(error, "sqlstate", None) or ""
+    return state.startswith(("08", "57P", "25006", "25P03"))
 
 
 def _told(error: BaseException) -> str:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from functools import partial
+from typing import Any, Final, NamedTuple
 
-from sqlalchemy import Row, bindparam, select, update
+from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, WS402Error
 from ws402.gateway.ledger.bulk import Row as Entry
-from ws402.gateway.ledger.bulk import among, insert
+from ws402.gateway.ledger.bulk import insert
+from ws402.gateway.ledger.bulk import update as update_rows
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.ids import new_id
+from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.states import OVER, RefundState, SessionState
-from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions
+from ws402.gateway.ledger.tables import checkpoints, networks, payments, refunds, sessions
+from ws402.gateway.ledger.transactions import Connection, Transaction, after_commit, fetch
 from ws402.money import parse_amount, price, wire_amount
 from ws402.observability import metrics
 from ws402.protocol import EndReason, RefundRequest, RefundResponse, SettleRequest, SettleResponse
@@ -53,20 +57,37 @@ class StockRefund:
     request: RefundRequest
 
 
-async def lock_sessions(connection: AsyncConnection, ids: set[str]) -> dict[str, Row[Any]]:
+_LOCKED: Final = Statement(
+    select(sessions, *checkpoints.c["elapsed_ms", "bytes_transferred", "message_count"])
+    .join(checkpoints, checkpoints.c.session_id == sessions.c.id)
+    .where(one_of(sessions.c.id, "ids"))
+    .order_by(sessions.c.id)
+    .with_for_update(of=(sessions, checkpoints))
+)
+_PAID: Final = Statement(
+    select(payments.c.tx, sessions.c.tenant, sessions.c.id)
+    .join(sessions, payments.c.session_id == sessions.c.id)
+    # All networks: there is no invoice for one that was never watched. The index begins with them.
+    .where(payments.c.network.in_(select(networks.c.network)), one_of(payments.c.tx, "txs"))
+)
+_DEBTS: Final = Statement(select(refunds).where(one_of(refunds.c.session_id, "ids")))
+_SESSIONS: Final = Statement(select(sessions).where(one_of(sessions.c.id, "ids")))
+
+
+class Debt(NamedTuple):
+    """A session's refund."""
+
+    id: str
+    state: str
+
+
+async def lock_sessions(connection: Connection, ids: set[str]) -> dict[str, Any]:
     """Sessions with their checkpoints, locked in one order.
 
     Both rows: who waits for a lock at READ COMMITTED reads only locked rows anew (PostgreSQL manual, §13.2.1), and a
     checkpoint from before the wait would take usage back.
     """
-    query = (
-        select(sessions, *checkpoints.c["elapsed_ms", "bytes_transferred", "message_count"])
-        .join(checkpoints, checkpoints.c.session_id == sessions.c.id)
-        .where(among(connection, sessions.c.id, ids))
-        .order_by(sessions.c.id)
-        .with_for_update(of=(sessions, checkpoints))
-    )
-    return {row.id: row for row in await connection.execute(query)}
+    return {row.id: row for row in await fetch(connection, _LOCKED, ids=ids)}
 
 
 def unpriced() -> InvalidRequestError:
@@ -77,7 +98,7 @@ def unpriced() -> InvalidRequestError:
     )
 
 
-def refund_row(row: Row[Any], refund: int, now: int) -> dict[str, Any]:
+def refund_row(row: Any, refund: int, now: int) -> dict[str, Any]:
     """The outbox row of a session's refund; it waits until the session's payments are final."""
     return {
         "id": new_id("ref"),
@@ -93,7 +114,7 @@ def refund_row(row: Row[Any], refund: int, now: int) -> dict[str, Any]:
     }
 
 
-async def owe_session(connection: AsyncConnection, row: Row[Any], refund: int, now: int) -> None:
+async def owe_session(connection: AsyncConnection, row: Any, refund: int, now: int) -> None:
     """Owe a reversed session's rest, in place of a refund that was voided."""
     changed = await connection.execute(
         update(refunds)
@@ -113,76 +134,78 @@ class Settlement:
 
     async def settle(self, ops: Sequence[Settle]) -> list[SettleResponse | WS402Error]:
         """Settle sessions in one transaction."""
-        now = self._database.now_ms()
-        async with self._database.begin() as connection:
-            found = await lock_sessions(connection, {op.request.session_id for op in ops})
-            plan = _Plan(now)
-            results: list[SettleResponse | WS402Error] = []
-            for op in ops:
-                row = found.get(op.request.session_id)
-                if row is None or (op.tenant is not None and row.tenant != op.tenant):
-                    results.append(NotFoundError(f"There is no session '{op.request.session_id}'."))
-                elif row.state in OVER or row.id in plan.ended:
-                    results.append(_SettledBeforeError(row))  # answered below, with its refund
-                elif row.epoch != op.request.epoch:
-                    results.append(ConflictError("The session was resumed by another server.", code="superseded"))
-                elif row.price_per_second is None:
-                    results.append(unpriced())
-                else:
-                    results.append(plan.end(row, self._consumed(row, op, now), op))
-            await plan.execute(connection)
-            await _fill_known(connection, results)
-        plan.count()
-        return results
-
-    def _consumed(self, row: Row[Any], op: Settle, now: int) -> int:
-        reported = min(op.request.elapsed_ms, now - row.opened_at + CLOCK_TOLERANCE_MS)
-        consumed: int = min(row.paid, price(max(row.elapsed_ms, reported), row.price_per_second))
-        return consumed
+        plan = _Plan(self._database.now_ms())
+        return await self._database.run(partial(_settle, ops, plan))
 
     async def refund(self, ops: Sequence[StockRefund]) -> list[RefundResponse | WS402Error]:
         """End sessions as stock servers do: by the amount that goes back."""
-        now = self._database.now_ms()
-        async with self._database.begin() as connection:
-            by_tx = await self._sessions_of(connection, ops)
-            found = await lock_sessions(connection, set(by_tx.values()))
-            plan = _Plan(now)
-            outcomes: list[tuple[Row[Any], int] | WS402Error] = []
-            for op in ops:
-                row = found.get(by_tx.get((op.tenant, op.tx), ""))
-                if row is None:
-                    outcomes.append(NotFoundError("No session of yours was paid by this transaction."))
-                    continue
-                ended = plan.ended.get(row.id)
-                refunded = ended[1] if ended else row.refunded if row.state in OVER else None
-                if refunded is not None:
-                    outcomes.append((row, refunded) if refunded == op.amount else _not_refundable(refunded))
-                elif op.amount > row.paid:
-                    outcomes.append(NotRefundableError("More than was paid.", refundable=row.paid))
-                else:
-                    plan.end_by(row, row.paid - op.amount, EndReason.REFUND_REQUESTED)
-                    outcomes.append((row, op.amount))
-            await plan.execute(connection)
-            debts = await _debts(connection, {each[0].id for each in outcomes if not isinstance(each, WS402Error)})
-        plan.count()
-        return [
-            each if isinstance(each, WS402Error) else _stock_answer(each[0], each[1], debts[each[0].id], now)
-            for each in outcomes
-        ]
+        plan = _Plan(self._database.now_ms())
+        return await self._database.run(partial(_refund, ops, plan))
 
-    async def _sessions_of(self, connection: AsyncConnection, ops: Sequence[StockRefund]) -> dict[tuple[str, str], str]:
-        query = (
-            select(payments.c.tx, sessions.c.tenant, sessions.c.id)
-            .join(sessions, payments.c.session_id == sessions.c.id)
-            .where(payments.c.tx.in_({op.tx for op in ops}))
-        )
-        return {(row.tenant, row.tx): row.id for row in await connection.execute(query)}
+
+async def _settle(ops: Sequence[Settle], plan: _Plan, connection: Transaction) -> list[SettleResponse | WS402Error]:
+    found = await lock_sessions(connection, {op.request.session_id for op in ops})
+    results: list[SettleResponse | WS402Error] = []
+    for op in ops:
+        row = found.get(op.request.session_id)
+        if row is None or (op.tenant is not None and row.tenant != op.tenant):
+            results.append(NotFoundError(f"There is no session '{op.request.session_id}'."))
+        elif row.state in OVER or row.id in plan.ended:
+            results.append(_SettledBeforeError(row))  # answered below, with its refund
+        elif row.epoch != op.request.epoch:
+            results.append(ConflictError("The session was resumed by another server.", code="superseded"))
+        elif row.price_per_second is None:
+            results.append(unpriced())
+        else:
+            results.append(plan.end(row, _consumed(row, op, plan.now), op))
+    await plan.execute(connection)
+    await _fill_known(connection, results)
+    return results
+
+
+def _consumed(row: Any, op: Settle, now: int) -> int:
+    reported = min(op.request.elapsed_ms, now - row.opened_at + CLOCK_TOLERANCE_MS)
+    consumed: int = min(row.paid, price(max(row.elapsed_ms, reported), row.price_per_second))
+    return consumed
+
+
+async def _refund(
+    ops: Sequence[StockRefund], plan: _Plan, connection: Transaction
+) -> list[RefundResponse | WS402Error]:
+    paid = await connection.fetch(_PAID, txs={op.tx for op in ops})
+    by_tx = {(row.tenant, row.tx): row.id for row in paid}
+    found = await lock_sessions(connection, set(by_tx.values()))
+    outcomes: list[tuple[Any, int] | WS402Error] = []
+    before: set[str] = set()
+    for op in ops:
+        row = found.get(by_tx.get((op.tenant, op.tx), ""))
+        if row is None:
+            outcomes.append(NotFoundError("No session of yours was paid by this transaction."))
+            continue
+        ended = plan.ended.get(row.id)
+        refunded = ended[1] if ended else row.refunded if row.state in OVER else None
+        if refunded is None and op.amount > row.paid:
+            outcomes.append(NotRefundableError("More than was paid.", refundable=row.paid))
+        elif refunded is not None and refunded != op.amount:
+            outcomes.append(_not_refundable(refunded))
+        else:
+            if refunded is None:
+                plan.end_by(row, row.paid - op.amount, EndReason.REFUND_REQUESTED)
+            elif not ended:
+                before.add(row.id)
+            outcomes.append((row, op.amount))
+    await plan.execute(connection)
+    debts = plan.debts() | await _debts(connection, before)
+    return [
+        each if isinstance(each, WS402Error) else _stock_answer(each[0], each[1], debts.get(each[0].id), plan.now)
+        for each in outcomes
+    ]
 
 
 class _SettledBeforeError(WS402Error):
     """Stands for the answer of a session that is settled already, until its refund was read."""
 
-    def __init__(self, row: Row[Any]) -> None:
+    def __init__(self, row: Any) -> None:
         super().__init__("")
         self.row = row
 
@@ -198,11 +221,11 @@ class _Plan:
         self._entries: list[Entry] = []
         self._usage: list[dict[str, Any]] = []
 
-    def end(self, row: Row[Any], consumed: int, op: Settle) -> SettleResponse:
+    def end(self, row: Any, consumed: int, op: Settle) -> SettleResponse:
         refund_id = self.end_by(row, consumed, op.request.reason)
         self._usage.append(
             {
-                "b_id": row.id,
+                "session_id": row.id,
                 "elapsed_ms": max(row.elapsed_ms, op.request.elapsed_ms),
                 "bytes_transferred": max(row.bytes_transferred, op.request.bytes_transferred),
                 "message_count": max(row.message_count, op.request.message_count),
@@ -218,13 +241,13 @@ class _Plan:
             refund_state=RefundState.WAITING if refund_id else None,
         )
 
-    def end_by(self, row: Row[Any], consumed: int, reason: EndReason) -> str | None:
+    def end_by(self, row: Any, consumed: int, reason: EndReason) -> str | None:
         refund = row.paid - consumed
         self.ended[row.id] = (consumed, refund)
         self._sessions.append(
             {
-                "b_id": row.id,
-                "state": SessionState.ENDED,
+                "id": row.id,
+                "state": SessionState.ENDED.value,
                 "consumed": consumed,
                 "refunded": refund,
                 "ended_at": self.now,
@@ -243,15 +266,18 @@ class _Plan:
         refund_id: str = self._refunds[-1]["id"]
         return refund_id
 
-    async def execute(self, connection: AsyncConnection) -> None:
-        if self._usage:
-            await connection.execute(SET_USAGE, self._usage)
-        if self._sessions:
-            await connection.execute(_END_SESSION, self._sessions)
-            await post(connection, self._entries)
+    async def execute(self, connection: Transaction) -> None:
+        await update_rows(connection, checkpoints, "session_id", self._usage)
+        await update_rows(connection, sessions, "id", self._sessions)
+        await post(connection, self._entries)
         await insert(connection, refunds, self._refunds)
+        after_commit(connection, self._count)
 
-    def count(self) -> None:
+    def debts(self) -> dict[str, Debt | None]:
+        """By session: the refund that it has now."""
+        return {each["session_id"]: Debt(each["id"], each["state"]) for each in self._refunds}
+
+    def _count(self) -> None:
         """Show in the metrics what is committed now."""
         for each in self._sessions:
             metrics.SESSIONS_SETTLED.inc(each["end_reason"])
@@ -259,35 +285,20 @@ class _Plan:
             metrics.REFUNDS_ISSUED.inc(each["network"], each["asset"])
 
 
-_END_SESSION = (
-    update(sessions)
-    .where(sessions.c.id == bindparam("b_id"))
-    .values(
-        {name: bindparam(name) for name in ("state", "consumed", "refunded", "ended_at", "end_reason", "resume_hash")}
-    )
-)
-SET_USAGE: Final = (
-    update(checkpoints)
-    .where(checkpoints.c.session_id == bindparam("b_id"))
-    .values({name: bindparam(name) for name in ("elapsed_ms", "bytes_transferred", "message_count", "reported_at")})
-)
-
-
-async def _debts(connection: AsyncConnection, ids: set[str]) -> dict[str, Row[Any] | None]:
+async def _debts(connection: Transaction, ids: set[str]) -> dict[str, Debt | None]:
     """By session: its refund, if there is one."""
-    found = await connection.execute(select(refunds).where(refunds.c.session_id.in_(ids))) if ids else ()
-    return dict.fromkeys(ids) | {row.session_id: row for row in found}
+    return {row.session_id: Debt(row.id, row.state) for row in await connection.fetch(_DEBTS, ids=ids)} if ids else {}
 
 
-async def _fill_known(connection: AsyncConnection, results: list[SettleResponse | WS402Error]) -> None:
+async def _fill_known(connection: Transaction, results: list[SettleResponse | WS402Error]) -> None:
     known = {each.row.id for each in results if isinstance(each, _SettledBeforeError)}
     if not known:
         return
     debts = await _debts(connection, known)
-    fresh = {row.id: row for row in await connection.execute(select(sessions).where(sessions.c.id.in_(known)))}
+    fresh = {row.id: row for row in await connection.fetch(_SESSIONS, ids=known)}
     for position, each in enumerate(results):
         if isinstance(each, _SettledBeforeError):
-            row, debt = fresh[each.row.id], debts[each.row.id]
+            row, debt = fresh[each.row.id], debts.get(each.row.id)
             results[position] = SettleResponse(
                 session_id=row.id,
                 paid=wire_amount(row.paid),
@@ -302,7 +313,7 @@ def _not_refundable(refunded: int) -> NotRefundableError:
     return NotRefundableError(f"The session has ended with a refund of {refunded}.", refundable=0)
 
 
-def _stock_answer(row: Row[Any], amount: int, debt: Row[Any] | None, now: int) -> RefundResponse:
+def _stock_answer(row: Any, amount: int, debt: Debt | None, now: int) -> RefundResponse:
     return RefundResponse(
         status="success",
         amount=wire_amount(amount),

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Row, Table, select, update
+from sqlalchemy import ColumnElement, Row, Table, bindparam, select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Transfer
-from ws402.gateway.ledger.bulk import among
-from ws402.gateway.ledger.database import after_commit
+from ws402.gateway.ledger.bulk import insert_new
 from ws402.gateway.ledger.entries import insert_ignore, move, post
 from ws402.gateway.ledger.ids import new_id
+from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.states import SENT, RefundState, TransferState
 from ws402.gateway.ledger.tables import networks, payments, refunds, sessions, transfers
+from ws402.gateway.ledger.transactions import Connection, after_commit, fetch
 from ws402.observability import metrics
 
 TransferKey = tuple[str, str, int]
@@ -26,25 +27,35 @@ def key_of(transfer: Transfer) -> TransferKey:
     return transfer.network, transfer.tx, transfer.index
 
 
-def of_transactions(
-    connection: AsyncConnection, table: Table, keys: Collection[tuple[Any, ...]]
-) -> ColumnElement[bool]:
-    """Rows whose (network, tx) is likely among `keys`: both columns are matched apart, for SQLite has no index search
-    for lists of pairs. A network's transaction ids do not occur on another, so nothing else comes back in practice;
-    callers look rows up by their whole key anyway.
+def of_transactions(table: Table) -> ColumnElement[bool]:
+    """Rows whose network and tx are likely a pair among `networks` and `txs`: the columns are matched apart, for SQLite
+    has no index search for lists of pairs. A network's transaction ids do not occur on another, so nothing else comes
+    back in practice; callers look rows up by their whole key anyway.
     """
-    return table.c.network.in_({key[0] for key in keys}) & among(connection, table.c.tx, {key[1] for key in keys})
+    return one_of(table.c.network, "networks") & one_of(table.c.tx, "txs")
 
 
-async def lock_transfers(connection: AsyncConnection, keys: Collection[tuple[Any, ...]]) -> dict[TransferKey, Row[Any]]:
+def transaction_keys(keys: Collection[tuple[Any, ...]]) -> dict[str, set[str]]:
+    """The parameters of `of_transactions` for these (network, tx, …)."""
+    return {"networks": {key[0] for key in keys}, "txs": {key[1] for key in keys}}
+
+
+_LOCKED: Final = Statement(
+    select(transfers)
+    .where(of_transactions(transfers))
+    .order_by(transfers.c.network, transfers.c.tx, transfers.c.idx)
+    .with_for_update()
+)
+
+
+async def lock_transfers(connection: Connection, keys: Collection[tuple[Any, ...]]) -> dict[TransferKey, Any]:
     """The recorded transfers of these transactions ((network, tx, …)), locked in one order so that two gateways never
     wait for each other in a ring.
     """
     if not keys:
         return {}
-    query = select(transfers).where(of_transactions(connection, transfers, keys))
-    query = query.order_by(transfers.c.network, transfers.c.tx, transfers.c.idx).with_for_update()
-    return {(row.network, row.tx, row.idx): row for row in await connection.execute(query)}
+    found = await fetch(connection, _LOCKED, **transaction_keys(keys))
+    return {(row.network, row.tx, row.idx): row for row in found}
 
 
 async def record(connection: AsyncConnection, found: Sequence[Transfer], now: int) -> None:
@@ -109,8 +120,20 @@ def _row(each: Transfer, now: int) -> dict[str, Any]:
     }
 
 
-def _where(table: Any, key: TransferKey) -> Any:
+def _where(table: Any, key: Sequence[Any]) -> Any:
     return (table.c.network == key[0]) & (table.c.tx == key[1]) & (table.c.idx == key[2])
+
+
+_NAMED: Final[Sequence[Any]] = (bindparam("b_network"), bindparam("b_tx"), bindparam("b_idx"))
+_REVIVED: Final = Statement(
+    update(refunds)
+    .where(_where(refunds, _NAMED), refunds.c.state == RefundState.VOID)
+    .values(state=RefundState.WAITING, source_block=bindparam("block"), updated_at=bindparam("now"))
+    .returning(refunds.c.id)
+)
+_OWED: Final = Statement(
+    update(transfers).where(_where(transfers, _NAMED)).values(state=TransferState.OWED, refund_at=None)
+)
 
 
 async def _move(connection: AsyncConnection, each: Transfer) -> None:
@@ -156,7 +179,7 @@ async def _give_back(connection: AsyncConnection, each: Transfer, now: int) -> N
 
 
 async def refund_transfer(
-    connection: AsyncConnection,
+    connection: Connection,
     key: TransferKey,
     asset: str,
     sender: str,
@@ -179,27 +202,19 @@ async def refund_transfer(
         "asset": asset,
         "recipient": sender,
         "amount": amount,
-        "state": RefundState.HELD if hold else RefundState.WAITING,
+        "state": (RefundState.HELD if hold else RefundState.WAITING).value,
         "reason": hold,
         "source_block": block,
         "created_at": now,
         "updated_at": now,
     }
-    inserted = await connection.execute(insert_ignore(connection, refunds).returning(refunds.c.id), [row])
-    refund_id: str | None = inserted.scalar()
+    refund_id: str | None = next(iter(await insert_new(connection, refunds, [row])), None)
+    named = {"b_network": key[0], "b_tx": key[1], "b_idx": key[2]}
     if refund_id is None:
-        revived = (
-            update(refunds)
-            .where(_where(refunds, key), refunds.c.state == RefundState.VOID)
-            .values(state=RefundState.WAITING, source_block=block, updated_at=now)
-            .returning(refunds.c.id)
-        )
-        refund_id = (await connection.execute(revived)).scalar()
+        refund_id = (await fetch(connection, _REVIVED, **named, block=block, now=now)).scalar()
     if refund_id is None:
         return None
-    await connection.execute(
-        update(transfers).where(_where(transfers, key)).values(state=TransferState.OWED, refund_at=None)
-    )
+    await fetch(connection, _OWED, **named)
     entry = move("unclaimed", "payer_due", key[0], asset, amount, "refund_transfer", f"{refund_id}@{now}", now)
     await post(connection, [entry])
     after_commit(connection, lambda: metrics.REFUNDS_ISSUED.inc(key[0], asset))
