@@ -18,7 +18,7 @@ STATES = {
 }
 READ = (
     select(*transfers.c["tx", "idx", "state", "sender", "asset", "amount"]),
-    select(*refunds.c["tx", "idx", "state", "recipient", "asset", "amount"]),
+    select(*refunds.c["id", "tx", "idx", "state", "recipient", "asset", "amount"]).order_by(refunds.c.created_at),
     select(*sessions.c["id", "state", "asset", "paid", "consumed", "refunded"]),
     select(*payments.c["tx", "idx", "session_id", "amount"]),
     select(*entries.c["debit", "credit", "asset", "amount"]),

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 from sqlalchemy import select
+from tests.gateway.machine.blocks import NETWORK, Tx
 from tests.gateway.machine.books import check, read_by
-from tests.gateway.machine.chain import NETWORK, MemoryChain, Tx
-from tests.gateway.machine.machine import PRICE, TENANT, Gateway
+from tests.gateway.machine.chain import MemoryChain
+from tests.gateway.machine.gateway import PRICE, TENANT, Gateway
 
 from ws402.gateway.ledger.tables import refunds, sessions, transfers
 from ws402.protocol import Checkpoint, EndReason, GenerateRequest, Proof, SettleRequest, VerifyRequest, VerifyResponse
