@@ -12,7 +12,17 @@ from sqlalchemy.exc import IntegrityError
 
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import balances, move, post
-from ws402.gateway.ledger.tables import entries, invoices, payments, refunds, sessions, transfers
+from ws402.gateway.ledger.states import SENT, RefundState
+from ws402.gateway.ledger.tables import (
+    attempts,
+    deliveries,
+    entries,
+    invoices,
+    payments,
+    refunds,
+    sessions,
+    transfers,
+)
 from ws402.money import MAX_AMOUNT
 
 SESSION = {
@@ -85,6 +95,29 @@ REFUND = {
     "created_at": 1,
     "updated_at": 1,
 }
+DELIVERY = {
+    "id": "del_1",
+    "network": "base",
+    "signer": "0xm",
+    "nonce": 1,
+    "kind": "refund",
+    "recipient": "0xp",
+    "asset": "ETH",
+    "amount": 60,
+    "state": "signed",
+    "created_at": 1,
+    "updated_at": 1,
+}
+ATTEMPT = {
+    "delivery_id": "del_1",
+    "number": 1,
+    "kind": "refund",
+    "tx": "0x2",
+    "raw": b"signed",
+    "max_fee": 1,
+    "fee_params": "{}",
+    "created_at": 1,
+}
 
 
 async def _insert(database: Database, *rows: tuple[Any, dict[str, Any]]) -> None:
@@ -136,6 +169,38 @@ async def test_a_refund_has_exactly_one_source(paid: Database) -> None:
     await _refused(paid, (refunds, REFUND | {"session_id": None}))
 
 
+async def test_a_transfer_is_owed_back_once(paid: Database) -> None:
+    stray = REFUND | {"session_id": None, "tx": "0x1", "idx": -1}
+    await _insert(paid, (refunds, stray))
+    await _refused(paid, (refunds, stray | {"id": "ref_2"}))
+
+
+@pytest.mark.parametrize("state", RefundState)
+async def test_a_refund_is_in_a_delivery_exactly_while_it_is_sent(paid: Database, state: RefundState) -> None:
+    await _insert(paid, (deliveries, DELIVERY))
+    sent, unsent = (REFUND | {"state": state, "delivery_id": each} for each in ("del_1", None))
+    wrong, right = (unsent, sent) if state in SENT else (sent, unsent)
+    await _refused(paid, (refunds, wrong))
+    await _insert(paid, (refunds, right))
+
+
+async def test_a_refund_is_in_no_delivery_that_there_is_not(paid: Database) -> None:
+    await _refused(paid, (refunds, REFUND | {"state": "in_flight", "delivery_id": "del_1"}))
+
+
+async def test_a23_a_nonce_belongs_to_one_delivery(database: Database) -> None:
+    await _insert(database, (deliveries, DELIVERY))
+    other = DELIVERY | {"id": "del_2"}
+    await _refused(database, (deliveries, other))
+    await _insert(database, (deliveries, other | {"nonce": 2}), (deliveries, other | {"id": "del_3", "signer": "0xn"}))
+
+
+async def test_a18_signed_bytes_are_stored_once_and_belong_to_a_delivery(database: Database) -> None:
+    await _refused(database, (attempts, ATTEMPT))
+    await _insert(database, (deliveries, DELIVERY), (attempts, ATTEMPT))
+    await _refused(database, (attempts, ATTEMPT | {"number": 2}))
+
+
 @pytest.mark.parametrize("amount", [0, -5])
 async def test_money_rows_hold_positive_amounts(paid: Database, amount: int) -> None:
     await _refused(paid, (refunds, REFUND | {"amount": amount}))
@@ -147,7 +212,11 @@ async def test_an_event_is_booked_once(database: Database) -> None:
     row = move("chain", "unclaimed", "base", "ETH", 5, "transfer", "x", 1)
     await _insert(database, (entries, row))
     await _refused(database, (entries, row))
-    await _refused(database, (entries, move("chain", "pocket", "base", "ETH", 5, "transfer", "x", 1)))
+
+
+async def test_an_entry_moves_money_between_two_accounts_that_there_are(database: Database) -> None:
+    for debit, credit in (("chain", "chain"), ("chain", "pocket"), ("pocket", "chain")):
+        await _refused(database, (entries, move(debit, credit, "base", "ETH", 5, "transfer", "x", 1)))
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
