@@ -204,12 +204,13 @@ class MoneyMachine(World):
             self.look(which)
 
     @precondition(lambda self: self.paid)
-    @rule(fate=st.sampled_from(["gone", "later", "same"]), which=WHICH)
-    def lose_the_newest_payment(self, fate: Any, which: int) -> None:
-        """A reorg of just as many blocks as it takes, and no more."""
-        depth = next((n for n in range(1, 6) if any(tx.nonce is None for tx in self.chain.txs_of(n))), 1)
-        self.chain.reorg(depth, lambda tx: fate)
-        self.look(which)
+    @rule(fates=st.lists(st.sampled_from(["gone", "gone", "later", "same"]), min_size=1, max_size=3), which=WHICH)
+    def lose_the_newest_payments(self, fates: list[Any], which: int) -> None:
+        """Reorgs, one after the other, of just as many blocks as it takes to reach the newest payment, and no more."""
+        for fate in fates:
+            depth = next((n for n in range(1, 6) if any(tx.nonce is None for tx in self.chain.txs_of(n))), 1)
+            self.chain.reorg(depth, lambda tx, fate=fate: fate)
+            self.look(which)
 
     @precondition(lambda self: self.chain.can_return)
     @rule(which=WHICH)

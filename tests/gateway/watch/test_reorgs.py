@@ -3,76 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
 
 import pytest
 from sqlalchemy import select
-from tests.gateway.machine.blocks import NETWORK, Tx
-from tests.gateway.machine.books import check, read_by
-from tests.gateway.machine.chain import MemoryChain
-from tests.gateway.machine.gateway import PRICE, TENANT, Gateway
+from tests.gateway.machine.gateway import PRICE, TENANT
+from tests.gateway.machine.shop import PAYER, Shop, open_shop
 
 from ws402.gateway.ledger.tables import refunds, sessions, transfers
-from ws402.protocol import Checkpoint, EndReason, GenerateRequest, Proof, SettleRequest, VerifyRequest, VerifyResponse
-
-PAYER = "0x" + "a1" * 20
-
-
-class Shop(Gateway):
-    """One gateway, its chain, and what a test does with them."""
-
-    chain: MemoryChain
-
-    async def bill(self, amount: int, **more: Any) -> Any:
-        terms = {"resource_id": "film", "estimated_duration": 30, "network": NETWORK, "price_per_second": PRICE}
-        return await self.service.of(TENANT).generate(GenerateRequest(amount=amount, asset="ETH", **terms, **more))
-
-    async def pay(self, invoice: Any, amount: int | None = None) -> Tx:
-        tx = self.chain.pay(PAYER, "ETH", int(invoice.amount) if amount is None else amount, (invoice.data[2:],))
-        self.chain.mine()
-        await self.look()
-        return tx
-
-    async def look(self) -> None:
-        await self.service.watcher.step(self.chain)
-
-    async def claim(self, invoice: Any, tx: Tx, **more: Any) -> VerifyResponse:
-        proof = Proof(reference=invoice.reference, tx_hash=tx.id, sender_address=PAYER)
-        return await self.service.of(TENANT).verify(VerifyRequest(proof=proof, server_id="server", **more))
-
-    async def reorg(self, depth: int, fate: Any) -> None:
-        self.chain.reorg(depth, lambda tx: fate)
-        await self.look()
-
-    async def rows(self, *columns: Any) -> list[tuple[Any, ...]]:
-        """And, every time, what must hold does."""
-        check(await read_by(self.database))
-        for line in await self.service.audit():
-            assert line.clean, line
-        async with self.database.read() as connection:
-            return [tuple(row) for row in await connection.execute(select(*columns))]
-
-    async def deliver(self) -> None:
-        """Let all that is owed become final and arrive."""
-        for blocks in (7, 1, 7):
-            self.chain.mine(blocks)
-            await self.look()
-            await self.engine.run_once()
-
-    def arrived(self) -> int:
-        """What the payer got back."""
-        return sum(tx.amount for tx in self.chain.moved(ours=True) if tx.recipient == PAYER)
+from ws402.protocol import Checkpoint, EndReason, SettleRequest
 
 
 @pytest.fixture
 async def shop(database_url: str) -> AsyncIterator[Shop]:
-    chain = MemoryChain()
-    made = Shop(database_url, chain, "shop")
-    made.chain = chain
-    await made.database.create()
-    await made.start()
-    yield made
-    await made.close()
+    async with open_shop(database_url) as made:
+        yield made
 
 
 async def test_a15_a_reorg_that_removes_a_payment_ends_its_session(shop: Shop) -> None:
@@ -106,6 +50,44 @@ async def test_a15_what_is_owed_back_is_owed_in_another_block_too(shop: Shop, fa
     assert await shop.rows(transfers.c.state) == [("owed",)]
     assert not (await shop.claim(cheap, tx, payer_signature=f"signed by {PAYER}")).valid
     assert await shop.rows(refunds.c.amount) == [(400,)]
+    await shop.deliver()
+    assert shop.arrived() == 400
+
+
+async def test_a15_what_is_owed_back_and_comes_back_is_owed_again(shop: Shop) -> None:
+    dear = await shop.bill(1000)
+    tx = await shop.pay(dear, 400)
+    assert (await shop.claim(dear, tx)).code == "amount_short"
+    for state, refund in (("orphaned", "void"), ("owed", "waiting"), ("orphaned", "void"), ("owed", "waiting")):
+        if state == "orphaned":
+            await shop.reorg(1, "gone")
+        else:
+            shop.chain.come_back()
+            shop.chain.mine()
+            await shop.look()
+        assert await shop.rows(transfers.c.state) == [(state,)]
+        assert await shop.rows(*refunds.c["state", "amount"]) == [(refund, 400)]
+    await shop.deliver()
+    assert shop.arrived() == 400
+
+
+async def test_a15_what_was_sent_back_and_comes_again_below_finality_is_the_operators(shop: Shop) -> None:
+    dear = await shop.bill(1000)
+    tx = await shop.pay(dear, 400)
+    assert (await shop.claim(dear, tx)).code == "amount_short"
+    await shop.deliver()
+    assert shop.arrived() == 400
+    before = (await shop.service.audit())[0].accounts
+    shop.chain.forget(lambda tx: tx.nonce is None)
+    await shop.look()
+    lost = (await shop.service.audit())[0]
+    assert lost.clean, lost
+    assert lost.accounts["capital"] == before["capital"] - 400
+    shop.chain.come_back()
+    shop.chain.mine()
+    await shop.look()
+    assert (await shop.service.audit())[0].accounts == before
+    assert not (await shop.claim(await shop.bill(400), tx, payer_signature=f"signed by {PAYER}")).valid
     await shop.deliver()
     assert shop.arrived() == 400
 
