@@ -124,6 +124,7 @@ class Mender:
             await connection.execute(attempts.insert(), [attempt.row() for _, attempt in fresh])
         for delivery, attempt in fresh:
             self._sender.underpriced.discard(delivery.last.signed.tx)
+            self._sender.unfunded.pop(delivery.last.signed.tx, None)
             delivery.attempts.append(attempt)
         context.counters.bumped += len(fresh)
         log.warning(
