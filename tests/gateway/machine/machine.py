@@ -47,6 +47,8 @@ ORDERS: Final[dict[str, tuple[RefundState, ...]]] = {
     "resolve": (RefundState.HELD,),
 }
 """What an operator orders of one refund, and of which."""
+FATE: Final = st.sampled_from(["gone", "gone", "later", "same"])
+"""Of a payment in a reorg."""
 ASSET: Final = st.sampled_from(["ETH", "USD"])
 CLAIM: Final = st.fixed_dictionaries(
     {"which": st.sampled_from([0, 0, 0, 1, 1, None]), "ours": st.sampled_from([True, True, False])}
@@ -75,9 +77,11 @@ class MoneyMachine(World):
         self._top_up(session, amount, pay, claim)
 
     @precondition(lambda self: self.opened)
-    @rule(session=RECENT)
-    def top_up_as_asked(self, session: int) -> None:
+    @rule(session=RECENT, fates=st.lists(FATE, max_size=3))
+    def top_up_as_asked(self, session: int, fates: list[Any]) -> None:
+        """And lose what was paid, one by one."""
         self._top_up(session, 100, {"change": 0, "tagged": True}, {"which": 0, "ours": True})
+        self._lose(fates, 0)
 
     def _top_up(self, session: int, amount: int, pay: dict[str, Any], claim: dict[str, Any]) -> None:
         old = self._opened(session)
@@ -204,8 +208,11 @@ class MoneyMachine(World):
             self.look(which)
 
     @precondition(lambda self: self.paid)
-    @rule(fates=st.lists(st.sampled_from(["gone", "gone", "later", "same"]), min_size=1, max_size=3), which=WHICH)
+    @rule(fates=st.lists(FATE, min_size=1, max_size=3), which=WHICH)
     def lose_the_newest_payments(self, fates: list[Any], which: int) -> None:
+        self._lose(fates, which)
+
+    def _lose(self, fates: list[Any], which: int) -> None:
         """Reorgs, one after the other, of just as many blocks as it takes to reach the newest payment, and no more."""
         for fate in fates:
             depth = next((n for n in range(1, 6) if any(tx.nonce is None for tx in self.chain.txs_of(n))), 1)
