@@ -109,6 +109,7 @@ class PaymentService:
         """Finish what is queued and stop; the caller closes the database."""
         await self.jobs.close()
         await self.watcher.close()
+        await self.verifier.close()
         for batcher in reversed(self.batchers):
             await batcher.close()
         for chain in self.chains.values():

@@ -24,7 +24,7 @@ class Shop(Gateway):
 
     async def bill(self, amount: int, **more: Any) -> Any:
         terms = {"resource_id": "film", "estimated_duration": 30, "network": NETWORK, "price_per_second": PRICE}
-        return await self.service.of(TENANT).generate(GenerateRequest(amount=amount, asset="ETH", **terms, **more))
+        return await self.service.of(TENANT).generate(GenerateRequest(amount=amount, **terms | {"asset": "ETH"} | more))
 
     async def pay(self, invoice: Any, amount: int | None = None) -> Tx:
         tx = self.chain.pay(PAYER, "ETH", int(invoice.amount) if amount is None else amount, (invoice.data[2:],))

@@ -98,13 +98,15 @@ class World(RuleBasedStateMachine):
         self.run(self.gateways[which].start())
 
     def teardown(self) -> None:
-        if self.gateways:
-            self._audit(0)
-        for each in self.gateways.values():
-            self.run(each.close())
-        self.runner.close()
-        if self.gateways:
-            self._ledger.__exit__(None, None, None)
+        try:
+            if self.gateways:
+                self._audit(0)
+        finally:  # what stayed open would keep the process from ending
+            for each in self.gateways.values():
+                self.run(each.close())
+            self.runner.close()
+            if self.gateways:
+                self._ledger.__exit__(None, None, None)
 
     def refunds_in(self, *states: str) -> list[str]:
         """Ids of the refunds that are so now."""

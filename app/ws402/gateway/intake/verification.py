@@ -52,9 +52,8 @@ class Verifier:
         return self._claims
 
     async def close(self) -> None:
-        """Finish the claims that are queued."""
+        """Ask the chain no more for what proofs wait for; the claims that are queued are `batcher`'s."""
         await self._lookups.close()
-        await self._claims.close()
 
     def submit(self, claim: Claim) -> asyncio.Future[Outcome]:
         """Check a proof against the ledger as it is, without asking the chain."""
