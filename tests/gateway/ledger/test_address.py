@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +67,8 @@ def test_options_are_settings_of_each_session(options: str, settings: dict[str, 
         ("sslrootcert=/nowhere/ca.crt", "sslrootcert"),
         ("sslmode=require&sslrootcert=system", "sslrootcert"),
         ("options=-d%205", "options"),
+        ("options=%22-c", "options"),
+        ("sslmode=verify-full&sslrootcert=system&sslcert=/nowhere/c.crt", "sslrootcert"),
         ("port=1,2", "port"),
         ("sslmode=require&sslmode=disable", "sslmode"),
     ],
@@ -73,6 +76,26 @@ def test_options_are_settings_of_each_session(options: str, settings: dict[str, 
 def test_what_is_not_offered_is_refused_by_its_name(query: str, named: str) -> None:
     with pytest.raises(ConfigurationError, match=f"^DATABASE_URL: the parameter {named} "):
         Database(f"postgresql://u:zebra@h/d?{query}")
+
+
+@pytest.mark.parametrize(
+    ("rest", "told"),
+    [
+        ("h/d?sslmode", "has parameters that are not of the form name=value"),
+        ("h/d?SSL-MODE=require", "has a parameter whose name is none of libpq's"),
+        ("h/d?host=[zz]", "has a host that is none"),
+    ],
+)
+def test_what_is_no_url_is_refused_and_says_what_is_wrong_with_it(rest: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=f"^DATABASE_URL {told}"):
+        Database(f"postgresql://u:zebra@{rest}")
+
+
+def test_certificates_that_the_machine_trusts_and_a_file_of_passwords_are_taken(tmp_path: Path) -> None:
+    file = tmp_path / "passwords"
+    where = read(f"postgresql://h/d?sslmode=verify-full&sslrootcert=system&passfile={file}")
+    assert isinstance(where.arguments["ssl"], ssl.SSLContext)
+    assert where.arguments["passfile"] == str(file)
 
 
 @pytest.mark.parametrize(
