@@ -21,7 +21,8 @@ from tests.fixtures.cluster import ISSUER, Cluster
 from ws402.errors import UnauthorizedError
 from ws402.gateway.api.app import GatewayApp
 from ws402.gateway.auth import cluster_keys
-from ws402.gateway.auth.keys import Authenticator
+from ws402.gateway.auth.keys import FAILURE_BURST, FAILURES_PER_SECOND, Authenticator
+from ws402.limits import Buckets
 from ws402.protocol import GenerateRequest
 from ws402.provider.mock.service import MockPaymentService
 from ws402.provider.proxy import ProxyPaymentProvider
@@ -59,7 +60,8 @@ class Gateway:
 @asynccontextmanager
 async def serving(cluster: Cluster, **identity: Any) -> AsyncIterator[Gateway]:
     settings = load(GatewaySettings, gateway_api_key=KEY, kubernetes_identity=cluster.settings | identity)
-    authenticator = Authenticator(settings)
+    failures = Buckets(FAILURES_PER_SECOND, FAILURE_BURST, clock=lambda: 0.0)  # no guess is forgiven meanwhile
+    authenticator = Authenticator(settings, failures=failures)
     assert authenticator.identity is not None
     await authenticator.identity.keys.start()
     server = HttpServer("127.0.0.1", 0)
