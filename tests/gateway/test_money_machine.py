@@ -79,7 +79,7 @@ def test_no_order_of_events_owes_what_was_not_received(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("database_url", [pytest.param("postgresql", marks=pytest.mark.postgres)], indirect=True)
-@pytest.mark.timeout(HOURS if SCHEDULES else 180)
+@pytest.mark.timeout(HOURS if SCHEDULES else 400)
 def test_no_order_of_events_on_postgresql_does_so_either(database_url: str) -> None:
     asyncio.run(_create(database_url))
     empty, numbers = make_url(database_url).database, count()
