@@ -46,7 +46,7 @@ def refused(environment: dict[str, str], *arguments: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=120,
     )
     assert ended.returncode == 2, ended.stderr
     lines = [line for line in ended.stderr.splitlines() if " INFO " not in line and " WARNING " not in line]

@@ -164,7 +164,8 @@ async def live(stack: Stack) -> None:
             assert (await waiting).status_code == 503
             locked.close()
         left = await peer.buy("ticker", 300)
-        await _outage(stack.gateway, 4)  # longer than the server waits for the answer to a checkpoint
+        # Longer than the server waits for the answers to two checkpoints: a rate needs two failures.
+        await _outage(stack.gateway, 8)
         stack.server.kill()
         await left.closed()
         await asyncio.to_thread(stack.server.start)
