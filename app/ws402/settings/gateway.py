@@ -87,7 +87,8 @@ class GatewaySettings(ObservedSettings):
     verify_wait_seconds: float = Field(default=20, ge=0, le=25)
     """How long a verify call waits for its payment to show and confirm; stock servers give up after 30 s."""
     vanish_seconds: int = Field(default=60, ge=5)
-    """A session without a checkpoint for this long is settled at the last one."""
+    """A session without a checkpoint for this long is settled at the last one. Leave servers time: they try a gateway
+    that was away again after 10 s at most."""
     resume_seconds: int = Field(default=300, ge=5)
     """How long a released session can be resumed before it is settled."""
     refund_interval_seconds: float = Field(default=1.0, gt=0)
