@@ -96,8 +96,8 @@ class ServerSettings(ObservedSettings):
     max_connections_per_address: int = Field(default=500, ge=1)
     """HTTP connections from one address; trusted proxies have no such limit, nor have sockets that were opened."""
     refused_proofs_per_minute: int = Field(default=120, ge=1)
-    """Proofs and resumes of one address that opened nothing, and refused top-ups of one session: so many in a minute,
-    then none is looked at."""
+    """Refused proofs and resumes of one address, and top-ups of one session, behind which there is no payment to us: so
+    many in a minute, then none is looked at."""
     max_sessions: int = Field(default=20_000, ge=1)
     """Sockets that this server takes at once."""
     max_message_bytes: int = Field(default=1_048_576, ge=1024)

@@ -43,6 +43,20 @@ from ws402.settings import ServerSettings
 MAX_TOP_UPS: Final = 4
 """Top-ups of one session that may wait for the gateway."""
 
+FREE_OF_COST: Final = frozenset(
+    {
+        RejectCode.UNKNOWN_INVOICE,
+        RejectCode.TRANSFER_NOT_FOUND,
+        RejectCode.TRANSFER_FAILED,
+        RejectCode.TRANSFER_TOO_OLD,
+        RejectCode.WRONG_RECIPIENT,
+        RejectCode.SENDER_MISMATCH,
+        RejectCode.BINDING_REQUIRED,
+        RejectCode.BINDING_INVALID,
+    }
+)
+"""Refusals that cost whoever causes them nothing: only these are counted. The others took a payment to us."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -109,8 +123,6 @@ class Opening:
         try:
             if await work:
                 self._seconds.observe(time.perf_counter() - begun)
-            else:
-                self._refused.count(payer)
         except (UnavailableError, RateLimitedError) as error:
             metrics.PROOFS_REFUSED.inc(error.code)
             logger.warning("a payment could not be verified: %s", error.code)
@@ -142,8 +154,11 @@ class Opening:
         return began
 
     async def _pay(self, socket: Socket, message: PaymentProofMessage, span: tracing.Span | None) -> bool:
+        payer = socket.address or ""
         answer = await self._provider.verify(self._request(message, socket.resource_id))
         if not answer.valid:
+            if answer.code in FREE_OF_COST:
+                self._refused.count(payer)
             reject(socket, answer.reason or "The payment was refused.", answer.code)
             return False
         if answer.session_id is None:
@@ -242,7 +257,8 @@ class Opening:
             logger.exception("a top-up of session %s failed", session.id)
             return ErrorMessage(code="server_error", message="The top-up could not be verified. Send the proof again.")
         if not answer.valid:
-            self._refused.count(session.id)
+            if answer.code in FREE_OF_COST:
+                self._refused.count(session.id)
             return PaymentRejected(reason=answer.reason or "The payment was refused.", code=answer.code)
         if answer.session_id != session.id:
             logger.error("the gateway credited a top-up of session %s to %s", session.id, answer.session_id)
