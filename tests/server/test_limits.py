@@ -14,7 +14,7 @@ from tests.server.conftest import TICKER, OpenShop
 from tests.server.peer import Shop, any_proof
 from websockets.exceptions import InvalidStatus
 
-from ws402.protocol import EndReason
+from ws402.protocol import EndReason, RejectCode
 
 HANDSHAKE = (
     "GET /?resourceId=ticker HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
@@ -144,6 +144,19 @@ async def test_a39_whose_proofs_are_refused_asks_the_gateway_no_more(open_shop: 
     another = await shop.connect(additional_headers={"X-Forwarded-For": "203.0.113.2"})
     await another.prove(any_proof(reference))
     await another.expect("session_started")
+
+
+async def test_who_paid_too_little_is_not_counted_among_those_who_ask_for_free(open_shop: OpenShop) -> None:
+    shop = await open_shop(refused_proofs_per_minute=1)
+    reference = await shop.invoice()
+    shop.provider.faults.reject(RejectCode.AMOUNT_SHORT, times=3)
+    for _ in range(3):
+        peer = await shop.connect()
+        await peer.prove(any_proof(reference))
+        assert (await peer.expect("payment_rejected"))["code"] == "amount_short"
+    peer = await shop.connect()
+    await peer.prove(any_proof(reference))
+    await peer.expect("session_started")
 
 
 async def test_a39_refused_top_ups_of_a_session_are_few(open_shop: OpenShop) -> None:
