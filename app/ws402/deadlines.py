@@ -13,7 +13,7 @@ from typing import Any, Final, TypeVar
 
 SLICE_SECONDS: Final = 2.0
 """How often a wait looks at the clock."""
-STALL_SECONDS: Final = 1.0
+STALL_SECONDS: Final = 0.5
 """A look that comes this much too late was slept through; less is a busy machine."""
 
 T = TypeVar("T")
