@@ -12,10 +12,10 @@ from sqlalchemy import ColumnElement, Table, delete, select, tuple_
 
 from ws402.errors import UnavailableError
 from ws402.gateway.ledger.batching import Batcher
-from ws402.gateway.ledger.bulk import among
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.idempotency import KEEP_MS
 from ws402.gateway.ledger.ids import first_id
+from ws402.gateway.ledger.statements import one_of
 from ws402.gateway.ledger.tables import idempotency_keys, invoices, payments, traces
 from ws402.gateway.usage.sessions import Sessions
 from ws402.gateway.usage.settlement import Settle
@@ -143,7 +143,7 @@ class Upkeep:
             if not ids:
                 return
             async with self._database.begin() as connection:
-                await connection.execute(delete(invoices).where(among(connection, invoices.c.id, ids), unpaid))
+                await connection.execute(delete(invoices).where(one_of(invoices.c.id, ids), unpaid))
             self._passed = ids[-1]
             await asyncio.sleep(time.monotonic() - begun)
 

@@ -18,8 +18,8 @@ from sqlalchemy import select
 
 from ws402.chains.base import Chain, ChainUnavailableError, TransferLookup, TxState
 from ws402.errors import RateLimitedError
-from ws402.gateway.ledger.bulk import among
 from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.statements import one_of
 from ws402.gateway.ledger.tables import transfers
 from ws402.gateway.watch.watcher import Watcher
 
@@ -155,7 +155,7 @@ class LookUps:
             async with self._database.read() as connection:
                 query = select(transfers.c.tx).where(
                     transfers.c.network == network,
-                    among(connection, transfers.c.tx, {search.sought.tx for search in searches}),
+                    one_of(transfers.c.tx, {search.sought.tx for search in searches}),
                 )
                 recorded = set((await connection.execute(query)).scalars())
         except Exception as error:  # noqa: BLE001 - the chain is asked all the same

@@ -6,8 +6,7 @@ column, SQLite the driver's executemany.
 
 from __future__ import annotations
 
-import json
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -16,18 +15,11 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
-    ColumnElement,
     Integer,
     LargeBinary,
     Table,
-    Text,
-    any_,
-    bindparam,
-    func,
     select,
 )
-from sqlalchemy.dialects.postgresql import ARRAY
-from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.transactions import Connection, fetch
@@ -68,14 +60,6 @@ async def update(connection: Connection, table: Table, key: str, rows: Sequence[
     names = (*(name for name in rows[0] if name != key), key)
     statement = _update(connection.dialect.name, table, names)
     await connection.exec_driver_sql(statement.text, _parameters(connection, rows, names, statement.amounts))
-
-
-def among(connection: AsyncConnection, column: Column[Any], values: Collection[str]) -> ColumnElement[bool]:
-    """`column IN (values)` with one parameter, however many values there are."""
-    if connection.dialect.name == "postgresql":
-        return column == any_(bindparam(None, list(values), type_=ARRAY(Text)))
-    listed = func.json_each(json.dumps(list(values))).table_valued("value")
-    return column.in_(select(listed.c.value))
 
 
 async def _execute(

@@ -58,13 +58,15 @@ class _Keys(TypeDecorator[Collection[Any]]):
 
 
 class one_of(FunctionElement[bool]):  # noqa: N801 - reads like SQL
-    """`column IN (keys)`, where `keys` is the name of one parameter that holds any number of texts or amounts."""
+    """`column IN (keys)` with one parameter: `keys` are any number of texts or amounts, or the parameter's name."""
 
     type = Boolean()
     inherit_cache = True
 
-    def __init__(self, column: ColumnElement[Any], keys: str) -> None:
-        super().__init__(column, bindparam(keys, type_=_Keys()))
+    def __init__(self, column: ColumnElement[Any], keys: str | Collection[Any]) -> None:
+        kind = _Keys()
+        bound = bindparam(keys, type_=kind) if isinstance(keys, str) else bindparam(None, keys, type_=kind)
+        super().__init__(column, bound)
 
     def self_group(self, against: Any = None) -> one_of:  # noqa: ARG002
         """As it is: SQLAlchemy would compare it with 1 in SQLite, which then reads the whole table."""
@@ -81,7 +83,7 @@ def _any(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(one_of, "sqlite")
 def _in(element: one_of, compiler: SQLCompiler, **kw: Any) -> str:
     column, keys = (compiler.process(each, **kw) for each in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({keys}))"  # noqa: S608 - a placeholder
+    return f"({column} IN (SELECT value FROM json_each({keys})))"  # noqa: S608 - a placeholder
 
 
 @dataclass(slots=True, frozen=True)

@@ -9,7 +9,7 @@ import msgspec
 from sqlalchemy import ColumnElement, case, false, func, or_, select, true
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ws402.gateway.ledger.bulk import among
+from ws402.gateway.ledger.statements import one_of
 from ws402.gateway.ledger.states import DeliveryState, RefundState
 from ws402.gateway.ledger.tables import attempts, deliveries, refunds
 from ws402.gateway.refunds.key_context import KeyContext
@@ -137,7 +137,7 @@ class Queue:
         names = ("id", "recipient", "amount", "state", "cleared")
         ranked = (
             select(*refunds.c[names], refunds.c.created_at, place.label("place"))
-            .where(self._ours(asset), among(connection, refunds.c.recipient, recipients))
+            .where(self._ours(asset), one_of(refunds.c.recipient, recipients))
             .where(refunds.c.state.in_((RefundState.DUE, RefundState.CREDIT)))
             .subquery()
         )

@@ -15,7 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import ChainUnavailableError, Head, TransferLookup, TxState
 from ws402.errors import WS402Error
-from ws402.gateway.ledger.bulk import among
+from ws402.gateway.ledger.statements import one_of
 from ws402.gateway.ledger.states import RefundState, TransferState
 from ws402.gateway.ledger.tables import payments, refunds, sessions, transfers
 from ws402.gateway.refunds.key_context import KeyContext
@@ -64,7 +64,7 @@ class Promoter:
             (refunds.c.network == self._context.network)
             & (refunds.c.state == RefundState.WAITING)
             & (refunds.c.source_block <= head.final)
-            & ~among(connection, refunds.c.id, list(self._recheck))
+            & ~one_of(refunds.c.id, list(self._recheck))
         )
         # Everybody's first comes before anybody's second, so that one payer's many keep nobody waiting.
         age = (refunds.c.created_at, refunds.c.id)
