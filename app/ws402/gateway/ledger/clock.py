@@ -50,11 +50,8 @@ class LedgerClock:
         told = reference_ms * 1_000_000 + (now - asked) // 2
         here = self._now(now)
         self.skew_ms = (told - here) // 1_000_000
-        self._set_at, self._reference, self._time = (
-            now,
-            told,
-            max(told, here if self._told else 0, least_ms * 1_000_000),
-        )
+        self._set_at, self._reference = now, told
+        self._time = max(told, here if self._told else 0, least_ms * 1_000_000)
 
     def _now(self, at: int) -> int:
         passed = at - self._set_at

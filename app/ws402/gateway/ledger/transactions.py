@@ -16,7 +16,7 @@ from sqlalchemy.engine import Dialect
 from sqlalchemy.exc import DBAPIError, IntegrityError, OperationalError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from ws402.gateway.ledger.statements import Compiled, Rows, Statement
+from ws402.gateway.ledger.statements import Compiled, Rows, Statement, Values
 from ws402.observability import tracing
 from ws402.observability.sql import note
 
@@ -38,26 +38,22 @@ class Transaction(abc.ABC):
     async def fetch(self, statement: Statement, **values: Any) -> Rows:
         """Run a statement with these parameters."""
         compiled = statement.compiled(self.dialect)
-        started = time.time_ns() if tracing.active() else 0
-        try:
-            rows = await self._run(compiled, compiled.arguments(values))
-        except BaseException:
-            self.failed = True
-            raise
-        if started:
-            note(self.dialect.name, compiled.text, started)
-        return rows
+        return await self._noted(compiled.text, self._run(compiled, values))
 
     async def exec_driver_sql(self, text: str, parameters: Any) -> Rows:
         """Run SQL as the driver takes it; SQLite: for each of a list of parameters."""
+        size = len(parameters) if isinstance(parameters, list) else 0
+        return await self._noted(text, self._run_text(text, parameters), size)
+
+    async def _noted(self, text: str, running: Coroutine[Any, Any, Rows], size: int = 0) -> Rows:
         started = time.time_ns() if tracing.active() else 0
         try:
-            rows = await self._run_text(text, parameters)
+            rows = await running
         except BaseException:
             self.failed = True
             raise
         if started:
-            note(self.dialect.name, text, started, len(parameters) if isinstance(parameters, list) else 0)
+            note(self.dialect.name, text, started, size)
         return rows
 
     def check(self) -> None:
@@ -66,7 +62,7 @@ class Transaction(abc.ABC):
             raise RuntimeError("The work went on after a statement had failed; nothing of it is committed.")
 
     @abc.abstractmethod
-    async def _run(self, compiled: Compiled, arguments: list[Any]) -> Rows: ...
+    async def _run(self, compiled: Compiled, values: Values) -> Rows: ...
 
     @abc.abstractmethod
     async def _run_text(self, text: str, parameters: Any) -> Rows: ...
@@ -104,8 +100,8 @@ class SqliteTransaction(Transaction):
         super().__init__(dialect)
         self._driver = driver
 
-    async def _run(self, compiled: Compiled, arguments: list[Any]) -> Rows:
-        cursor = self._driver.execute(compiled.text, arguments)
+    async def _run(self, compiled: Compiled, values: Values) -> Rows:
+        cursor = self._driver.execute(compiled.text, compiled.arguments(values))
         return compiled.rows(cursor.fetchall(), texts=True)
 
     async def _run_text(self, text: str, parameters: Any) -> Rows:
@@ -125,8 +121,8 @@ class PostgresTransaction(Transaction):
         super().__init__(dialect)
         self._driver = driver
 
-    async def _run(self, compiled: Compiled, arguments: list[Any]) -> Rows:
-        return compiled.rows(await self._driver.fetch(compiled.text, *arguments), texts=False)
+    async def _run(self, compiled: Compiled, values: Values) -> Rows:
+        return compiled.rows(await self._driver.fetch(compiled.text, *compiled.arguments(values)), texts=False)
 
     async def _run_text(self, text: str, parameters: Any) -> Rows:
         return Rows(await self._driver.fetch(text, *parameters))

@@ -157,8 +157,7 @@ class Opening:
         payer = socket.address or ""
         answer = await self._provider.verify(self._request(message, socket.resource_id))
         if not answer.valid:
-            if answer.code in FREE_OF_COST:
-                self._refused.count(payer)
+            self._count(payer, answer)
             reject(socket, answer.reason or "The payment was refused.", answer.code)
             return False
         if answer.session_id is None:
@@ -257,8 +256,7 @@ class Opening:
             logger.exception("a top-up of session %s failed", session.id)
             return ErrorMessage(code="server_error", message="The top-up could not be verified. Send the proof again.")
         if not answer.valid:
-            if answer.code in FREE_OF_COST:
-                self._refused.count(session.id)
+            self._count(session.id, answer)
             return PaymentRejected(reason=answer.reason or "The payment was refused.", code=answer.code)
         if answer.session_id != session.id:
             logger.error("the gateway credited a top-up of session %s to %s", session.id, answer.session_id)
@@ -336,6 +334,10 @@ class Opening:
         socket.send(*messages)
         session.start(now)
         socket.replay()
+
+    def _count(self, payer: str, refused: VerifyResponse) -> None:
+        if refused.code in FREE_OF_COST:
+            self._refused.count(payer)
 
     def _request(self, message: PaymentProofMessage, resource_id: str | None) -> VerifyRequest:
         return VerifyRequest(
