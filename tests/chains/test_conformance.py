@@ -175,6 +175,15 @@ async def test_a_transaction_that_was_not_sent_is_unknown(world: World) -> None:
     assert not await world.chain.expired(signed)
 
 
+async def test_where_many_transactions_stand_is_told_in_their_order(world: World) -> None:
+    signed = await sign(world, world.nobody(), world.chain.native, world.unit)
+    paid = world.pay(world.payer(), world.chain.native, 5)
+    failed = world.pay_in_vain(world.payer(), world.chain.native)
+    await seen(world, failed)
+    states = await world.chain.states([signed.tx, paid, failed, signed.tx])
+    assert states == [TxState.UNKNOWN, TxState.INCLUDED, TxState.INCLUDED, TxState.UNKNOWN]
+
+
 async def test_large_payments_need_more_confirmations(world: World) -> None:
     native = world.chain.native
     assert world.chain.confirmations(native, LARGE) == 1

@@ -242,6 +242,12 @@ class Chain(Protocol):
     async def lookup(self, tx: str, *, amount: int = 0) -> TransferLookup:
         """Look one transaction up directly; endpoints must agree when `amount` is above the configured value."""
 
+    async def states(self, txs: Sequence[str]) -> list[TxState]:
+        """Where transactions stand by their ids alone, in order and by few requests: UNKNOWN, PENDING or INCLUDED.
+
+        INCLUDED says that a `lookup` will find it, nothing of success. Raises ChainUnavailableError.
+        """
+
     def confirmations(self, asset: str, amount: int) -> int | None:
         """How many blocks (its own included) a transfer of this value needs before a session opens; None: finality."""
 

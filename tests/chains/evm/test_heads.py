@@ -70,7 +70,9 @@ async def test_a_transaction_that_one_endpoint_does_not_know_is_asked_of_all(
         tx = fresh_world.pay(fresh_world.payer(), "ETH", 5)
         assert [each.amount for each in (await chain.lookup(tx)).transfers] == [5]
         assert (await chain.status(tx)).state is TxState.INCLUDED
-        assert (await chain.lookup("0x" + "12" * 32)).state is TxState.UNKNOWN
+        absent = "0x" + "12" * 32
+        assert (await chain.lookup(absent)).state is TxState.UNKNOWN
+        assert await chain.states([absent, tx]) == [TxState.UNKNOWN, TxState.INCLUDED]
 
 
 async def test_the_watch_goes_on_while_strangers_proofs_fill_an_endpoint(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -13,10 +13,10 @@ from tests.gateway.machine.blocks import NETWORK, Tx
 from tests.gateway.machine.chain import MemoryChain
 from tests.gateway.machine.gateway import TENANT, Gateway
 
-from ws402.chains.base import ChainUnavailableError, TransferLookup
+from ws402.chains.base import ChainUnavailableError, TransferLookup, TxState
 from ws402.errors import RateLimitedError
 from ws402.gateway.intake import lookups as module
-from ws402.gateway.intake.lookups import AT_ONCE, PER_BLOCK, PER_INVOICE, LookUps, Sought
+from ws402.gateway.intake.lookups import ASKED_PER_BLOCK, AT_ONCE, PER_BLOCK, PER_INVOICE, LookUps, Sought
 from ws402.gateway.ledger.database import DatabaseUnavailableError
 from ws402.gateway.ledger.tables import transfers
 from ws402.protocol import GenerateRequest, Proof, RejectCode, VerifyRequest
@@ -29,21 +29,36 @@ LATE = 30.0
 
 
 class AskedChain(MemoryChain):
-    """Counts what it is asked; `away`: it raises that instead of answering; `held`: it answers when this is set."""
+    """Notes what it is asked; `away`: it raises that instead of answering; `held`: it answers when this is set."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.asked: list[str] = []
+        self.questions: list[list[str]] = []
+        """Of which transactions it was asked whether they are there, together."""
+        self.looked: list[str] = []
+        """Which it was asked to look up."""
         self.away: Exception | None = None
         self.held: asyncio.Event | None = None
 
+    @property
+    def asked(self) -> list[str]:
+        return [tx for question in self.questions for tx in question]
+
+    async def states(self, txs: Sequence[str]) -> list[TxState]:
+        self.questions.append(list(txs))
+        await self._ready()
+        return await super().states(txs)
+
     async def lookup(self, tx: str, *, amount: int = 0) -> TransferLookup:
-        self.asked.append(tx)
+        self.looked.append(tx)
+        await self._ready()
+        return await super().lookup(tx, amount=amount)
+
+    async def _ready(self) -> None:
         if self.held is not None:
             await self.held.wait()
         if self.away is not None:
             raise self.away
-        return await super().lookup(tx, amount=amount)
 
 
 class Desk:
@@ -142,7 +157,7 @@ async def test_an_answer_that_stays_is_given_again_without_asking(desk: Desk) ->
     desk.chain.mine()
     first = await desk.wait(tx.id)
     assert await desk.wait(tx.id) == first
-    assert desk.chain.asked == [tx.id]
+    assert desk.chain.looked == [tx.id]
 
 
 async def test_answers_are_remembered_up_to_a_bound(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,7 +166,7 @@ async def test_answers_are_remembered_up_to_a_bound(desk: Desk, monkeypatch: pyt
     desk.chain.mine()
     for tx in (one, two, two, one):
         assert await desk.wait(tx.id) is not None
-    assert desk.chain.asked == [one.id, two.id, one.id]
+    assert desk.chain.looked == [one.id, two.id, one.id]
 
 
 async def test_who_waits_is_told_when_the_watch_records_it(desk: Desk) -> None:
@@ -165,13 +180,14 @@ async def test_who_waits_is_told_when_the_watch_records_it(desk: Desk) -> None:
 async def test_a_transaction_that_waits_for_a_block_is_asked_for_at_each(desk: Desk) -> None:
     tx = desk.pay()
     waiting = desk.begin(tx.id, agree=True)
-    await until(lambda: len(desk.chain.asked) == 1)
-    await until(lambda: not desk.lookups._running[NETWORK])
+    await until(lambda: len(desk.chain.looked) == 1)
+    await until(lambda: not desk.lookups._tasks)
     await desk.block()
     found = await waiting
     assert found is not None
     assert found.transfers, "endpoints were to agree, so that it is recorded does not answer"
-    assert len(desk.chain.asked) == 2
+    assert len(desk.chain.looked) == 2
+    assert desk.chain.asked == []
 
 
 async def test_a_transaction_that_nobody_knows_is_asked_for_more_and_more_seldom(desk: Desk) -> None:
@@ -235,42 +251,60 @@ async def test_nothing_is_asked_for_whom_nobody_waits_any_more(desk: Desk, monke
     assert len(desk.chain.asked) == asked
 
 
-async def test_a20_a_few_are_looked_up_at_once_and_the_others_with_the_next_blocks(desk: Desk) -> None:
-    desk.chain.held = asyncio.Event()
-    many = PER_BLOCK + AT_ONCE + 1
-    waiting = [desk.begin(f"0x{number}") for number in range(many)]
-    await until(lambda: desk.lookups.waiting == many)
-    assert len(desk.chain.asked) == AT_ONCE
-    desk.chain.held.set()
-    await until(lambda: not desk.lookups._tasks)
+async def test_those_that_are_named_at_one_time_are_asked_for_together(desk: Desk) -> None:
+    waiting = [desk.begin(f"0x{number}") for number in range(50)]
+    await until(lambda: bool(desk.chain.asked) and not desk.lookups._tasks)
     await desk.block()
-    await until(lambda: not desk.lookups._tasks)
-    # Those that were never looked up come first.
-    assert len(desk.chain.asked) == AT_ONCE + PER_BLOCK
-    assert len(set(desk.chain.asked)) == AT_ONCE + PER_BLOCK
-    await desk.block()
-    await until(lambda: set(desk.chain.asked) == {f"0x{number}" for number in range(many)})
+    await until(lambda: len(desk.chain.asked) == 100 and not desk.lookups._tasks)
+    assert [len(question) for question in desk.chain.questions] == [50, 50]
+    assert desk.chain.looked == []
     for each in waiting:
         each.cancel()
 
 
+async def test_a20_so_many_are_asked_for_in_one_block_and_the_others_with_the_next(desk: Desk) -> None:
+    many = ASKED_PER_BLOCK + 2
+    waiting = [desk.begin(f"0x{number}") for number in range(many)]
+    await until(lambda: desk.lookups.waiting == many and not desk.lookups._tasks)
+    assert len(desk.chain.asked) == ASKED_PER_BLOCK
+    await desk.block()
+    await until(lambda: len(desk.chain.asked) == 2 * ASKED_PER_BLOCK and not desk.lookups._tasks)
+    # Those that were never asked for come first.
+    assert set(desk.chain.asked) == {f"0x{number}" for number in range(many)}
+    for each in waiting:
+        each.cancel()
+
+
+async def test_a20_a_few_are_looked_up_at_once_and_the_others_with_the_next_blocks(desk: Desk) -> None:
+    many = PER_BLOCK + AT_ONCE + 1
+    paid = [desk.chain.spend(7).id for _ in range(many)]  # what is there, and pays us nothing
+    waiting = [desk.begin(tx) for tx in paid]
+    await until(lambda: len(desk.chain.looked) == AT_ONCE and not desk.lookups._tasks)
+    await desk.block()
+    await until(lambda: len(desk.chain.looked) == AT_ONCE + PER_BLOCK and not desk.lookups._tasks)
+    assert len(set(desk.chain.looked)) == AT_ONCE + PER_BLOCK
+    await desk.block()
+    for found in await asyncio.gather(*waiting):
+        assert found is not None
+        assert found.other == ("recipient",)
+    assert len(desk.chain.looked) == many
+
+
 async def test_a_repetition_finds_no_room_and_waits_for_a_block(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "AGAIN_SECONDS", 0.01)
+    monkeypatch.setattr(module, "ASKED_PER_BLOCK", 1)
     desk.chain.away = ChainUnavailableError("no endpoint answers")
     tx = desk.pay()
     waiting = desk.begin(tx.id)
-    await until(lambda: bool(desk.chain.asked))
-    desk.chain.away, desk.chain.held = None, asyncio.Event()
-    others = [desk.begin(f"0x{number}") for number in range(AT_ONCE)]
-    await until(lambda: desk.lookups._running[NETWORK] == AT_ONCE)
-    before = len(desk.chain.asked)
+    await until(lambda: len(desk.chain.asked) == 1)
+    desk.chain.away = None
+    other = desk.begin("0x1")
+    await until(lambda: "0x1" in desk.chain.asked)
     await asyncio.sleep(3 * module.AGAIN_SECONDS)
-    assert len(desk.chain.asked) == before
-    desk.chain.held.set()
+    assert desk.chain.asked == [tx.id, "0x1"]
     await desk.block()
     assert await waiting is None
-    for each in others:
-        each.cancel()
+    other.cancel()
 
 
 async def test_a_ledger_that_cannot_be_read_keeps_nobody_from_the_chain(

@@ -118,6 +118,10 @@ class MemoryChain(Blocks):
         transfers = (self._transfer(block, known),) if known.nonce is None else ()
         return TransferLookup(state=state, transfers=transfers, other=() if transfers else ("recipient",))
 
+    async def states(self, txs: Sequence[str]) -> list[TxState]:
+        states = [(await MemoryChain.lookup(self, tx)).state for tx in txs]
+        return [each if each in (TxState.UNKNOWN, TxState.PENDING) else TxState.INCLUDED for each in states]
+
     def confirmations(self, asset: str, amount: int) -> int | None:
         return 1
 

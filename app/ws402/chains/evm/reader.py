@@ -173,6 +173,11 @@ class Reader:
                 found = parse.internal_transfers(trace, tx, place, self._ours)
         return TransferLookup(state=state, transfers=tuple(found), other=() if found else other)
 
+    async def states(self, endpoint: Endpoint, txs: Sequence[str]) -> list[TxState]:
+        """Where transactions stand: UNKNOWN, PENDING or INCLUDED."""
+        answers = _checked(endpoint, await endpoint.call([("eth_getTransactionByHash", [tx]) for tx in txs]))
+        return [_state(answer) for answer in answers]
+
     async def status(self, endpoint: Endpoint, tx: str) -> tuple[TxStatus, str, int]:
         """Where a transaction of ours stands, and the asset and amount that it is about."""
         transaction, receipt, head, final = await self._transaction(endpoint, tx)
@@ -215,6 +220,12 @@ class Reader:
         if symbol == self._ours.native:
             return True
         return any(parse.is_payment_by(log, transaction) for log in receipt["logs"])
+
+
+def _state(transaction: Json | None) -> TxState:
+    if transaction is None:
+        return TxState.UNKNOWN
+    return TxState.PENDING if transaction.get("blockNumber") is None else TxState.INCLUDED
 
 
 def _by_tx(logs: Sequence[Json]) -> dict[str, list[Json]]:

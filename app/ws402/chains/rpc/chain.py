@@ -48,6 +48,9 @@ class Reads(Protocol):
     async def lookup(self, endpoint: Endpoint, tx: str) -> TransferLookup:
         """Everything that a transaction paid us."""
 
+    async def states(self, endpoint: Endpoint, txs: Sequence[str]) -> list[TxState]:
+        """Where transactions stand: UNKNOWN, PENDING or INCLUDED."""
+
     async def status(self, endpoint: Endpoint, tx: str) -> tuple[TxStatus, str, int]:
         """Where a transaction of ours stands, and the asset and amount that it is about."""
 
@@ -124,8 +127,7 @@ class RpcChain:
 
     async def lookup(self, tx: str, *, amount: int = 0) -> TransferLookup:
         """See `Chain.lookup`. `amount` above the limit of any asset in question makes two endpoints agree."""
-        if not self._started:
-            raise ChainUnavailableError(f"{self.network} was not reached since the gateway started.")
+        self._must_have_started()
 
         async def work(endpoint: Endpoint) -> TransferLookup:
             return await self._reader.lookup(endpoint, tx)
@@ -142,6 +144,15 @@ class RpcChain:
             return msgspec.structs.replace(answer, state=TxState.INCLUDED) if final else answer
 
         return await self._strangers.agree(guarded(comparable))
+
+    async def states(self, txs: Sequence[str]) -> list[TxState]:
+        """See `Chain.states`."""
+        self._must_have_started()
+        return await states_by(self._strangers, self._reader, txs)
+
+    def _must_have_started(self) -> None:
+        if not self._started:
+            raise ChainUnavailableError(f"{self.network} was not reached since the gateway started.")
 
     async def _standing(self, tx: str) -> TxStatus:
         """Where a transaction of ours stands; nothing is final that only one endpoint says of a large sum."""
@@ -177,6 +188,28 @@ class RpcChain:
             return await call
         except ReplyError as error:
             raise ChainUnavailableError(f"{self.network} answered with an error: {error.message}.") from error
+
+
+async def states_by(pool: Pool, reader: Reads, txs: Sequence[str]) -> list[TxState]:
+    """Where transactions stand. What one endpoint does not know is asked of all others: it may have fallen behind."""
+
+    def about(wanted: Sequence[str]) -> Callable[[Endpoint], Awaitable[list[TxState]]]:
+        async def work(endpoint: Endpoint) -> list[TxState]:
+            return await reader.states(endpoint, wanted)
+
+        return guarded(work)
+
+    known = await pool.run(about(txs))
+    missing = [tx for tx, state in zip(txs, known, strict=True) if state is TxState.UNKNOWN]
+    if not missing or len(pool.endpoints) == 1:
+        return known
+    found = await pool.search(about(missing), _known, len(missing))
+    better = dict(zip(missing, found, strict=True))
+    return [better.get(tx, state) for tx, state in zip(txs, known, strict=True)]
+
+
+def _known(states: Sequence[TxState]) -> int:
+    return sum(state is not TxState.UNKNOWN for state in states)
 
 
 def assets_of(

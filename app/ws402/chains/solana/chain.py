@@ -19,7 +19,7 @@ from ws402.chains.base import (
     TxState,
     TxStatus,
 )
-from ws402.chains.rpc.chain import RpcChain, assets_of
+from ws402.chains.rpc.chain import RpcChain, assets_of, states_by
 from ws402.chains.rpc.endpoint import Endpoint
 from ws402.chains.rpc.pool import guarded
 from ws402.chains.solana import address as addresses
@@ -64,7 +64,7 @@ class SolanaChain(RpcChain):
         self.span = 500
         self.daily_fees = settings.daily_fees
         self._fees = Fees(self._pool, settings.max_priority_fee)
-        self._statuses = Statuses(self._pool)
+        self._statuses = Statuses(self.network, lambda txs: states_by(self._pool, self._reader, txs))
         self._mints: dict[str, Mint] = {}
         self._wallets = [self.recipient]
         self._height = (0, float("-inf"))

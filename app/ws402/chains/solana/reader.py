@@ -31,6 +31,9 @@ BLOCK: Final = CONFIRMED | {
 TRANSACTION: Final = CONFIRMED | {"encoding": "json", "maxSupportedTransactionVersion": 0}
 HISTORY: Final = {"searchTransactionHistory": True}
 
+MOST_STATUSES: Final = 256
+"""Signatures in one getSignatureStatuses."""
+
 NO_HASH: Final = ""
 """The hash of a slot that has no block."""
 
@@ -216,10 +219,19 @@ class Reader:
             raise EndpointError(f"{endpoint.name} has no blocks from slot {since} to {oldest - 1} any more")
         return await self._waiting(endpoint, tx) is TxState.UNKNOWN
 
+    async def states(self, endpoint: Endpoint, txs: Sequence[str]) -> list[TxState]:
+        """Where transactions stand: UNKNOWN, PENDING (seen, not confirmed) or INCLUDED (in a confirmed block)."""
+        asked = [list(txs[first : first + MOST_STATUSES]) for first in range(0, len(txs), MOST_STATUSES)]
+        answers = _checked(endpoint, await endpoint.call([("getSignatureStatuses", [each, HISTORY]) for each in asked]))
+        found = [_state(each) for answer in answers for each in answer["value"]]
+        if len(found) != len(txs):
+            raise EndpointError(f"{endpoint.name}: not all signatures were answered")
+        return found
+
     async def _waiting(self, endpoint: Endpoint, tx: str) -> TxState:
         """Of a transaction that is in no confirmed block: whether the endpoint has seen it at all."""
-        (answer,) = _checked(endpoint, await endpoint.call([("getSignatureStatuses", [[tx], HISTORY])]))
-        return TxState.UNKNOWN if answer["value"][0] is None else TxState.PENDING
+        (state,) = await self.states(endpoint, [tx])
+        return TxState.UNKNOWN if state is TxState.UNKNOWN else TxState.PENDING
 
     async def _transaction(self, endpoint: Endpoint, tx: str) -> tuple[Json | None, int]:
         """A transaction in a confirmed block, and the newest final slot."""
@@ -258,6 +270,12 @@ class Reader:
         if len(found) != len(addresses):
             raise EndpointError(f"{endpoint.name}: not all accounts were answered")
         return found
+
+
+def _state(status: Any) -> TxState:
+    if status is None:
+        return TxState.UNKNOWN
+    return TxState.PENDING if status.get("confirmationStatus") == "processed" else TxState.INCLUDED
 
 
 def numbers(answers: Sequence[Any]) -> list[int]:

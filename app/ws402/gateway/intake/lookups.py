@@ -1,8 +1,9 @@
 """Direct look-ups of transactions that proofs name, for what the watcher has not seen: few, whatever strangers show.
 
 The watcher records plain transfers by itself. A look-up finds what it cannot see: money moved by a contract, failed
-transactions, transfers to somebody else. All who wait for one transaction share it; it is looked up once when it is
-first named, then only when blocks have come, more and more rarely, and only so many in each block.
+transactions, transfers to somebody else. All who wait for one transaction share it. Whether it is on the chain at all
+is asked for many together: once when it is first named, then when blocks have come, more and more rarely, and for only
+so many in each block. Only what is there is looked up, by itself.
 """
 
 from __future__ import annotations
@@ -28,14 +29,19 @@ log = logging.getLogger(__name__)
 PER_INVOICE: Final = 16
 """Different proofs that may be shown for one invoice before the chain is asked no more about it."""
 
+ASKED_PER_BLOCK: Final = 128
+"""Transactions of which a network is asked in the time of one block; the others wait for the next, those asked for
+least first.
+"""
+
 PER_BLOCK: Final = 32
-"""Look-ups that one block causes on a network; the others wait for the next, those looked up least first."""
+"""Look-ups that one block causes on a network; the others wait for the next."""
 
 AT_ONCE: Final = 8
 """Look-ups under way at a time on a network; above, a new one waits for a block as well."""
 
 AGAIN_SECONDS: Final = 1.0
-"""A look-up that failed because the chain could not be asked is repeated after this long."""
+"""The chain is asked again after this long when it could not be asked."""
 
 REMEMBERED: Final = 20_000
 """Invoices and finished look-ups that are remembered, each."""
@@ -58,10 +64,26 @@ class _Search:
     waiters: set[asyncio.Future[TransferLookup | None]] = field(default_factory=set)
     looks: int = 0
     due: int = 0
-    """The block from which on it is looked up again."""
+    """The block from which on it is sought again."""
+    there: bool = False
+    """It is on the chain, as far as is known: it is to be looked up."""
     running: bool = False
+    """It is asked for, or looked up."""
     error: ChainUnavailableError | None = None
-    """Why the last look failed."""
+    """Why the last question failed."""
+
+
+@dataclass(slots=True, eq=False)
+class _Desk:
+    """What is under way on one network."""
+
+    running: int = 0
+    """Look-ups."""
+    asked: int = 0
+    """Transactions that were asked for since the last block."""
+    queue: list[_Search] = field(default_factory=list)
+    """To be asked for."""
+    asking: bool = False
 
 
 class LookUps:
@@ -72,7 +94,7 @@ class LookUps:
         self._chains = chains
         self._watcher = watcher
         self._searches: dict[Sought, _Search] = {}
-        self._running: dict[str, int] = dict.fromkeys(chains, 0)
+        self._desks = {network: _Desk() for network in chains}
         self._finished: OrderedDict[Sought, tuple[int, TransferLookup | None]] = OrderedDict()
         """What the last look-ups answered, at which block: the same question has the same answer until the next."""
         self._shown: OrderedDict[str, set[str]] = OrderedDict()
@@ -121,11 +143,11 @@ class LookUps:
             return known
         search = self._searches.get(sought)
         if search is None:
-            search = self._searches[sought] = _Search(sought)
+            search = self._searches[sought] = _Search(sought, there=sought.agree)
             if fresh:
                 search.looks, search.due = 1, at + 1
-            elif self._running[sought.network] < AT_ONCE:
-                self._begin(search)
+            else:
+                self._seek(search)
         loop = asyncio.get_running_loop()
         future: asyncio.Future[TransferLookup | None] = loop.create_future()
         search.waiters.add(future)
@@ -145,7 +167,8 @@ class LookUps:
         return self._watcher.heads.get(network, -1)
 
     def _block(self, network: str) -> None:
-        """A block has come: look again for what is due, at first in the ledger, where others may have recorded it."""
+        """A block has come: seek again what is due, at first in the ledger, where others may have recorded it."""
+        self._desks[network].asked = 0
         mine = [search for search in self._searches.values() if search.sought.network == network]
         if mine:
             self._spawn(self._again(network, mine))
@@ -169,12 +192,79 @@ class LookUps:
             elif search.due <= height and not search.running and search.waiters:
                 due.append(search)
         due.sort(key=lambda search: search.looks)
-        for search in due[:PER_BLOCK]:
+        for search in [search for search in due if search.there][:PER_BLOCK]:
             self._begin(search)
+        for search in due:
+            if not search.there:
+                self._ask(search)
+
+    def _seek(self, search: _Search) -> None:
+        """Ask for it now, if there is room; else with the next block."""
+        if not search.there:
+            self._ask(search)
+        elif self._desks[search.sought.network].running < AT_ONCE:
+            self._begin(search)
+        else:
+            search.due = 0
+
+    def _ask(self, search: _Search) -> None:
+        """Ask whether it is on the chain, together with all that want to know at this moment."""
+        desk = self._desks[search.sought.network]
+        if desk.asked >= ASKED_PER_BLOCK:
+            search.due = 0
+            return
+        desk.asked += 1
+        search.running = True
+        desk.queue.append(search)
+        if not desk.asking:
+            desk.asking = True
+            self._spawn(self._asking(search.sought.network, desk))
+
+    async def _asking(self, network: str, desk: _Desk) -> None:
+        try:
+            while desk.queue:
+                await asyncio.sleep(0)  # so that those of this moment come together
+                searches, desk.queue = desk.queue, []
+                await self._states(network, searches)
+        finally:
+            desk.asking = False
+
+    async def _states(self, network: str, searches: list[_Search]) -> None:
+        height = self._height(network)
+        try:
+            states = await self._chains[network].states([search.sought.tx for search in searches])
+        except Exception as error:  # noqa: BLE001 - logged there
+            unavailable = self._unavailable(network, error)
+            self._desks[network].asked -= min(len(searches), self._desks[network].asked)  # nothing was learnt
+            for search in searches:
+                search.running = False
+                self._later(search, unavailable)
+            return
+        for search, state in zip(searches, states, strict=True):
+            search.running, search.error = False, None
+            if state is TxState.INCLUDED:
+                search.there = True
+                self._seek(search)
+            else:
+                self._absent(search, height, state)
+
+    def _absent(self, search: _Search, height: int, state: TxState) -> None:
+        """It is in no block at this height."""
+        search.there = search.sought.agree
+        search.looks += 1
+        later = 1 if state is TxState.PENDING else int(2 ** min(search.looks - 1, 5))
+        search.due = height + later
+        self._finish(search.sought, height, TransferLookup(state=state))
+
+    def _finish(self, sought: Sought, height: int, found: TransferLookup) -> None:
+        self._finished[sought] = height, found
+        self._finished.move_to_end(sought)
+        if len(self._finished) > REMEMBERED:
+            self._finished.popitem(last=False)
 
     def _begin(self, search: _Search) -> None:
         search.running = True
-        self._running[search.sought.network] += 1
+        self._desks[search.sought.network].running += 1
         self._spawn(self._look(search))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -190,27 +280,24 @@ class LookUps:
             if found.transfers:
                 await self._watcher.record(found.transfers)
                 self._watcher.wake(network)  # it may be in a block that is newer than what was seen
-        except ChainUnavailableError as error:
-            self._later(search, error)
-        except Exception as error:
-            log.exception("looking up a transaction on %s failed", network)
-            self._later(search, ChainUnavailableError(f"{network}: {type(error).__name__}"))
+        except Exception as error:  # noqa: BLE001 - logged there
+            self._later(search, self._unavailable(network, error))
         else:
             search.error = None
-            search.looks += 1
-            if found.state is TxState.PENDING:
-                search.due = height + 1
-            elif found.state is TxState.UNKNOWN:
-                search.due = height + int(2 ** min(search.looks - 1, 5))
+            if found.state in (TxState.PENDING, TxState.UNKNOWN):
+                self._absent(search, height, found.state)
             else:
                 self._answer(search, found)
-            self._finished[search.sought] = height, found
-            self._finished.move_to_end(search.sought)
-            if len(self._finished) > REMEMBERED:
-                self._finished.popitem(last=False)
+                self._finish(search.sought, height, found)
         finally:
             search.running = False
-            self._running[network] -= 1
+            self._desks[network].running -= 1
+
+    def _unavailable(self, network: str, error: Exception) -> ChainUnavailableError:
+        if isinstance(error, ChainUnavailableError):
+            return error
+        log.error("looking up a transaction on %s failed", network, exc_info=error)
+        return ChainUnavailableError(f"{network}: {type(error).__name__}")
 
     def _later(self, search: _Search, error: ChainUnavailableError) -> None:
         """The chain could not be asked: ask again soon, for it may be back before it makes a block."""
@@ -218,12 +305,8 @@ class LookUps:
         asyncio.get_running_loop().call_later(AGAIN_SECONDS, self._retry, search)
 
     def _retry(self, search: _Search) -> None:
-        if not search.waiters or search.running or self._closed:
-            return
-        if self._running[search.sought.network] < AT_ONCE:
-            self._begin(search)
-        else:
-            search.due = 0  # with the next block
+        if search.waiters and not search.running and not self._closed:
+            self._seek(search)
 
     def _recorded(self, network: str, txs: set[str]) -> None:
         for sought, search in self._searches.items():
