@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import ast
+import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
+from tests.fixtures.prometheus import MAJORS, program
 from tests.observability.rules.cases import CASES
 
 ROOT = Path(__file__).parents[3]
 RULES = sorted((ROOT / "charts" / "ws402" / "files" / "rules").glob("*.yaml"))
 RUNBOOK = ROOT / "docs" / "runbook.md"
 
-needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not on PATH")
+
+LONGEST_SCRAPE_SECONDS = 120
+"""Of the chart's `metrics.monitors.interval`."""
+SECONDS = {"m": 60, "h": 3600, "d": 86400}
 
 
 def rules() -> list[dict[str, Any]]:
@@ -27,16 +31,17 @@ def rules() -> list[dict[str, Any]]:
 ALERTS = [rule for rule in rules() if "alert" in rule]
 
 
-def promtool(*arguments: str) -> str:
-    done = subprocess.run(["promtool", *arguments], capture_output=True, text=True, check=False)
+def promtool(major: str, *arguments: str) -> str:
+    command = [program("promtool", major), *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
 
 @pytest.mark.prometheus
-@needs_promtool
-def test_promtool_accepts_every_file() -> None:
-    assert "FAILED" not in promtool("check", "rules", *map(str, RULES))
+@pytest.mark.parametrize("major", MAJORS)
+def test_promtool_accepts_every_file(major: str) -> None:
+    assert "FAILED" not in promtool(major, "check", "rules", *map(str, RULES))
 
 
 def test_every_alert_has_a_case() -> None:
@@ -45,8 +50,8 @@ def test_every_alert_has_a_case() -> None:
 
 
 @pytest.mark.prometheus
-@needs_promtool
-def test_each_alert_fires_in_its_world_and_is_silent_in_the_other(tmp_path: Path) -> None:
+@pytest.mark.parametrize("major", MAJORS)
+def test_each_alert_fires_in_its_world_and_is_silent_in_the_other(major: str, tmp_path: Path) -> None:
     severity = {rule["alert"]: rule["labels"]["severity"] for rule in ALERTS}
     tests = []
     for case in CASES:
@@ -70,7 +75,61 @@ def test_each_alert_fires_in_its_world_and_is_silent_in_the_other(tmp_path: Path
     file = tmp_path / "rules_test.yaml"
     content = {"rule_files": [str(path) for path in RULES], "evaluation_interval": "1m", "tests": tests}
     file.write_text(yaml.safe_dump(content, sort_keys=False))
-    promtool("test", "rules", str(file))
+    promtool(major, "test", "rules", str(file))
+
+
+def windows() -> set[str]:
+    """All ranges of all rules, such as `5m`."""
+    return {window for rule in rules() for window in re.findall(r"\[(\w+)\]", str(rule["expr"]))}
+
+
+@pytest.mark.prometheus
+@pytest.mark.parametrize("major", MAJORS)
+def test_every_window_has_a_rate_at_the_slowest_scrape(major: str, tmp_path: Path) -> None:
+    """A range of Prometheus 3 leaves its left end out: one of two scrape intervals and no more has one sample less."""
+    expected = [{"labels": "{}", "value": 1}]
+    tests = [
+        {
+            "name": f"{window}, {offset} s after a scrape",
+            "interval": f"{LONGEST_SCRAPE_SECONDS}s",
+            "input_series": [{"series": "seen_total", "values": f"0+{LONGEST_SCRAPE_SECONDS}x3000"}],
+            "promql_expr_test": [
+                {
+                    "expr": f"count(rate(seen_total[{window}]))",
+                    "eval_time": f"{4 * 86400 + offset}s",
+                    "exp_samples": expected,
+                }
+            ],
+        }
+        for window in sorted(windows())
+        for offset in (0, 1, 60, LONGEST_SCRAPE_SECONDS - 1)
+    ]
+    file = tmp_path / "windows_test.yaml"
+    file.write_text(yaml.safe_dump({"tests": [*tests, without_left_end(major)]}, sort_keys=False))
+    promtool(major, "test", "rules", str(file))
+
+
+def without_left_end(major: str) -> dict[str, Any]:
+    """What the two releases see differently, so that one is not tried under the other's name."""
+    samples = [] if major == "3" else [{"labels": "{}", "value": 1}]
+    return {
+        "name": "one scrape interval",
+        "interval": "60s",
+        "input_series": [{"series": "seen_total", "values": "0+60x10"}],
+        "promql_expr_test": [{"expr": "count(rate(seen_total[1m]))", "eval_time": "5m", "exp_samples": samples}],
+    }
+
+
+def test_every_window_is_longer_than_two_of_the_slowest_scrapes() -> None:
+    assert windows()
+    for window in windows():
+        assert int(window[:-1]) * SECONDS[window[-1]] > 2 * LONGEST_SCRAPE_SECONDS
+    schema = json.loads((ROOT / "charts" / "ws402" / "values.schema.json").read_text())
+    interval = schema["properties"]["metrics"]["properties"]["monitors"]["properties"]["interval"]["pattern"]
+    for taken in ("1s", "15s", "99s", f"{LONGEST_SCRAPE_SECONDS}s", "1m", f"{LONGEST_SCRAPE_SECONDS // 60}m"):
+        assert re.search(interval, taken), taken
+    for refused in ("0s", f"{LONGEST_SCRAPE_SECONDS + 1}s", "200s", "1000s", "3m", "10m", "1h", "60"):
+        assert not re.search(interval, refused), refused
 
 
 @pytest.mark.parametrize("rule", ALERTS, ids=lambda rule: rule["alert"])
