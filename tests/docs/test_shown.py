@@ -57,11 +57,12 @@ def test_commands_for_vault_run_in_order(vault: VaultCorner, tmp_path: Path) -> 
         assert "write version 2 of secret/ws402/keys/base-sepolia, account 0x" in output
         policy = vault.root.read("sys/policies/acl/ws402-gateway")
         assert isinstance(policy, dict)
-        assert "secret/data/ws402/rpc" in policy["data"]["policy"]
+        for name in ("rpc", "keys/base", "keys/base-sepolia"):
+            assert f"secret/data/ws402/{name}" in policy["data"]["policy"]
     finally:
         vault.root.sys.disable_auth_method("kubernetes")
         vault.root.sys.delete_policy("ws402-gateway")
-        for name in ("keys/base-sepolia", "api-keys", "rpc"):
+        for name in ("keys/base-sepolia", "keys/base", "api-keys", "rpc"):
             vault.root.secrets.kv.v2.delete_metadata_and_all_versions(f"ws402/{name}")
 
 

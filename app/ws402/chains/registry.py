@@ -38,6 +38,11 @@ def account_of_key(network: str, private_key: str) -> str:
     return address
 
 
+def account_of_public_key(public_key: bytes) -> str:
+    """The account of an ed25519 public key, as Solana's networks write it."""
+    return str(import_module("solders.pubkey").Pubkey.from_bytes(public_key))
+
+
 def chains_for(networks: Iterable[Any]) -> dict[str, Chain]:
     """All chains by network. Raises ConfigurationError, also when two have the same name or are the same chain."""
     chains: dict[str, Chain] = {}

@@ -11,10 +11,14 @@ import click
 import hvac
 import requests
 
-from ws402.chains.registry import account_of_key
+from ws402.chains.registry import account_of_key, account_of_public_key
 from ws402.errors import ConfigurationError
 from ws402.keys.snapshot import API_KEYS, DATABASE, KEYS, RPC
-from ws402.keys.vault.bootstrap import GENERATE, Bootstrap, Order
+from ws402.keys.vault.bootstrap import Bootstrap
+from ws402.keys.vault.order import GENERATE, Order
+
+SHARED = (API_KEYS, DATABASE, RPC)
+"""Secrets that are no network's."""
 
 
 @click.group("vault")
@@ -35,16 +39,24 @@ def command() -> None:
 @click.option("--api-keys", "api_keys", metavar="FILE", help="File of lines servers=… and operators=…, or 'generate'.")
 @click.option("--database-url", "database_url", metavar="FILE", help="File of the database URL.")
 @click.option("--rpc", "rpc", multiple=True, metavar="NETWORK=FILE", help="File of a network's RPC endpoints.")
-@click.option("--without", multiple=True, type=click.Choice([API_KEYS, DATABASE, RPC]), help="Not read by the gateway.")
+@click.option("--with", "with_", multiple=True, type=click.Choice(SHARED), help="Read by the gateway, from now on.")
+@click.option("--without", multiple=True, type=click.Choice(SHARED), help="Not read, where the policy is made now.")
+@click.option(
+    "--remove",
+    multiple=True,
+    metavar="NAME",
+    help="Take away from policy or role: keys/NETWORK, api-keys, database, rpc, transit/KEY, service-account/NAME,"
+    " service-account-namespace/NAME, policy/NAME; audience and login-config: replaced by what is given. Secrets stay.",
+)
 @click.option("--auth", type=click.Choice(["kubernetes", "approle"]), default="kubernetes", show_default=True)
 @click.option("--auth-mount", help="Where the login is mounted; its kind by default.")
 @click.option("--role", default="ws402-gateway", show_default=True)
-@click.option("--policy", default="ws402-gateway", show_default=True)
-@click.option("--service-account", default="ws402-gateway", show_default=True, help="The gateway's ServiceAccount.")
-@click.option("--service-account-namespace", default="ws402-private", show_default=True)
-@click.option("--audience", default="vault", show_default=True, help="Audience of the projected token.")
-@click.option("--token-ttl", default="15m", show_default=True)
-@click.option("--token-max-ttl", default="24h", show_default=True)
+@click.option("--policy", help="The role's own, or ws402-gateway, by default.")
+@click.option("--service-account", help="The gateway's ServiceAccount; ws402-gateway for a new role.")
+@click.option("--service-account-namespace", help="Its namespace; ws402-private for a new role.")
+@click.option("--audience", help="Audience of the projected token; vault for a new role.")
+@click.option("--token-ttl", help="15m for a new role.")
+@click.option("--token-max-ttl", help="24h for a new role.")
 @click.option("--kubernetes-host", help="Address of the API server, as Vault reaches it.")
 @click.option("--kubernetes-ca", metavar="FILE", help="Its certificates; those of Vault's own pod by default.")
 @click.option("--reviewer-token", metavar="FILE", help="Token for reviews; that of Vault's own pod by default.")
@@ -53,23 +65,25 @@ def command() -> None:
 @click.option("--transit-mount", default="transit", show_default=True)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, and do nothing.")
 def bootstrap(dry_run: bool, **given: Any) -> None:
-    """Make mounts, policy, role and keys for a gateway; what exists stays.
+    """Make mounts, policy, role and keys for a gateway, or add to them; what exists stays, but for --remove.
 
     Vault and the operator's token are named by VAULT_ADDR, VAULT_TOKEN (or VAULT_TOKEN_FILE), VAULT_CACERT and
     VAULT_NAMESPACE. Secrets are read from files or standard input, never from options, and never shown.
     """
+    written = _secrets(given)
     order = Order(
         networks=tuple(dict.fromkeys([*given["networks"], *(_pair(each)[0] for each in given["keys"])])),
         transit_keys=given["transit_keys"],
-        shared=tuple(each for each in (API_KEYS, DATABASE, RPC) if each not in given["without"]),
-        secrets=_secrets(given),
+        shared=tuple(each for each in SHARED if each not in given["without"]),
+        added=tuple(dict.fromkeys([*given["with_"], *(each for each in written if each in SHARED)])),
+        secrets=written,
         auth=given["auth"],
         auth_mount=given["auth_mount"] or given["auth"],
         kubernetes=_kubernetes(given),
         **{name: given[name] for name in _SAME},
     )
     client = _client()
-    Bootstrap(client, click.echo, account_of_key, dry_run=dry_run).run(order)
+    Bootstrap(client, click.echo, account_of_key, account_of_public_key, dry_run=dry_run).run(order)
 
 
 @command.command()
@@ -86,12 +100,13 @@ def rotate(network: str, key: str, kv_mount: str, path: str, dry_run: bool) -> N
     Vault is named as for `bootstrap`. A running gateway takes the key within `poll_seconds`. Refunds wait while the new
     key's account is empty, and nothing else does.
     """
-    Bootstrap(_client(), click.echo, account_of_key, dry_run=dry_run).rotate(
+    Bootstrap(_client(), click.echo, account_of_key, account_of_public_key, dry_run=dry_run).rotate(
         Order(kv_mount=kv_mount, path=path), network, _content(key)
     )
 
 
 _SAME = (
+    "remove",
     "role",
     "policy",
     "service_account",

@@ -1,117 +1,79 @@
-"""Makes in Vault what a gateway needs, and no more: mounts, a policy, a role, keys. What exists already stays."""
+"""Makes in Vault what a gateway needs, and no more: mounts, a policy, a role, keys.
+
+It adds to what exists. Only what an order removes by name is taken away, and only from the policy and the role: a
+gateway that runs keeps every right that it has.
+"""
 
 from __future__ import annotations
 
+import base64
 import secrets
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
-from typing import Any, Final, Literal
+from dataclasses import replace
+from typing import Any
 
 import hvac
 import requests
 from hvac.exceptions import Forbidden, InvalidPath, VaultDown, VaultError
 
 from ws402.errors import ConfigurationError, UnavailableError
-from ws402.keys.snapshot import API_KEYS, DATABASE, KEYS, RPC
-
-GENERATE: Final = "generate"
-"""In place of a key: make one."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Order:
-    """What is to stand in Vault. Paths and names as in the table `[vault]` of the gateway's settings."""
-
-    kv_mount: str = "secret"
-    path: str = "ws402"
-    transit_mount: str = "transit"
-    policy: str = "ws402-gateway"
-    networks: tuple[str, ...] = ()
-    """Networks whose key is in KV."""
-    transit_keys: tuple[str, ...] = ()
-    shared: tuple[str, ...] = (API_KEYS, DATABASE, RPC)
-    """Which of the other secrets the gateway reads."""
-    secrets: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
-    """What to write, by secret's name; `generate` as a value makes one. Never shown."""
-    auth: Literal["kubernetes", "approle"] = "kubernetes"
-    auth_mount: str = "kubernetes"
-    role: str = "ws402-gateway"
-    service_account: str = "ws402-gateway"
-    service_account_namespace: str = "ws402-private"
-    audience: str = "vault"
-    token_ttl: str = "15m"  # noqa: S105 - a duration
-    token_max_ttl: str = "24h"  # noqa: S105 - likewise
-    kubernetes: Mapping[str, Any] = field(default_factory=dict)
-    """Configuration of the kubernetes login (kubernetes_host, …); empty: left as it is."""
-
-
-def policy_of(order: Order) -> str:
-    """The policy, in Vault's language: each path by its full name, no wildcard."""
-    rules: list[tuple[str, str]] = []
-    for name in [*(f"{KEYS}{network}" for network in order.networks), *order.shared]:
-        rules += [(f"{order.kv_mount}/metadata/{order.path}/{name}", "read")]
-        rules += [(f"{order.kv_mount}/data/{order.path}/{name}", "read")]
-    for key in order.transit_keys:
-        rules += [(f"{order.transit_mount}/keys/{key}", "read"), (f"{order.transit_mount}/sign/{key}", "update")]
-    # Its own token, since it does without the policy `default`.
-    rules += [("auth/token/renew-self", "update"), ("auth/token/revoke-self", "update")]
-    return "".join(f'path "{path}" {{\n  capabilities = ["{right}"]\n}}\n' for path, right in rules)
-
-
-def role_of(order: Order) -> dict[str, Any]:
-    """The role of the login."""
-    role: dict[str, Any] = {
-        "token_policies": [order.policy],
-        "token_no_default_policy": True,
-        "token_ttl": order.token_ttl,
-        "token_max_ttl": order.token_max_ttl,
-    }
-    if order.auth == "kubernetes":
-        role |= {
-            "bound_service_account_names": [order.service_account],
-            "bound_service_account_namespaces": [order.service_account_namespace],
-            "audience": order.audience,
-        }
-    return role
-
+from ws402.keys.snapshot import KEYS
+from ws402.keys.vault.command import BOOTSTRAP, DEFAULTS, ROTATE, TRANSIT, to_change, to_write
+from ws402.keys.vault.order import GENERATE, LOGIN_CONFIG, Order, role_of
+from ws402.keys.vault.policy import granted, with_rules, without_paths, written
 
 AccountOf = Callable[[str, str], str]
 """The account of a network's private key. Raises ConfigurationError when it is none."""
+
+AccountOfPublic = Callable[[bytes], str]
+"""The account of an ed25519 public key."""
 
 
 class Bootstrap:
     """Carries an order out, or says what it would do. Raises ConfigurationError, UnavailableError."""
 
     def __init__(
-        self, client: hvac.Client, say: Callable[[str], None], account_of: AccountOf, *, dry_run: bool
+        self,
+        client: hvac.Client,
+        say: Callable[[str], None],
+        account_of: AccountOf,
+        account_of_public: AccountOfPublic,
+        *,
+        dry_run: bool,
     ) -> None:
-        """`client` has an operator's token; `account_of` tells the account of a network's private key."""
+        """`client` has an operator's token."""
         self._client = client
         self._account_of = account_of
+        self._account_of_public = account_of_public
         self._say = say
         self._dry_run = dry_run
 
     def run(self, order: Order) -> None:
         """Mounts, policy, login, keys, secrets; each step is told."""
-        with _explained():
+        with _explained(order):
             self._mount("secrets engine", order.kv_mount, {"type": "kv", "options": {"version": "2"}}, "sys/mounts")
             if order.transit_keys:
                 self._mount("secrets engine", order.transit_mount, {"type": "transit"}, "sys/mounts")
             self._mount("login", order.auth_mount, {"type": order.auth}, "sys/auth")
             if order.kubernetes:
-                self._write(f"auth/{order.auth_mount}/config", order.kubernetes, "where the login asks Kubernetes")
-            self._policy(order)
-            self._write(f"auth/{order.auth_mount}/role/{order.role}", role_of(order), _bound(order))
-            for key in order.transit_keys:
-                self._transit_key(order.transit_mount, key)
-            for name, data in order.secrets.items():
-                self._secret(order, name, data)
+                self._login_config(order)
+            role = self._read(f"auth/{order.auth_mount}/role/{order.role}")
+            order = replace(order, policy=order.policy or _policy_of(order, role))
+            rules = self._policy(order)
+            self._role(order, role)
+            names = {path.removeprefix(f"{order.transit_mount}/keys/") for path, _ in rules}
+            for key in sorted(name for name in names if "/" not in name):
+                self._transit_key(order, key)
+            base = f"{order.kv_mount}/data/{order.path}/"
+            read = {path.removeprefix(base) for path, _ in rules if path.startswith(base)}
+            for name in dict.fromkeys([*order.secrets, *sorted(each for each in read if each.startswith(KEYS))]):
+                self._secret(order, name, order.secrets.get(name, {}))
 
     def rotate(self, order: Order, network: str, key: str) -> None:
         """Write a new version of a network's key: gateways take it at their next look."""
         path, data = f"{order.path}/{KEYS}{network}", {"private_key": secrets.token_hex(32) if key == GENERATE else key}
-        with _explained():
+        with _explained(order, f"{KEYS}{network}"):
             account = self._account_of(network, data["private_key"])
             held = self._client.secrets.kv.v2.read_secret_metadata(path, mount_point=order.kv_mount)
             version = int(held["data"]["current_version"])
@@ -121,12 +83,10 @@ class Bootstrap:
             told = f"write version {version + 1} of {order.kv_mount}/{path}{shown}"
             self._do(told, f"{order.kv_mount}/data/{path}", body)
 
-    # --- steps -------------------------------------------------------------------------------------------------------
+    # --- mounts, login, rights ---------------------------------------------------------------------------------------
 
     def _mount(self, what: str, mount: str, body: dict[str, Any], where: str) -> None:
-        mounts = self._client.read(where)
-        assert isinstance(mounts, dict)  # noqa: S101 - hvac answers JSON
-        found = mounts["data"].get(f"{mount}/")
+        found = (self._read(where) or {}).get(f"{mount}/")
         if found is None:
             self._do(f"make the {what} {mount}/ ({body['type']})", f"{where}/{mount}", body)
             return
@@ -138,50 +98,127 @@ class Bootstrap:
             )
         self._keep(f"the {what} {mount}/")
 
-    def _policy(self, order: Order) -> None:
-        text = policy_of(order)
-        held = self._client.read(f"sys/policies/acl/{order.policy}")
-        if isinstance(held, dict) and held["data"]["policy"] == text:
+    def _login_config(self, order: Order) -> None:
+        """Vault replaces such a configuration as a whole: one that exists would lose its reviewer token."""
+        path = f"auth/{order.auth_mount}/config"
+        held = self._read(path) or {}
+        if not held.get("kubernetes_host") or LOGIN_CONFIG in order.remove:
+            self._do(f"write {path}: where the login asks Kubernetes", path, dict(order.kubernetes))
+            return
+        told = f"{path}: it asks {held['kubernetes_host']}"
+        if any(name != "token_reviewer_jwt" and held.get(name) != value for name, value in order.kubernetes.items()):
+            told += f"; what was given is not written. To replace the whole of it, add: --remove {LOGIN_CONFIG}"
+        self._keep(told)
+
+    def _policy(self, order: Order) -> set[tuple[str, str]]:
+        """Add to the policy what is missing; all that it grants then."""
+        held = self._read(f"sys/policies/acl/{order.policy}")
+        before = held["policy"] if held else ""
+        gone = {path for name in order.remove if "/" not in name or name.startswith((KEYS, TRANSIT))
+                for path, _ in order.rules_of(name)} & {path for path, _ in granted(before)}  # fmt: skip
+        text, added = with_rules(without_paths(before, gone), order.rules(new=held is None))
+        if text == before:
             self._keep(f"the policy {order.policy}")
-            return
-        verb = "make" if held is None else "change"
-        told = f"{verb} the policy {order.policy}:\n{_indent(text)}"
-        self._do(told, f"sys/policies/acl/{order.policy}", {"policy": text})
+        else:
+            verb = "add to" if held else "make"
+            told = [f"{verb} the policy {order.policy}:\n{_indent(written(added))}"] if added else []
+            told += (
+                [f"take away from the policy {order.policy}:\n{_indent(chr(10).join(sorted(gone)))}"] if gone else []
+            )
+            self._do("\n".join(told), f"sys/policies/acl/{order.policy}", {"policy": text})
+        return granted(text)
 
-    def _write(self, path: str, body: Mapping[str, Any], about: str) -> None:
-        self._do(f"write {path}: {about}", path, dict(body))
+    def _role(self, order: Order, held: Mapping[str, Any] | None) -> None:
+        assert order.policy is not None  # noqa: S101 - found before
+        changed = role_of(order, order.policy, held)
+        role = {**(held or {}), **changed}
+        told = f"auth/{order.auth_mount}/role/{order.role}: {_bound(order, role)}"
+        if changed:
+            self._do(f"write {told}", f"auth/{order.auth_mount}/role/{order.role}", changed)
+        else:
+            self._keep(told)
 
-    def _transit_key(self, mount: str, name: str) -> None:
-        path = f"{mount}/keys/{name}"
-        held = self._client.read(path)
-        if isinstance(held, dict):
-            if held["data"]["type"] != "ed25519" or held["data"]["exportable"]:
-                raise ConfigurationError(f"{path} is no ed25519 key, or may be exported.", remedy="Name another key.")
-            self._keep(f"the key {path}")
+    # --- keys and secrets --------------------------------------------------------------------------------------------
+
+    def _transit_key(self, order: Order, name: str) -> None:
+        path = f"{order.transit_mount}/keys/{name}"
+        held = self._read(path)
+        if held is None:
+            body = {"type": "ed25519", "exportable": False, "allow_plaintext_backup": False}
+            self._do(f"make the key {path} (ed25519, not exportable)", path, body)
+            if not self._dry_run and (made := self._read(path)):
+                self._say(f"  account {self._transit_account(made)}: see that it holds a float")
             return
-        body = {"type": "ed25519", "exportable": False, "allow_plaintext_backup": False}
-        self._do(f"make the key {path} (ed25519, not exportable)", path, body)
+        if held["type"] != "ed25519" or held["exportable"]:
+            raise ConfigurationError(f"{path} is no ed25519 key, or may be exported.", remedy="Name another key.")
+        self._keep(f"the key {path}, account {self._transit_account(held)}")
+
+    def _transit_account(self, key: Mapping[str, Any]) -> str:
+        newest = key["keys"][str(key["latest_version"])]
+        return self._account_of_public(base64.b64decode(newest["public_key"]))
 
     def _secret(self, order: Order, name: str, data: Mapping[str, str]) -> None:
+        """Write what is given where there is none, entry by entry."""
         path = f"{order.path}/{name}"
-        try:
-            self._client.secrets.kv.v2.read_secret_metadata(path, mount_point=order.kv_mount)
-        except InvalidPath:
-            pass
-        else:
-            self._keep(f"the secret {order.kv_mount}/{path}")
-            return
-        made = {entry: secrets.token_hex(32) if value == GENERATE else value for entry, value in data.items()}
-        account = ""
-        if name.startswith(KEYS) and not self._dry_run:
-            account = f", account {self._account_of(name.removeprefix(KEYS), made['private_key'])}"
-        told = ", ".join(f"{entry}{' (generated)' if value == GENERATE else ''}" for entry, value in data.items())
-        # cas 0: only where there is none, whoever else writes at the same time.
-        body = {"data": made, "options": {"cas": 0}}
         full = f"{order.kv_mount}/{path}"
-        self._do(f"write the secret {full} with {told}{account}", f"{order.kv_mount}/data/{path}", body)
+        version, held = self._newest(order, path)
+        if version and held is None:
+            change = f"vault kv undelete -versions={version} -mount={order.kv_mount} {path}"
+            self._keep(f"the secret {full}, whose newest version {version} is deleted; to have it back: {change}")
+            return
+        before = held or {}
+        if not before and not data:
+            self._say(f"there is no secret {full} yet; to make it: {order.command(BOOTSTRAP, *to_write(name))}")
+            return
+        fresh = {entry: value for entry, value in data.items() if not before.get(entry)}
+        made = {entry: secrets.token_hex(32) if value == GENERATE else value for entry, value in fresh.items()}
+        if before:
+            self._keep(f"the secret {full}{self._account(name, before, known=True)}")
+        for entry in sorted(set(data) - set(fresh)):
+            if data[entry] not in {GENERATE, before[entry]}:
+                self._kept_entry(order, name, entry)
+        if fresh:
+            told = ", ".join(f"{entry}{' (generated)' if value == GENERATE else ''}" for entry, value in fresh.items())
+            known = not self._dry_run or GENERATE not in fresh.values()
+            # Only after the version that was looked at, whoever else writes at the same time.
+            body = {"data": {**before, **made}, "options": {"cas": version}}
+            verb = "add to" if before else "write"
+            account = self._account(name, made, known=known)
+            self._do(f"{verb} the secret {full}: {told}{account}", f"{order.kv_mount}/data/{path}", body)
+
+    def _kept_entry(self, order: Order, name: str, entry: str) -> None:
+        change = to_change(order.kv_mount, order.path, name, entry)
+        if name.startswith(KEYS):
+            change = order.command(ROTATE, name.removeprefix(KEYS), "--key", "-")
+        self._say(f"  its '{entry}' was kept, and what was given is not written; to change it: {change}")
+
+    def _account(self, name: str, data: Mapping[str, Any], *, known: bool) -> str:
+        if not name.startswith(KEYS) or not known:
+            return ""
+        return f", account {self._account_of(name.removeprefix(KEYS), str(data.get('private_key', '')))}"
+
+    def _newest(self, order: Order, path: str) -> tuple[int, Mapping[str, Any] | None]:
+        """The newest version of a secret, 0 when there is none, and its content, None when it is deleted."""
+        kv = self._client.secrets.kv.v2
+        try:
+            version = int(kv.read_secret_metadata(path, mount_point=order.kv_mount)["data"]["current_version"])
+        except InvalidPath:
+            return 0, None
+        if not version:
+            return 0, None
+        try:
+            answer = kv.read_secret_version(
+                path, version=version, mount_point=order.kv_mount, raise_on_deleted_version=True
+            )
+        except InvalidPath:
+            return version, None
+        return version, answer["data"]["data"]
 
     # --- doing -------------------------------------------------------------------------------------------------------
+
+    def _read(self, path: str) -> dict[str, Any] | None:
+        answer = self._client.read(path)
+        return answer["data"] if isinstance(answer, dict) else None
 
     def _do(self, what: str, path: str, body: dict[str, Any]) -> None:
         self._say(f"{'would ' if self._dry_run else ''}{what}")
@@ -192,12 +229,30 @@ class Bootstrap:
         self._say(f"keep {what}")
 
 
-def _bound(order: Order) -> str:
-    life = f"tokens of {order.token_ttl}, at most {order.token_max_ttl}, with the policy {order.policy} alone"
+def _policy_of(order: Order, role: Mapping[str, Any] | None) -> str:
+    """The policy of a role that exists, or the default. Raises ConfigurationError when it cannot be told."""
+    held = [each for each in (role or {}).get("token_policies") or [] if f"policy/{each}" not in order.remove]
+    if not held or DEFAULTS["policy"] in held:
+        return DEFAULTS["policy"]
+    if len(held) > 1:
+        raise ConfigurationError(
+            f"The role {order.role} has the policies {', '.join(held)}.", remedy="Say which one, by --policy."
+        )
+    return str(held[0])
+
+
+def _bound(order: Order, role: Mapping[str, Any]) -> str:
+    policies = ", ".join(role["token_policies"])
+    life = f"tokens of {_time(role['token_ttl'])}, at most {_time(role['token_max_ttl'])}, with the policy {policies}"
     if order.auth == "approle":
         return life
-    who = f"{order.service_account_namespace}/{order.service_account}"
-    return f"for the ServiceAccount {who}, audience {order.audience}; {life}"
+    accounts = "ServiceAccount " + ", ".join(role["bound_service_account_names"])
+    spaces = "namespace " + ", ".join(role["bound_service_account_namespaces"])
+    return f"for {accounts} of {spaces}, audience {role.get('audience') or 'any'}; {life}"
+
+
+def _time(given: str | int) -> str:
+    return given if isinstance(given, str) else f"{given}s"
 
 
 def _indent(text: str) -> str:
@@ -205,8 +260,8 @@ def _indent(text: str) -> str:
 
 
 @contextmanager
-def _explained() -> Iterator[None]:
-    """Vault's refusals in words. Raises ConfigurationError, UnavailableError."""
+def _explained(order: Order, name: str = "") -> Iterator[None]:
+    """Vault's refusals in words. `name`: the secret that it is about. Raises ConfigurationError, UnavailableError."""
     try:
         yield
     except Forbidden as error:
@@ -214,7 +269,8 @@ def _explained() -> Iterator[None]:
             f"Vault denies it: {error.method} {error.url}.", remedy="Use the token of an operator who may do this."
         ) from None
     except InvalidPath:
-        raise ConfigurationError("Vault has no such secret.", remedy="Make it first: ws402 vault bootstrap") from None
+        make = order.command(BOOTSTRAP, *to_write(name)) if name else order.command()
+        raise ConfigurationError("Vault has no such secret.", remedy=f"Make it first: {make}") from None
     except VaultDown:
         raise UnavailableError("Vault is sealed.", remedy="Unseal it first.") from None
     except VaultError as error:

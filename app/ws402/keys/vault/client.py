@@ -8,7 +8,7 @@ import json
 import logging
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, TypeVar
@@ -30,6 +30,7 @@ from hvac.exceptions import (
 )
 
 from ws402.keys.snapshot import Counters, SecretsUnavailableError
+from ws402.keys.vault.command import BOOTSTRAP, command, to_read, to_write
 from ws402.settings import VaultSettings
 
 log = logging.getLogger(__name__)
@@ -64,6 +65,8 @@ class VaultClient:
         )
         self._life = 0.0
         self._renewable = False
+        self._rights: Mapping[str, Any] = {}
+        """What the login said of role and policies."""
         self._renew_at: float | None = None
         """By the monotonic clock; None: the token does not end."""
 
@@ -72,9 +75,10 @@ class VaultClient:
         """Whether there is a token, valid or not."""
         return bool(self._client.token)
 
-    def call(self, what: str, ask: Callable[[hvac.Client], T]) -> T:
-        """Ask Vault for something; `what` names it in errors. Raises SecretsUnavailableError.
+    def call(self, what: str, ask: Callable[[hvac.Client], T], *, name: str = "") -> T:
+        """Ask Vault for something; `what` says in errors what it is. Raises SecretsUnavailableError.
 
+        `name`: the secret's below `path`, or `transit/<key>`, for the command that would mend it.
         A token that Vault does not take any more is replaced by a login, once.
         """
         try:
@@ -89,9 +93,9 @@ class VaultClient:
         except SecretsUnavailableError:
             raise
         except InvalidPath as error:
-            raise self._missing(what, error) from None
+            raise self._missing(what, error, name) from None
         except (VaultError, requests.RequestException, OSError) as error:
-            raise self.explain(error, what) from None
+            raise self.explain(error, what, name) from None
 
     def close(self) -> None:
         """Revoke the token that a login made, if Vault answers, and let go of connections."""
@@ -153,6 +157,7 @@ class VaultClient:
                 self._client.token = _read(settings.token_file, "token_file")
                 data = auth.token.lookup_self()["data"]
                 answer = {"auth": {"lease_duration": data["ttl"], "renewable": data.get("renewable", False)}}
+                answer["auth"]["token_policies"] = data.get("policies")
         except (Forbidden, InvalidRequest, Unauthorized, InvalidPath) as error:
             self._client.token = ""
             raise self._refused(error, token) from None
@@ -161,6 +166,7 @@ class VaultClient:
             raise self.explain(error, "the login") from None
         self._life = float(answer["auth"]["lease_duration"])
         self._note(answer["auth"])
+        self._rights = answer["auth"]
         self._counters.logins += 1
         log.info("logged in to Vault by %s", settings.auth)
 
@@ -187,21 +193,47 @@ class VaultClient:
             who = f"the AppRole at auth/{settings.auth_mount or 'approle'}"
         remedy = "Check role id and secret id."
         if settings.auth == "kubernetes":
+            account = _claims_of(token)
             remedy = (
-                "Compare it with the role's bound account, namespace and audience: `ws402 vault bootstrap` sets them."
+                "Compare it with the role's bound account, namespace and audience. To bind the role to it as well: "
+                f"{self._bootstrap([], **account)}"
             )
         return SecretsUnavailableError(
-            f"Vault refuses the login for {who}: {_words(error)}.{_claims(token)}", "login", remedy=remedy
+            f"Vault refuses the login for {who}: {_words(error)}.{_told(token)}", "login", remedy=remedy
         )
 
-    def _missing(self, what: str, error: VaultError) -> SecretsUnavailableError:
+    def _bootstrap(self, arguments: list[str], **account: str | None) -> str:
+        """The operator's command for this gateway's Vault."""
+        settings = self._settings
+        policies = [each for each in self._rights.get("token_policies") or [] if each != "default"]
+        role = (self._rights.get("metadata") or {}).get("role_name") if settings.auth == "approle" else settings.role
+        return command(
+            BOOTSTRAP,
+            arguments,
+            kv_mount=settings.kv_mount,
+            path=settings.path,
+            transit_mount=settings.transit_mount,
+            policy=policies[0] if len(policies) == 1 else None,
+            auth=settings.auth,
+            auth_mount=settings.auth_mount,
+            role=role,
+            **account,
+        )
+
+    def _missing(self, what: str, error: VaultError, name: str) -> SecretsUnavailableError:
         words = f" ({_words(error)})" if error.errors else ""
-        return SecretsUnavailableError(
-            f"Vault has no {what}{words}.", "missing", remedy="Write it, or check mount, path and namespace."
-        )
+        remedy = "Check mount, path and namespace"
+        if name and self._settings.auth != "token":
+            remedy += f", or write it: {self._bootstrap(to_write(name))}"
+        return SecretsUnavailableError(f"Vault has no {what}{words}.", "missing", remedy=remedy)
 
-    def explain(self, error: Exception, what: str) -> SecretsUnavailableError:
-        """What an error of hvac or below it means, in words that hold no secret."""
+    def _denied(self, name: str) -> str:
+        if self._settings.auth == "token" or not name:
+            return "Give a policy of its token the right to it."
+        return f"Give its policy the right to it, which takes none away: {self._bootstrap(to_read(name))}"
+
+    def explain(self, error: Exception, what: str, name: str = "") -> SecretsUnavailableError:
+        """What an error of hvac or below it means, in words that hold no secret. `name`: as for `call`."""
         address = self._settings.address
         match error:
             case VaultNotInitialized():
@@ -211,11 +243,7 @@ class VaultClient:
                     f"Vault at {address} is sealed.", "sealed", remedy="Unseal it; nothing is lost meanwhile."
                 )
             case Forbidden():
-                return SecretsUnavailableError(
-                    f"Vault denies {what}.",
-                    "denied",
-                    remedy="Give its policy the right to read this: `ws402 vault bootstrap` writes that policy.",
-                )
+                return SecretsUnavailableError(f"Vault denies {what}.", "denied", remedy=self._denied(name))
             case RateLimitExceeded():
                 return SecretsUnavailableError(f"Vault at {address} limits or stands by; asking again.", "busy")
             case InternalServerError() | BadGateway() | UnexpectedError():
@@ -263,15 +291,31 @@ def _words(error: VaultError) -> str:
     return " ".join(text.split())[:MAX_QUOTED].rstrip(".")
 
 
-def _claims(token: str) -> str:
-    """What a ServiceAccount token says of itself; unverified, for a message only. Never the token."""
+def _claims(token: str) -> dict[str, Any]:
+    """What a ServiceAccount token says of itself; unverified, for a message only."""
     try:
         payload = token.split(".")[1]
         claims = json.loads(base64.urlsafe_b64decode(payload + "=" * (-len(payload) % 4)))
-        audience, subject, ends = claims.get("aud"), claims.get("sub"), claims.get("exp")
-    except (IndexError, ValueError, binascii.Error, AttributeError):
+    except (IndexError, ValueError, binascii.Error):
+        return {}
+    return claims if isinstance(claims, dict) else {}
+
+
+def _claims_of(token: str) -> dict[str, str | None]:
+    """The options of `bootstrap` that bind a role to a token's account."""
+    subject = str(_claims(token).get("sub", "")).split(":")
+    if len(subject) != 4 or subject[:2] != ["system", "serviceaccount"]:
+        return {}
+    return {"service_account": subject[3], "service_account_namespace": subject[2]}
+
+
+def _told(token: str) -> str:
+    """What a token says of itself, as a sentence. Never the token."""
+    claims = _claims(token)
+    if not claims:
         return ""
-    told = f" The token is of {subject} for the audience {audience}"
+    told = f" The token is of {claims.get('sub')} for the audience {claims.get('aud')}"
+    ends = claims.get("exp")
     if isinstance(ends, int | float):
         state = "ended" if ends <= time.time() else "ends"
         told += f" and {state} at {datetime.fromtimestamp(ends, UTC):%Y-%m-%d %H:%M:%S} UTC"

@@ -23,6 +23,7 @@ from ws402.keys.snapshot import (
     malformed,
 )
 from ws402.keys.vault.client import VaultClient
+from ws402.keys.vault.command import TRANSIT
 from ws402.settings import VaultSettings
 
 log = logging.getLogger(__name__)
@@ -114,6 +115,7 @@ class VaultSource:
         answer = self._client.call(
             f"{path}",
             lambda client: client.secrets.kv.v2.read_secret_metadata(path, mount_point=self._settings.kv_mount),
+            name=name,
         )
         data: dict[str, Any] = answer["data"]
         newest = int(data["current_version"])
@@ -139,6 +141,7 @@ class VaultSource:
             lambda client: client.secrets.kv.v2.read_secret_version(
                 path, version=version, mount_point=self._settings.kv_mount, raise_on_deleted_version=True
             ),
+            name=name,
         )
         data = answer["data"]["data"]
         if not isinstance(data, dict):
@@ -155,6 +158,7 @@ class VaultSource:
         data = self._client.call(
             f"transit key {name}",
             lambda client: client.secrets.transit.read_key(name, mount_point=mount),  # type: ignore[no-untyped-call]
+            name=f"{TRANSIT}{name}",
         )["data"]
         if data["type"] != "ed25519":
             raise malformed(f"{mount}/keys/{name}", f"it is a key of type {data['type']}, not ed25519")

@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from ws402.keys.base import SignerUnavailableError
 from ws402.keys.snapshot import Counters, SecretsUnavailableError
 from ws402.keys.vault.client import VaultClient
+from ws402.keys.vault.command import TRANSIT
 from ws402.settings import VaultSettings
 
 
@@ -42,6 +43,7 @@ class TransitClient:
             lambda client: client.secrets.transit.sign_data(  # type: ignore[no-untyped-call]
                 name, base64.b64encode(message).decode(), key_version=version, mount_point=self.mount
             ),
+            name=f"{TRANSIT}{name}",
         )
         self.counters.signatures += 1
         return str(answer["data"]["signature"])
