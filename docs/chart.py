@@ -43,10 +43,14 @@ install.
 ## In production
 
 1. Put the secrets into Vault (`ws402 vault bootstrap`), AWS Secrets Manager, or one Secret in the private namespace:
-   [docs/secrets.md](../../docs/secrets.md).
+   [docs/secrets.md](../../docs/secrets.md). A Secret needs its namespace first, `kubectl create namespace ws402-private`;
+   the chart uses a namespace that it finds, leaves it to whoever made it, and tells which labels it lacks.
 2. Write values: `networks`, `secrets`, `resources`, and who may talk to whom: `server.clients`, `server.egress`,
    `gateway.egress`. Everything that is not named is denied.
 3. `helm install ws402 charts/ws402 -n ws402 --create-namespace -f values.yaml`, then `helm test`.
+
+Rights in the two namespaces are enough: see [docs/kubernetes.md](../../docs/kubernetes.md#rights-of-whoever-installs).
+`helm upgrade` needs all defaults of the new chart: use `--reset-then-reuse-values`, not `--reuse-values`.
 
 Tables that go into the programs' settings (`resources`, `networks`, `settings`) have the settings' own names, see
 [docs/configuration.md](../../docs/configuration.md). Amounts above 2^53 are written in quotes.
@@ -153,11 +157,23 @@ def _shown(default: Any) -> str:
 
 
 def schema() -> str:
-    """values.schema.json with the descriptions of values.yaml; its rules are written by hand."""
+    """values.schema.json: what each value means and whether it may be null, from values.yaml; other rules by hand."""
     made = json.loads((CHART / "values.schema.json").read_text())
     for each in values():
         at = made
         for name in each.path:
             at = at["properties"][name]
         at["description"] = each.about
+    _require(made, yaml.safe_load((CHART / "values.yaml").read_text()), made["definitions"])
     return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
+
+
+def _require(schema: dict[str, Any], defaults: dict[str, Any], definitions: dict[str, Any]) -> None:
+    """What has a default must be there. A null takes it away: Helm 3 checks the null itself, Helm 4 what is left."""
+    schema = definitions[schema["$ref"].rpartition("/")[2]] if "$ref" in schema else schema
+    known = {name: each for name, each in defaults.items() if name in schema.get("properties", {})}
+    if known:
+        schema["required"] = sorted(name for name in known if "null" not in schema["properties"][name].get("type", ""))
+    for name, each in known.items():
+        if isinstance(each, dict):
+            _require(schema["properties"][name], each, definitions)

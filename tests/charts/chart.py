@@ -1,14 +1,16 @@
-"""Renders charts/ws402 by `helm template`, once for each set of values."""
+"""Renders charts/ws402 once for each set of values, by Helm 3 and Helm 4, which must say the same."""
 
 from __future__ import annotations
 
 import atexit
 import functools
 import json
+import re
 import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -24,27 +26,49 @@ Document = dict[str, Any]
 DEV: Final[Mapping[str, Any]] = {"devchain": {"enabled": True}}
 
 
+_DRAWN = re.compile(r"^ *((gateway_admin_key|tls\.crt|tls\.key|ca\.crt): )?[A-Za-z0-9+/=]{16,}$|^\s*$", re.MULTILINE)
+"""Lines that differ from one rendering to the next: keys and certificates, and the blank ones."""
+
+
 class Refused(Exception):  # noqa: N818 - what it is
-    """Helm refused the values; its text says why."""
+    """Helm refused the values; its arguments say why, one for each Helm."""
+
+
+class Refusal(tuple[str, ...]):
+    """What each Helm says against the same values; a text is in it when each says it."""
+
+    __slots__ = ()
+
+    def __contains__(self, part: object) -> bool:
+        return isinstance(part, str) and all(part in each for each in self)
+
+
+@functools.cache
+def helms() -> tuple[str, ...]:
+    """Helm 3, and Helm 4 where it is there."""
+    helm, newer = shutil.which("helm"), shutil.which("helm4")
+    if helm is None:
+        pytest.skip("no helm on PATH: the chart was not tested")
+    return (helm, newer) if newer else (helm,)
 
 
 @functools.cache
 def _template(values: str, example: str | None, kube: str, namespace: str, release: str, chart: Path = CHART) -> str:
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("no helm on PATH: the chart was not tested")
     files = ["--values", str(CHART / "examples" / example / "values.yaml")] if example else []
-    done = subprocess.run(
-        [helm, "template", release, str(chart), "--namespace", namespace, "--kube-version", kube, *files, "-f", "-"],
-        check=False,
-        input=values,
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
-    if done.returncode:
-        raise Refused(done.stderr.strip().removesuffix("Use --debug flag to render out invalid YAML").strip())
-    return done.stdout
+    arguments = ["template", release, str(chart), "--namespace", namespace, "--kube-version", kube, *files, "-f", "-"]
+
+    def run(helm: str) -> subprocess.CompletedProcess[str]:
+        command = [helm, *arguments]
+        return subprocess.run(command, check=False, input=values, capture_output=True, text=True, timeout=60)
+
+    with ThreadPoolExecutor() as pool:
+        done = list(pool.map(run, helms()))
+    assert len({bool(each.returncode) for each in done}) == 1, [each.stderr for each in done]
+    if done[0].returncode:
+        told = [each.stderr.removesuffix("Use --debug flag to render out invalid YAML\n").strip() for each in done]
+        raise Refused(*told)
+    assert len({_DRAWN.sub("", each.stdout).replace("\n", "") for each in done}) == 1, "Helm 3 and 4 render the same"
+    return done[0].stdout
 
 
 def text(
@@ -73,11 +97,11 @@ def _parse(written: str) -> list[Document]:
     return [each for each in yaml.load_all(written, loader) if each]
 
 
-def refusal(values: Mapping[str, Any], **how: Any) -> str:
-    """Why these values are refused."""
+def refusal(values: Mapping[str, Any], **how: Any) -> Refusal:
+    """Why these values are refused, by each Helm."""
     with pytest.raises(Refused) as refused:
         render(values, **how)
-    return str(refused.value)
+    return Refusal(refused.value.args)
 
 
 def one(documents: Iterable[Document], kind: str, name: str) -> Document:

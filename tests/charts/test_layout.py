@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 
 import pytest
-from tests.charts.chart import CHART, DEV, EXAMPLES, VERSIONS, kinds, notes, one, pods, render
+from tests.charts.chart import CHART, DEV, EXAMPLES, VERSIONS, helms, kinds, notes, one, pods, render
 
 WORKLOADS = ("Deployment", "StatefulSet")
 CLUSTER_WIDE = ("Namespace",)
@@ -186,14 +185,19 @@ def test_digests_pull_secrets_and_everybodys_own_wishes_come_through() -> None:
     assert all(each["metadata"]["labels"]["cost-center"] == "7" for each in documents)
 
 
+def test_the_chart_is_rendered_by_helm_3_and_by_helm_4() -> None:
+    if len(helms()) < 2:
+        pytest.skip("no helm4 on PATH: the chart was tested under Helm 3 only")
+    versions = [subprocess.run([each, "version", "--short"], check=True, capture_output=True) for each in helms()]
+    assert [each.stdout.decode().split(".")[0] for each in versions] == ["v3", "v4"]
+
+
 def test_helm_has_no_remark() -> None:
-    helm = shutil.which("helm")
-    if helm is None:
-        pytest.skip("no helm on PATH: the chart was not tested")
-    command = [helm, "lint", "--strict", "--kube-version", VERSIONS[-1], "--set", "devchain.enabled=true", str(CHART)]
-    done = subprocess.run(command, check=False, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout
-    assert "WARNING" not in done.stdout
+    for helm in helms():
+        arguments = ["lint", "--strict", "--kube-version", VERSIONS[-1], "--set", "devchain.enabled=true", str(CHART)]
+        done = subprocess.run([helm, *arguments], check=False, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 0, done.stdout
+        assert "WARNING" not in done.stdout
 
 
 def test_another_release_has_other_names() -> None:

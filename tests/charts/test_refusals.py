@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import yaml
-from tests.charts.chart import CHART, DEV, refusal, render
+from tests.charts.chart import CHART, DEV, kinds, refusal, render
 
 EVM = {"network": "base", "chain_id": 8453}
 VAULT = {"vault": {"address": "https://vault.vault.svc:8200"}}
@@ -102,11 +102,85 @@ def test_what_does_not_go_together_is_refused_with_a_remedy(base: Any, change: A
         ({"tls": {"mode": "certManager"}}, "/tls/certManager/issuerRef"),
         ({"networkPolicy": {"dns": []}}, "/networkPolicy/dns"),
         ({"gateway": {"database": {"size": "much"}}}, "/gateway/database/size"),
+        ({"server": {"autoscaling": {"cpuUtilization": None, "sessionsPerPod": None}}}, "/server/autoscaling"),
+        ({"commonLabels": {"a b": "c"}}, "/commonLabels"),
+        ({"fullnameOverride": "1shop"}, "/fullnameOverride"),
+        ({"server": {"clients": [{"cidr": "10.0.0.256/8"}]}}, "/server/clients/0/cidr"),
+        ({"server": {"clients": [{"cidr": "10.0.0.0/33"}]}}, "/server/clients/0/cidr"),
+        ({"server": {"clients": [{"namespace": "Shop"}]}}, "/server/clients/0/namespace"),
+        ({"server": {"existingSecret": "My Secret"}}, "/server/existingSecret"),
         ({"ops": {"subjects": [{"kind": "Robot", "name": "a"}]}}, "/ops/subjects/0/kind"),
     ],
 )
 def test_the_schema_names_the_value_that_is_wrong(change: Any, says: str) -> None:
     assert says in refusal(_merge(DEV, change))
+
+
+@pytest.mark.parametrize("path", ["gateway", "server.pod", "server.image.tag", "tls.mode", "commonLabels", "resources"])
+def test_a_null_in_place_of_a_default_is_refused_by_its_name(path: str) -> None:
+    change: Any = None
+    for name in reversed(path.split(".")):
+        change = {name: change}
+    told = refusal(_merge(DEV, change))
+    *above, name = path.split(".")
+    assert f"at '{''.join(f'/{each}' for each in above)}'" in told
+    assert f"'{name}'" in told
+
+
+def test_a_null_that_means_by_default_is_none() -> None:
+    values = {"server": {"autoscaling": {"sessionsPerPod": None}, "terminationGracePeriodSeconds": None}}
+    (scaler,) = kinds(render(_merge(DEV, values)), "HorizontalPodAutoscaler")
+    assert len(scaler["spec"]["metrics"]) == 1
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"commonLabels": {"app.kubernetes.io/name": "foo"}},
+        {"commonLabels": {"ws402/receives-traffic": "false"}},
+        {"server": {"pod": {"labels": {"app.kubernetes.io/component": "gateway"}}}},
+        {"gateway": {"pod": {"labels": {"app.kubernetes.io/instance": "foo"}}}},
+        {"devchain": {"pod": {"labels": {"helm.sh/chart": "foo"}}}},
+        {"metrics": {"monitors": {"labels": {"app.kubernetes.io/managed-by": "foo"}}}},
+        {"metrics": {"rules": {"labels": {"app.kubernetes.io/version": "1"}}}},
+        {"metrics": {"dashboards": {"labels": {"app.kubernetes.io/name": "foo"}}}},
+        {"server": {"pod": {"annotations": {"checksum/config": "0"}}}},
+    ],
+)
+def test_labels_that_the_chart_selects_by_cannot_be_set(values: Any) -> None:
+    told = refusal(_merge(DEV, values))
+    assert "is set by the chart" in told
+    assert "Take it away" in told
+
+
+def test_one_label_in_two_places_is_refused() -> None:
+    told = refusal({**DEV, "commonLabels": {"team": "a"}, "server": {"pod": {"labels": {"team": "b"}}}})
+    assert "server.pod.labels: the label 'team' is among commonLabels" in told
+
+
+@pytest.mark.parametrize(
+    ("release", "namespace", "says"),
+    [
+        ("a" * 50, "shop", "at most 40 characters. Set fullnameOverride"),
+        ("a" * 35, "shop", "at most 40 characters. Set fullnameOverride"),
+        ("ws402" + "b" * 40, "shop", "at most 40 characters. Set fullnameOverride"),
+        ("1shop", "shop", "must begin with a letter"),
+        ("shop.eu", "shop", "letters, digits and hyphens only"),
+        ("ws402", "n" * 56, "has at most 63 characters. Set gateway.namespace.name"),
+    ],
+)
+def test_names_that_kubernetes_would_refuse_or_cut_to_the_same_are_refused(
+    release: str, namespace: str, says: str
+) -> None:
+    assert says in refusal(DEV, release=release, namespace=namespace)
+
+
+def test_the_longest_names_are_valid_ones() -> None:
+    documents = render({**DEV, "metrics": {"adapter": {"enabled": True}}}, release="a" * 34, namespace="n" * 55)
+    for each in documents:
+        limit = 63 if each["kind"] in ("Service", "Namespace") else 253
+        assert len(each["metadata"]["name"]) <= limit
+        assert all(len(value) <= 63 for value in each["metadata"]["labels"].values())
 
 
 @pytest.mark.parametrize(

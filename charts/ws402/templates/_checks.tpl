@@ -5,10 +5,6 @@
 {{- $networks := or .Values.networks.evm .Values.networks.solana -}}
 {{- $private := include "ws402.private" . -}}
 
-{{- if eq $private .Release.Namespace -}}
-{{- fail (printf "The gateway must not share the namespace '%s' with the public servers. Set gateway.namespace.name to another one." $private) -}}
-{{- end -}}
-
 {{- if and (not .Values.devchain.enabled) (not $networks) (ne $source "existingSecret") -}}
 {{- fail "No chain to be paid on. For a trial without an account, keys or Vault: --set devchain.enabled=true. For real use: set networks, and secrets.vault (see examples/single-region)." -}}
 {{- end -}}

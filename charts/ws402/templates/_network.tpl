@@ -105,20 +105,20 @@ podLabels:
 
 {{/* The API server: as named; else what the cluster says; else, without a cluster to ask, private addresses. */}}
 {{- define "ws402.apiServer" -}}
-{{- $slice := lookup "discovery.k8s.io/v1" "EndpointSlice" "default" "kubernetes" -}}
 peers:
 {{- if .Values.gateway.egress.apiServer }}
   {{- toYaml .Values.gateway.egress.apiServer | nindent 2 }}
-{{- else if $slice }}
-  {{- range $endpoint := $slice.endpoints }}
-  {{- range $address := $endpoint.addresses }}
+{{- else }}
+{{- $slice := include "ws402.found.apiServer" . | fromJson }}
+{{- range $endpoint := $slice.endpoints }}
+{{- range $address := $endpoint.addresses }}
   - cidr: {{ $address }}{{ if contains ":" $address }}/128{{ else }}/32{{ end }}
     ports: [{{ range $i, $port := $slice.ports }}{{ if $i }}, {{ end }}{{ $port.port }}{{ end }}]
-  {{- end }}
-  {{- end }}
+{{- end }}
 {{- else }}
   - {cidr: 10.0.0.0/8, ports: [443, 6443]}
   - {cidr: 172.16.0.0/12, ports: [443, 6443]}
   - {cidr: 192.168.0.0/16, ports: [443, 6443]}
+{{- end }}
 {{- end }}
 {{- end }}
