@@ -211,9 +211,10 @@ def test_the_notes_are_loud_about_a_trial_and_name_real_things() -> None:
     told = notes()
     assert "TRIAL ONLY" in told
     forwards = re.findall(r"-n (\S+) port-forward svc/(\S+)", told)
-    assert len(forwards) == 3
+    assert len(forwards) == 2
     for namespace, name in forwards:
         assert one(documents, "Service", name)["metadata"]["namespace"] == namespace
     assert "TRIAL" not in notes(example="single-region")
+    assert "ws402 ops --kube -n ws402 --release ws402 status" in told
     assert "UNSAFE" not in told
     assert "UNSAFE" in notes({**DEV, "networkPolicy": {"enabled": False}})

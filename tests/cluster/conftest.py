@@ -13,6 +13,7 @@ from tests.cluster.release import CHART, Release
 
 ORDER = (
     "test_newcomer",
+    "test_operators",
     "test_policies",
     "test_intruders",
     "test_no_secrets_out",

@@ -32,7 +32,7 @@ def verify(context: click.Context, expect: str | None, offline: bool) -> None:
         result = _all(lambda after: remote.get("audit-log", after=after, expect=expect))
     if expect is not None and not result["expected"] and result["problem"] is None:
         result["problem"] = f"no record has the hash {expect}"
-    if context.obj[1]:
+    if context.obj.as_json:
         click.echo(json.dumps(result, indent=2))
     elif result["problem"] is None:
         click.echo(

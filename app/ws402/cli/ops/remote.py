@@ -6,6 +6,7 @@ import json
 import os
 import ssl
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -14,23 +15,43 @@ import click
 import httpx
 
 from ws402 import tls
+from ws402.cli.ops.kube import Installation, first_key, reach
 from ws402.errors import ConfigurationError, UnavailableError, WS402Error
 from ws402.settings import MIN_API_KEY_LENGTH
+
+
+@dataclass(frozen=True)
+class Target:
+    """What `ws402 ops` was given: which gateway, and how to work with it."""
+
+    url: str
+    as_json: bool
+    dry_run: bool
+    kube: Installation | None
 
 
 class Remote:
     """One operator's work with one gateway; made from what `ws402 ops` was given."""
 
     def __init__(self, context: click.Context) -> None:
-        url, self.as_json, self.dry_run = context.obj
-        key = os.environ.get("GATEWAY_ADMIN_KEY", "").split(",")[0].strip()
-        if len(key) < MIN_API_KEY_LENGTH:
+        target: Target = context.obj
+        self.as_json, self.dry_run = target.as_json, target.dry_run
+        key: str | None = first_key(os.environ.get("GATEWAY_ADMIN_KEY", "")) or None
+        self._extensions: dict[str, Any] = {}
+        self._proxies = target.kube is None  # what kubectl forwards is on this machine
+        if target.kube is None:
+            self._url = target.url.rstrip("/")
+            self._tls = _tls() if self._url.startswith("https:") else True
+        else:
+            link = context.with_resource(reach(target.kube, need_key=key is None))
+            key = key or link.key
+            self._url, self._tls = link.url, link.tls or True
+            self._extensions = {"sni_hostname": link.name}  # whom the certificate is for: the port is this machine's
+        if key is None or len(key) < MIN_API_KEY_LENGTH:
             raise ConfigurationError(
                 "GATEWAY_ADMIN_KEY is not set, or too short.", remedy="Set it to one of the gateway's admin keys."
             )
-        self._url = url.rstrip("/")
         self._headers = {"Authorization": f"Bearer {key}"}
-        self._tls = _tls() if self._url.startswith("https:") else True
 
     def get(self, path: str, **query: Any) -> Any:
         """Ask. Raises WS402Error with the gateway's own words."""
@@ -42,14 +63,13 @@ class Remote:
 
     def _call(self, method: str, path: str, **content: Any) -> Any:
         try:
-            answer = httpx.request(
-                method, f"{self._url}/api/admin/{path}", headers=self._headers, timeout=60, verify=self._tls, **content
-            )
+            with httpx.Client(trust_env=self._proxies, timeout=60, verify=self._tls, headers=self._headers) as client:
+                answer = client.request(method, f"{self._url}/api/admin/{path}", extensions=self._extensions, **content)
             told = answer.json()
         except (httpx.HTTPError, ValueError) as error:
             raise UnavailableError(
                 f"No gateway answers at {self._url}: {error}.",
-                remedy="Check GATEWAY_URL; in a cluster, forward its port first.",
+                remedy="Check GATEWAY_URL; for a gateway in a cluster, give --kube.",
             ) from error
         if answer.is_success:
             return told
