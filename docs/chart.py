@@ -43,8 +43,8 @@ install.
 ## In production
 
 1. Put the secrets into Vault (`ws402 vault bootstrap`), AWS Secrets Manager, or one Secret in the private namespace:
-   [docs/secrets.md](../../docs/secrets.md). A Secret needs its namespace first, `kubectl create namespace ws402-private`;
-   the chart uses a namespace that it finds, leaves it to whoever made it, and tells which labels it lacks.
+   [docs/secrets.md](../../docs/secrets.md). A Secret needs its namespace first,
+   `kubectl create namespace ws402-private`; the chart uses a namespace that it finds, leaves it to whoever made it, and tells which labels it lacks.
 2. Write values: `networks`, `secrets`, `resources`, and who may talk to whom: `server.clients`, `server.egress`,
    `gateway.egress`. Everything that is not named is denied.
 3. `helm install ws402 charts/ws402 -n ws402 --create-namespace -f values.yaml`, then `helm test`.

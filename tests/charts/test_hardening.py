@@ -74,8 +74,14 @@ def test_no_pod_holds_a_token_that_it_does_not_need(documents: list[Document]) -
 def test_nobody_gets_rights_but_operators(documents: list[Document]) -> None:
     assert not kinds(documents, "ClusterRole", "ClusterRoleBinding")
     for role in kinds(documents, "Role"):
+        if role["metadata"]["labels"]["app.kubernetes.io/component"] == "server":
+            (rule,) = role["rules"]
+            assert (rule["resources"], rule["verbs"]) == (["configmaps"], ["get"])
+            assert len(rule["resourceNames"]) == 1, "the authority's certificate, and nothing else"
+            continue
         assert role["rules"] == [
             {"apiGroups": [""], "resources": ["pods", "services"], "verbs": ["get", "list"]},
+            {"apiGroups": [""], "resources": ["pods/log"], "verbs": ["get"]},
             {"apiGroups": [""], "resources": ["pods/portforward"], "verbs": ["create"]},
         ]
         assert role["metadata"]["namespace"] == "ws402-private"
