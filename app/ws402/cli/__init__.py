@@ -11,6 +11,7 @@ import click
 
 from ws402 import __version__
 from ws402.errors import ConfigurationError, WS402Error
+from ws402.loading import loading
 
 COMMANDS: Final = {
     "gateway": "Run the payment gateway.",
@@ -35,7 +36,8 @@ class LazyGroup(click.Group):
         """Import one."""
         if cmd_name not in self.list_commands(ctx):
             return None
-        module = importlib.import_module(f"ws402.cli.{cmd_name}")
+        with loading():
+            module = importlib.import_module(f"ws402.cli.{cmd_name}")
         command: click.Command = module.command
         return command
 

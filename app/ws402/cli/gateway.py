@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from ws402.loading import loading
 from ws402.observability import setup, tracing
 from ws402.settings import GatewaySettings, load
 
@@ -26,13 +27,15 @@ def command(host: str | None, port: int | None) -> None:
     given: dict[str, Any] = {"gateway_host": host, "gateway_port": port}
     settings = load(GatewaySettings, **{name: value for name, value in given.items() if value is not None})
     setup.start(settings, "gateway")
+    with loading():
+        from ws402.gateway.run import gateway as _  # noqa: F401, PLC0415 - only once the settings are right
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings))
     tracing.shut_down()
 
 
 async def _serve(settings: GatewaySettings) -> None:
-    from ws402.gateway.run.gateway import build  # noqa: PLC0415 - only once the settings are right
+    from ws402.gateway.run.gateway import build  # noqa: PLC0415 - loaded before
 
     gateway = await asyncio.to_thread(build, settings)  # a source of secrets is asked there
     loop, stop = asyncio.get_running_loop(), asyncio.Event()

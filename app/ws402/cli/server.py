@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ws402.errors import ConfigurationError
+from ws402.loading import loading
 from ws402.observability import setup, tracing
 from ws402.provider.base import PaymentProvider
 from ws402.settings import ServerSettings, load
@@ -35,9 +36,11 @@ def command(
         ticker = {"id": "ticker", "name": "Ticker", "kind": "ticker", "price_per_second": 10_000_000_000_000}
         settings = load(ServerSettings, **settings.model_dump(exclude={"resources"}), resources=[ticker])
     setup.start(settings, "server")
-    from ws402.server import create_server  # noqa: PLC0415 - only once the settings are right
+    with loading():
+        from ws402.server import create_server  # noqa: PLC0415 - only once the settings are right
 
-    server = create_server(settings, make_provider(settings))
+        payments = make_provider(settings)
+    server = create_server(settings, payments)
 
     def started() -> None:
         address = f"[{settings.host}]" if ":" in settings.host else settings.host

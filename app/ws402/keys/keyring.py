@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import SecretStr
 
@@ -12,8 +12,6 @@ from ws402.keys.base import Signer
 from ws402.keys.keeper import Keeper
 from ws402.keys.local import LocalEd25519Signer, LocalSigner
 from ws402.keys.snapshot import KeyVersion, Snapshot, Source, Wanted
-from ws402.keys.vault.source import VaultSource
-from ws402.keys.vault.transit import TransitClient, TransitSigner
 from ws402.settings import (
     EVM_CHAIN_IDS,
     AwsSettings,
@@ -21,7 +19,11 @@ from ws402.settings import (
     GatewaySettings,
     NetworkSettings,
     SolanaNetworkSettings,
+    VaultSettings,
 )
+
+if TYPE_CHECKING:
+    from ws402.keys.vault.transit import TransitClient
 
 TRANSIT = "vault-transit:"
 
@@ -80,6 +82,8 @@ class Keyring:
         """The signer of one version. Raises ConfigurationError, which does not quote the key."""
         if key.public_key is not None:
             assert self._settings.vault is not None  # noqa: S101 - only Vault keeps such keys
+            from ws402.keys.vault.transit import TransitClient, TransitSigner  # noqa: PLC0415 - see _vault
+
             if self._transit is None:
                 self._transit = TransitClient(self._settings.vault, self.keeper.counters)
             return TransitSigner(self._transit, self.wanted.transit[network], key.version, key.public_key)
@@ -97,7 +101,7 @@ def open_keyring(settings: GatewaySettings) -> Keyring | None:
     if table is None:
         return None
     wanted = wanted_by(settings)
-    source: Source = _aws(table, wanted) if isinstance(table, AwsSettings) else VaultSource(table, wanted)
+    source: Source = _aws(table, wanted) if isinstance(table, AwsSettings) else _vault(table, wanted)
     keeper = Keeper(source, poll_seconds=table.poll_seconds, max_stale_seconds=table.max_stale_seconds)
     keyring = Keyring(settings, keeper, wanted)
     keeper.open()
@@ -112,6 +116,12 @@ def _aws(table: AwsSettings, wanted: Wanted) -> Source:
             "AWS Secrets Manager needs AWS's library.", remedy="Install it with: pip install 'ws402[aws]'"
         ) from None
     return AwsSource(table, wanted)
+
+
+def _vault(table: VaultSettings, wanted: Wanted) -> Source:
+    from ws402.keys.vault.source import VaultSource  # noqa: PLC0415 - a sixth of a gateway's start is its library's
+
+    return VaultSource(table, wanted)
 
 
 def networks_of(settings: GatewaySettings) -> list[NetworkSettings]:

@@ -23,7 +23,7 @@ from ws402.errors import ConfigurationError
 class StrictSettings(BaseModel):
     """One table of settings; a name that it does not know is refused."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, defer_build=True)
 
 
 class ProcessSettings(BaseSettings):

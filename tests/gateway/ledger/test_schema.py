@@ -8,10 +8,12 @@ import sys
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, inspect, text
 
 from ws402.errors import ConfigurationError
 from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.schema import config, newest
 from ws402.gateway.ledger.tables import metadata
 
 
@@ -60,6 +62,19 @@ async def main():
 
 asyncio.run(main())
 """
+
+
+def test_the_newest_file_is_the_only_head() -> None:
+    assert ScriptDirectory.from_config(config()).get_heads() == [newest()]
+
+
+WITHOUT_ALEMBIC = CREATE + 'print([name for name in sys.modules if name.partition(".")[0] == "alembic"])'
+
+
+async def test_a_ledger_that_is_up_to_date_is_opened_without_alembic(database: Database, database_url: str) -> None:
+    command = [sys.executable, "-c", WITHOUT_ALEMBIC, database_url]
+    again = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE)
+    assert (await again.communicate())[0].strip() == b"[]"
 
 
 async def test_several_gateways_may_make_the_schema_at_once(database_url: str) -> None:
