@@ -51,6 +51,11 @@ class ForbiddenError(WS402Error):
     status = 403
 
 
+CALLER_REFUSED = (UnauthorizedError, ForbiddenError)
+"""What a gateway answers to a server that it does not take (its key, token or certificate). It says nothing about a
+payer, who may come to another server."""
+
+
 class NotFoundError(WS402Error):
     """What the request names does not exist for this caller."""
 

@@ -154,6 +154,24 @@ def test_the_link_is_encrypted_unless_somebody_says_no() -> None:
     assert "tls_cert" not in mesh
 
 
+def test_mutual_tls_is_turned_on_in_two_steps() -> None:
+    """First the servers get a certificate, which nobody asks for; then the gateway asks, and they stay as they are."""
+
+    def shown(tls: dict[str, bool], component: str) -> str:
+        maps = {each["metadata"]["name"]: each["data"] for each in kinds(render({**DEV, "tls": tls}), "ConfigMap")}
+        return str(maps[f"ws402-{component}"])
+
+    first, second = {"clientCertificate": True}, {"clientCertificate": True, "mutual": True}
+    assert "gateway_client_cert_file" not in shown({}, "server")
+    assert "gateway_client_cert_file" in shown(first, "server")
+    assert shown(first, "server") == shown(second, "server") == shown({"mutual": True}, "server")
+    assert "gateway_tls_client_ca_file" not in shown(first, "gateway")
+    assert shown(first, "gateway") == shown({}, "gateway")
+    assert "gateway_tls_client_ca_file" in shown(second, "gateway")
+    secrets = {each["metadata"]["name"] for each in kinds(render({**DEV, "tls": first}), "Secret")}
+    assert "ws402-server-client-tls" in secrets
+
+
 def test_generated_certificates_are_for_the_names_that_servers_call() -> None:
     documents = render({**DEV, "tls": {"mutual": True}})
     data = {each["metadata"]["name"]: each["data"] for each in kinds(documents, "Secret", "ConfigMap")}

@@ -99,6 +99,7 @@ def test_what_does_not_go_together_is_refused_with_a_remedy(base: Any, change: A
         ({"identity": {"alsoAllow": ["*/*"]}}, "/identity/alsoAllow/0"),
         ({"tls": {"mode": "off"}}, "/tls/mode"),
         ({"tls": {"mode": "none", "mutual": True}}, "/tls/mutual"),
+        ({"tls": {"mode": "none", "clientCertificate": True}}, "/tls/clientCertificate"),
         ({"tls": {"mode": "certManager"}}, "/tls/certManager/issuerRef"),
         ({"networkPolicy": {"dns": []}}, "/networkPolicy/dns"),
         ({"gateway": {"database": {"size": "much"}}}, "/gateway/database/size"),

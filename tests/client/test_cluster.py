@@ -143,3 +143,41 @@ async def test_a37_a_paid_session_over_rotation_a_rolling_restart_and_new_prices
         )
         told, _ = await audit.communicate()
         assert audit.returncode == 0, told.decode()
+
+
+async def test_a38_mutual_tls_is_turned_on_under_a_paid_session(tmp_path: Path, make_wallet: MakeWallet) -> None:
+    """The server that holds the session has no certificate yet: another one goes on with it, and nothing is lost."""
+    port = free_port()
+    authority = Authority(tmp_path / "tls")
+    stack = Stack(tmp_path, authority=authority, server_settings={"PUBLIC_URL": f"http://127.0.0.1:{port}"})
+    balancer = Balancer(stack)
+    listener = await asyncio.start_server(balancer.serve, "127.0.0.1", port)
+    url = f"http://127.0.0.1:{port}"
+    try:
+        await asyncio.to_thread(stack.start)
+        wallet: EvmWallet = make_wallet(stack.rpc_url, "0x" + "44" * 32)
+        stack.rpc.fund(wallet.address, 10**18)
+        options = {"resource": "ticker", "max_amount": 10**17, "duration": 300}
+        async with connect(url, wallet=wallet, payees=[stack.merchant], **options) as session:
+            await anext(session)
+            pair = authority.issue("server")
+            files = {"GATEWAY_CLIENT_CERT_FILE": str(pair.cert), "GATEWAY_CLIENT_KEY_FILE": str(pair.key)}
+            await asyncio.to_thread(stack.add_server, **files)
+            stack.gateway.environment["GATEWAY_TLS_CLIENT_CA_FILE"] = str(authority.file)
+            await asyncio.to_thread(stack.gateway.restart)
+            token = session.payments[0].resume_token
+            # Which of both the client meets is up to the balancer; only one of them may open anything.
+            drain = asyncio.create_task(asyncio.to_thread(stack.servers[0].stop))
+            while session.payments[0].resume_token == token:
+                await anext(session)
+            settlement = await session.end()
+            await drain
+        assert settlement.exact
+        assert settlement.reason is EndReason.CLIENT_ENDED
+        assert settlement.paid == 300 * PRICE == settlement.consumed + settlement.refund
+        async with connect(url, wallet=wallet, payees=[stack.merchant], **options) as session:
+            await anext(session)
+            assert (await session.end()).paid == 300 * PRICE
+    finally:
+        await asyncio.to_thread(stack.stop)
+        listener.close()

@@ -227,7 +227,8 @@ async def test_a_servers_error_is_told_with_its_reason(scripted: ScriptedServer,
 
 
 async def test_an_error_that_may_pass_is_tried_again(scripted: ScriptedServer, wallet: EvmWallet) -> None:
-    scripted.http["/ws402/schema/ticker"] = [(503, {}), (429, {}), (200, scripted.schema(60))]
+    refused = {"error": "Forbidden", "message": "Not this server.", "code": "client_certificate_required"}
+    scripted.http["/ws402/schema/ticker"] = [(503, {}), (429, {}), (403, refused), (200, scripted.schema(60))]
     async with connect(
         scripted.url, wallet=wallet, resource="ticker", duration=60, max_amount=10**17, trust_first_use=True
     ) as session:

@@ -247,6 +247,31 @@ async def test_a_session_that_cannot_be_resumed_is_lost_and_the_reason_told(
     assert len(scripted.hellos) == 2
 
 
+@pytest.mark.parametrize("code", ["client_certificate_required", "unauthorized", "forbidden"])
+async def test_a_server_that_its_gateway_refuses_is_left_for_another_one(
+    scripted: ScriptedServer, wallet: EvmWallet, code: str
+) -> None:
+    """Both at the beginning and in the middle: the payment is good, and the next server may show it."""
+
+    async def refuse(peer: Peer) -> None:
+        turn = len(scripted.hellos)
+        if turn in (1, 3):
+            await peer.send("payment_rejected", reason="A client certificate is needed.", code=code)
+            await peer.socket.close(1008)
+        elif turn == 2:
+            await peer.start(resumeToken="t-1", maxSessionDuration=3600)
+            await peer.socket.close(1012)
+        else:
+            await peer.start(resumeToken="t-2", maxSessionDuration=3600, resumed=True)
+            await peer.socket.send("on another server")
+            await peer.stay()
+
+    scripted.script = refuse
+    async with connect(scripted.url, wallet=wallet, **LIMITS) as session:
+        assert await anext(session) == "on another server"
+    assert [each["type"] for each in scripted.hellos] == ["payment_proof"] * 2 + ["resume"] * 2
+
+
 async def test_a_stock_servers_lost_socket_is_the_end(scripted: ScriptedServer, wallet: EvmWallet) -> None:
     async def lose(peer: Peer) -> None:
         await peer.start()

@@ -8,6 +8,9 @@ from typing import Any
 from tests.server.conftest import PRICE, OpenShop
 from tests.server.peer import Peer, Shop, any_proof
 
+from ws402.errors import ForbiddenError
+from ws402.provider.mock.faults import Call
+
 
 async def resume(shop: Shop, token: str, **options: Any) -> tuple[Peer, dict[str, Any]]:
     peer = await shop.connect(**options)
@@ -172,3 +175,18 @@ async def test_a_topped_up_session_resumes_with_all_its_money(shop: Shop) -> Non
     await released(shop, peer)
     _, answer = await resume(shop, peer.started["resumeToken"])
     assert 59 * PRICE < answer["balance"] < 60 * PRICE
+
+
+async def test_a_server_that_its_gateway_refuses_refuses_no_payment(shop: Shop) -> None:
+    """It is told as a gateway that is away, so that the same proof or token is shown to another server."""
+    hellos: dict[Call, dict[str, Any]] = {
+        "verify": {"type": "payment_proof", "proof": any_proof("r")},
+        "resume": {"type": "resume", "token": "t"},
+    }
+    for call, hello in hellos.items():
+        shop.provider.faults.fail(call, ForbiddenError("No.", code="client_certificate_required"))
+        peer = await shop.connect()
+        await peer.send(hello)
+        assert (await peer.expect("error"))["code"] == "client_certificate_required"
+        assert await peer.closed() == (1011, "gateway unavailable")
+        assert "payment_rejected" not in peer.kinds()

@@ -9,7 +9,7 @@ import pytest
 from tests.server.conftest import PRICE, OpenShop
 from tests.server.peer import Shop
 
-from ws402.errors import ConflictError, RateLimitedError
+from ws402.errors import ConflictError, ForbiddenError, RateLimitedError, UnauthorizedError, WS402Error
 from ws402.protocol import EndReason
 
 
@@ -69,6 +69,21 @@ async def test_a_refusal_is_final(shop: Shop, caplog: pytest.LogCaptureFixture) 
     await asyncio.sleep(0.1)
     assert shop.provider.faults.calls["settle"] == 1
     assert "superseded" in caplog.text
+
+
+@pytest.mark.parametrize("error", [UnauthorizedError("No."), ForbiddenError("No.", code="client_certificate_required")])
+async def test_a_server_that_its_gateway_refuses_keeps_its_sessions_and_their_ends(
+    shop: Shop, error: WS402Error
+) -> None:
+    peer = await shop.buy()
+    for call in ("checkpoint", "settle"):
+        shop.provider.faults.fail(call, error, times=2)
+    await peer.send("still here")
+    await peer.expect("usage_update")
+    await peer.close()
+    session = await shop.ended(peer)
+    assert shop.provider.faults.calls["settle"] == 3
+    assert session.reason == EndReason.CLIENT_CLOSED
 
 
 async def test_a_gateway_that_asks_for_patience_is_asked_again(shop: Shop) -> None:

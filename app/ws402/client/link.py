@@ -19,6 +19,7 @@ from ws402.money import AmountError, parse_amount
 from ws402.nesting import too_deep
 from ws402.protocol import (
     HANDSHAKE_SECONDS,
+    LINK_REFUSALS,
     TRANSIENT_REJECTS,
     ErrorMessage,
     PaymentProofMessage,
@@ -144,7 +145,7 @@ class Link:
                 return await work()
             except RefusedError as error:
                 unnamed += error.code == RefusedError.code
-                transient = error.code in TRANSIENT_REJECTS or error.code == RefusedError.code
+                transient = error.code in TRANSIENT_REJECTS | LINK_REFUSALS or error.code == RefusedError.code
                 if not transient or unnamed >= UNNAMED_ATTEMPTS:
                     raise
                 problem: WS402Error = error

@@ -7,7 +7,16 @@ ends in `Seconds` or is a duration. Amounts are whole smallest units (see `ws402
 
 from __future__ import annotations
 
-from ws402.protocol.base import HANDSHAKE_SECONDS, TRANSIENT_REJECTS, VERSION, EndReason, Message, RejectCode, encode
+from ws402.protocol.base import (
+    HANDSHAKE_SECONDS,
+    LINK_REFUSALS,
+    TRANSIENT_REJECTS,
+    VERSION,
+    EndReason,
+    Message,
+    RejectCode,
+    encode,
+)
 from ws402.protocol.details import Details, EvmPaymentDetails, PaymentDetails, SolanaPaymentDetails
 from ws402.protocol.gateway import (
     BlockhashRequest,
@@ -69,6 +78,7 @@ from ws402.protocol.socket import (
 
 __all__ = [
     "HANDSHAKE_SECONDS",
+    "LINK_REFUSALS",
     "TRANSIENT_REJECTS",
     "VERSION",
     "AnyOp",

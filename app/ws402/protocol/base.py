@@ -47,6 +47,9 @@ TRANSIENT_REJECTS: Final = frozenset(
 )
 """Refusals that claim nothing and may turn into acceptance later."""
 
+LINK_REFUSALS: Final = frozenset({"client_certificate_required", "unauthorized", "forbidden"})
+"""Codes by which a server passes on that its gateway does not take it: another server of the same address may do."""
+
 
 class EndReason(StrEnum):
     """Why a session ended."""

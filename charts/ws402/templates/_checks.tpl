@@ -81,6 +81,9 @@
 {{- if and (ne .Values.tls.mode "generated") (ne .Values.tls.mode "none") (not .Values.tls.caBundle) (not .Values.tls.caConfigMap) -}}
 {{- fail (printf "tls.mode '%s': the servers must know who signs the gateway's certificate. Set tls.caBundle, or tls.caConfigMap in the namespace %s." .Values.tls.mode .Release.Namespace) -}}
 {{- end -}}
+{{- if and .Values.tls.clientCertificate (eq .Values.tls.mode "existingSecret") (not .Values.tls.clientExistingSecret) -}}
+{{- fail (printf "tls.clientCertificate: set tls.clientExistingSecret to the servers' TLS Secret in the namespace %s." .Release.Namespace) -}}
+{{- end -}}
 {{- if and (eq .Values.identity.mode "apiKeys") (not .Values.server.existingSecret) -}}
 {{- fail (printf "identity.mode is 'apiKeys': set server.existingSecret to a Secret in the namespace %s whose key gateway_api_key holds one of the gateway's API keys." .Release.Namespace) -}}
 {{- end -}}

@@ -6,6 +6,8 @@ import pytest
 from tests.server.conftest import PRICE, TICKER, OpenShop
 from tests.server.peer import Shop
 
+from ws402.errors import ForbiddenError
+
 
 async def test_the_schema_has_all_that_a_client_needs(shop: Shop) -> None:
     schema = await shop.schema(duration=120)
@@ -41,6 +43,13 @@ async def test_a_bad_duration_is_refused_with_a_remedy(shop: Shop, duration: str
     assert (body["error"], body["code"]) == ("Bad Request", "bad_request")
     assert "'duration'" in body["message"]
     assert body["remedy"]
+
+
+async def test_a_server_that_its_gateway_refuses_sends_payers_to_another_one(shop: Shop) -> None:
+    shop.provider.faults.fail("generate", ForbiddenError("No.", code="client_certificate_required"))
+    answer = await shop.get("/ws402/schema/ticker")
+    assert (answer.status_code, answer.json()["code"]) == (503, "client_certificate_required")
+    assert (await shop.get("/ws402/schema/ticker")).status_code == 200
 
 
 @pytest.mark.parametrize("path", ["/ws402/schema/nothing", "/api/resource/nothing/schema", "/api/resource/nothing"])

@@ -18,7 +18,7 @@ from ws402.client.target import Target, TopUp
 from ws402.deadlines import nap, within
 from ws402.errors import InvalidRequestError, UnavailableError
 from ws402.money import MAX_JSON_INTEGER, AmountError, parse_amount
-from ws402.protocol import ErrorResponse, ResourceListing, SchemaResponse, SolanaPaymentDetails
+from ws402.protocol import LINK_REFUSALS, ErrorResponse, ResourceListing, SchemaResponse, SolanaPaymentDetails
 
 ATTEMPTS: Final = 4
 MAX_NAME: Final = 200
@@ -56,7 +56,9 @@ async def _get(http: httpx.AsyncClient, url: str) -> bytes:
         if answer.ok:
             return answer.body
         problem = f"{host} answers {answer.status}{_reason(answer.body)}"
-        if answer.status < 500 and answer.status != httpx.codes.TOO_MANY_REQUESTS:
+        again = answer.status >= 500 or answer.status == httpx.codes.TOO_MANY_REQUESTS
+        said = _error(answer.body)
+        if not again and (said is None or said.code not in LINK_REFUSALS):
             raise InvalidRequestError(f"{problem}.", remedy="Check the address and the resource's name.")
     raise UnavailableError(f"{problem}.", remedy="Check the address, or try again later.")
 
@@ -140,11 +142,17 @@ def _socket(endpoint: str) -> str:
     return endpoint
 
 
+def _error(body: bytes) -> ErrorResponse | None:
+    try:
+        return decode(body, ErrorResponse)
+    except msgspec.DecodeError:
+        return None
+
+
 def _reason(body: bytes) -> str:
     """What a WS402 server says about an error, bounded: it is somebody else's text."""
-    try:
-        error = decode(body, ErrorResponse)
-    except msgspec.DecodeError:
+    error = _error(body)
+    if error is None:
         return ""
     text = " ".join(filter(None, (error.message, error.remedy)))
     return f": {text.rstrip('.')[:300]}"

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-from ws402.errors import RateLimitedError, UnavailableError, WS402Error
+from ws402.errors import CALLER_REFUSED, RateLimitedError, UnavailableError, WS402Error
 from ws402.observability import tracing
 from ws402.observability.context import session_id
 from ws402.protocol import EndReason, ReleaseRequest, SettleRequest, SettleResponse
@@ -139,7 +139,7 @@ class Ends:
                 answer = await self._provider.settle(request)
             else:
                 await self._provider.release(request)
-        except (UnavailableError, RateLimitedError):
+        except (UnavailableError, RateLimitedError, *CALLER_REFUSED):
             return False
         except WS402Error as error:
             logger.warning("the gateway did not take the end of session %s: %s", request.session_id, error.code)

@@ -8,7 +8,7 @@ from collections.abc import Coroutine
 from dataclasses import dataclass
 from typing import Any, Final
 
-from ws402.errors import ConflictError, RateLimitedError, UnavailableError, WS402Error
+from ws402.errors import CALLER_REFUSED, ConflictError, RateLimitedError, UnavailableError, WS402Error
 from ws402.limits import PerMinute
 from ws402.money import parse_amount, wire_amount
 from ws402.observability import metrics, tracing
@@ -123,7 +123,7 @@ class Opening:
         try:
             if await work:
                 self._seconds.observe(time.perf_counter() - begun)
-        except (UnavailableError, RateLimitedError) as error:
+        except (UnavailableError, RateLimitedError, *CALLER_REFUSED) as error:
             metrics.PROOFS_REFUSED.inc(error.code)
             logger.warning("a payment could not be verified: %s", error.code)
             socket.send(

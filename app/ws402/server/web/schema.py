@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Final
 from urllib.parse import quote
 
 from litestar import Response, get
 from litestar.handlers import HTTPRouteHandler
 
-from ws402.errors import InvalidRequestError, NotFoundError
+from ws402.errors import CALLER_REFUSED, InvalidRequestError, NotFoundError, UnavailableError
 from ws402.limits import PerMinute
 from ws402.money import parse_amount, wire_amount
 from ws402.protocol import (
@@ -25,6 +26,8 @@ from ws402.server.sessions.service import Sessions
 from ws402.server.web.answers import AnyRequest, json
 from ws402.server.web.callers import base_url, bearer, client_address
 from ws402.settings import ResourceSettings
+
+logger = logging.getLogger(__name__)
 
 DEFAULT_SECONDS: Final = 300
 LISTS_PER_MINUTE: Final = 600
@@ -79,18 +82,22 @@ class SchemaRoutes:
         self._asked.take(group(client_address(sessions.proxies, request.scope)))
         sessions.admission.check_room()
         session_id, token, rate = self._session(request, settings)
-        details = await sessions.provider.generate(
-            GenerateRequest(
-                amount=wire_amount(seconds * rate),
-                resource_id=settings.id,
-                estimated_duration=seconds,
-                network=settings.network,
-                asset=settings.asset,
-                price_per_second=wire_amount(rate),
-                session_id=session_id,
-                resume_token=token,
-            )
+        asked = GenerateRequest(
+            amount=wire_amount(seconds * rate),
+            resource_id=settings.id,
+            estimated_duration=seconds,
+            network=settings.network,
+            asset=settings.asset,
+            price_per_second=wire_amount(rate),
+            session_id=session_id,
+            resume_token=token,
         )
+        try:
+            details = await sessions.provider.generate(asked)
+        except CALLER_REFUSED as error:
+            logger.warning("the gateway does not take this server: %s", error)
+            told = "This server's payment gateway does not take it now."
+            raise UnavailableError(told, remedy="Ask again; another server may answer.", code=error.code) from error
         if session_id is not None and details.price_per_second is not None:
             rate = parse_amount(details.price_per_second)
         symbol = self._symbols[settings] = details.asset or details.currency

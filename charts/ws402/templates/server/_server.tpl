@@ -7,6 +7,11 @@
 {{- add (include "ws402.preStop" . | int) $drain 10 10 -}}
 {{- end }}
 
+{{/* Whether servers show a certificate: for mutual TLS, and before it is turned on. */}}
+{{- define "ws402.tls.client" -}}
+{{- if or .Values.tls.mutual .Values.tls.clientCertificate }}true{{ end -}}
+{{- end }}
+
 {{- define "ws402.server.toml" -}}
 host = "0.0.0.0"
 port = 4030
@@ -14,7 +19,7 @@ gateway_url = {{ include "ws402.gateway.url" . | toJson }}
 resources_file = "/etc/ws402/resources/resources.toml"
 {{- if ne .Values.tls.mode "none" }}
 gateway_ca_file = "/etc/ws402/gateway-ca/ca.crt"
-{{- if .Values.tls.mutual }}
+{{- if include "ws402.tls.client" . }}
 gateway_client_cert_file = "/etc/ws402/client-tls/tls.crt"
 gateway_client_key_file = "/etc/ws402/client-tls/tls.key"
 {{- end }}
@@ -41,7 +46,7 @@ metrics_port = 9464
 {{- end }}
 {{- if ne .Values.tls.mode "none" }}
 - {name: gateway-ca, mountPath: /etc/ws402/gateway-ca, readOnly: true}
-{{- if .Values.tls.mutual }}
+{{- if include "ws402.tls.client" . }}
 - {name: client-tls, mountPath: /etc/ws402/client-tls, readOnly: true}
 {{- end }}
 {{- end }}
@@ -59,7 +64,7 @@ metrics_port = 9464
 {{- if ne .Values.tls.mode "none" }}
 - name: gateway-ca
   configMap: {name: {{ .Values.tls.caConfigMap | default (printf "%s-gateway-ca" $name) }}, items: [{key: ca.crt, path: ca.crt}]}
-{{- if .Values.tls.mutual }}
+{{- if include "ws402.tls.client" . }}
 - name: client-tls
   secret: {secretName: {{ .Values.tls.clientExistingSecret | default (printf "%s-client-tls" $name) }}, defaultMode: 0440}
 {{- end }}

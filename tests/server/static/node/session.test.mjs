@@ -123,6 +123,20 @@ test("a refusal is told and not tried again", async () => {
   assert.equal(Socket.made.length, 1);
 });
 
+for (const code of ["client_certificate_required", "unauthorized", "forbidden"]) {
+  test(`a server that its gateway refuses is left for another one (${code})`, async () => {
+    Socket.answer = (socket) => {
+      if (Socket.made.length > 1) return start(socket);
+      socket.say({ type: "payment_rejected", reason: "Not this server.", code });
+      return socket.lose(1008);
+    };
+    const session = make();
+    await session.prove({ txHash: "0x1" }, {});
+    assert.equal(Socket.made.length, 2);
+    session.end();
+  });
+}
+
 test("a lost session is resumed with its token", async () => {
   const session = make();
   await session.prove({ txHash: "0x1" }, {});

@@ -3,7 +3,11 @@
 import { Problem } from "./api.js";
 import { amount } from "./money.js";
 
-const AGAIN = new Set(["transfer_not_found", "transfer_unconfirmed", "chain_unavailable"]);
+const AGAIN = new Set([
+  "transfer_not_found", "transfer_unconfirmed", "chain_unavailable",
+  // the gateway does not take this server; another one may open
+  "client_certificate_required", "unauthorized", "forbidden",
+]);
 const OURS = new Set([
   "session_started", "http_access_granted", "usage_update", "balance_low", "balance_updated", "balance_exhausted",
   "max_duration_reached", "payment_rejected", "draining", "session_ended", "error",
