@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
+import settings_schema
 import yaml
 
 CHART: Final = Path(__file__).parent.parent / "charts" / "ws402"
@@ -43,8 +44,8 @@ install.
 ## In production
 
 1. Put the secrets into Vault (`ws402 vault bootstrap`), AWS Secrets Manager, or one Secret in the private namespace:
-   [docs/secrets.md](../../docs/secrets.md). A Secret needs its namespace first,
-   `kubectl create namespace ws402-private`; the chart uses a namespace that it finds, leaves it to whoever made it, and tells which labels it lacks.
+   [docs/secrets.md](../../docs/secrets.md). A Secret needs its namespace first: `kubectl create namespace …`. The
+   chart uses a namespace that it finds, leaves it to whoever made it, and tells which labels it lacks.
 2. Write values: `networks`, `secrets`, `resources`, and who may talk to whom: `server.clients`, `server.egress`,
    `gateway.egress`. Everything that is not named is denied.
 3. `helm install ws402 charts/ws402 -n ws402 --create-namespace -f values.yaml`, then `helm test`.
@@ -156,14 +157,16 @@ def _shown(default: Any) -> str:
     return f"`{text}`" if len(text) <= 60 else "see values.yaml"
 
 
-def schema() -> str:
-    """values.schema.json: what each value means and whether it may be null, from values.yaml; other rules by hand."""
+def schema(comments: dict[tuple[str, str], str]) -> str:
+    """values.schema.json: settings from the programs; what else a value means, and whether it may be null, from
+    values.yaml; other rules by hand."""
     made = json.loads((CHART / "values.schema.json").read_text())
     for each in values():
         at = made
         for name in each.path:
             at = at["properties"][name]
         at["description"] = each.about
+    settings_schema.apply(made, comments)
     _require(made, yaml.safe_load((CHART / "values.yaml").read_text()), made["definitions"])
     return json.dumps(made, indent=2, ensure_ascii=False) + "\n"
 

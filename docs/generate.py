@@ -1,5 +1,6 @@
 """Writes what would go stale by hand: docs/configuration.md from the settings, docs/metrics.md from the metrics,
-tests/THREATS.md from the tests, charts/ws402/README.md and its schema's descriptions from the chart's values.
+tests/THREATS.md from the tests, charts/ws402/README.md and its schema's descriptions from the chart's values,
+and the schema's tables of settings from the settings.
 
 `python docs/generate.py` writes the files; `python docs/generate.py --check` only tells whether they are up to date.
 """
@@ -19,6 +20,7 @@ from typing import Annotated, Any, Final, Literal
 
 import annotated_types
 import chart
+import settings_schema
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
@@ -152,23 +154,25 @@ HTTP, WebSocket or the chain. A number without a test is open work, whatever the
 
 def configuration() -> str:
     """docs/configuration.md."""
-    comments = {
-        name: text
-        for path in sorted(Path(settings.__file__).parent.glob("*.py"))
-        for name, text in _comments(path).items()
-    }
+    comments = _all_comments()
     parts = [CONFIGURATION]
     for kind, title, about in CLASSES:
         nested = not issubclass(kind, settings.GatewaySettings | settings.ServerSettings)
         heading = "name" if nested else "variable"
         parts.append(f"\n## {title}\n\n{about}\n\n| {heading} | value | default | meaning |\n|---|---|---|---|\n")
         for name, field in kind.model_fields.items():
-            comment = next(
-                (comments[base.__name__, name] for base in kind.mro() if (base.__name__, name) in comments), ""
-            )
+            comment = settings_schema.comment(kind, name, comments).replace("|", "\\|")
             shown = name if nested else name.upper()
             parts.append(f"| `{shown}` | {_value(field)} | {_default(field)} | {comment} |\n")
     return "".join(parts)
+
+
+def _all_comments() -> dict[tuple[str, str], str]:
+    return {
+        name: text
+        for path in sorted(Path(settings.__file__).parent.glob("*.py"))
+        for name, text in _comments(path).items()
+    }
 
 
 def _comments(path: Path) -> dict[tuple[str, str], str]:
@@ -184,7 +188,7 @@ def _comments(path: Path) -> dict[tuple[str, str], str]:
                 and isinstance(after, ast.Expr)
             ):
                 text = after.value.value if isinstance(after.value, ast.Constant) else ""
-                found[node.name, before.target.id] = " ".join(str(text).split()).replace("|", "\\|")
+                found[node.name, before.target.id] = " ".join(str(text).split())
     return found
 
 
@@ -297,7 +301,7 @@ FILES: Final[dict[Path, Callable[[], str]]] = {
     ROOT / "docs" / "metrics.md": metric_tables,
     ROOT / "tests" / "THREATS.md": threats,
     chart.CHART / "README.md": chart.readme,
-    chart.CHART / "values.schema.json": chart.schema,
+    chart.CHART / "values.schema.json": lambda: chart.schema(_all_comments()),
 }
 
 

@@ -53,9 +53,19 @@ def helms() -> tuple[str, ...]:
 
 
 @functools.cache
-def _template(values: str, example: str | None, kube: str, namespace: str, release: str, chart: Path = CHART) -> str:
+def _template(
+    values: str,
+    example: str | None,
+    kube: str,
+    namespace: str,
+    release: str,
+    chart: Path = CHART,
+    *,
+    unchecked: bool = False,
+) -> str:
     files = ["--values", str(CHART / "examples" / example / "values.yaml")] if example else []
     arguments = ["template", release, str(chart), "--namespace", namespace, "--kube-version", kube, *files, "-f", "-"]
+    arguments += ["--skip-schema-validation"] if unchecked else []
 
     def run(helm: str) -> subprocess.CompletedProcess[str]:
         command = [helm, *arguments]
@@ -78,11 +88,12 @@ def text(
     kube: str = VERSIONS[-1],
     namespace: str = "ws402",
     release: str = "ws402",
+    unchecked: bool = False,
 ) -> str:
-    """What Helm writes. Raises Refused."""
+    """What Helm writes; `unchecked`: as for somebody who skips the schema. Raises Refused."""
     if values is None:
         values = {} if example else DEV
-    return _template(json.dumps(values), example, kube, namespace, release)
+    return _template(json.dumps(values), example, kube, namespace, release, unchecked=unchecked)
 
 
 def render(values: Mapping[str, Any] | None = None, **how: Any) -> list[Document]:

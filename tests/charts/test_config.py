@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.charts.chart import DEV, EXAMPLES, Document, one, render
+from pydantic import BaseModel, SecretStr
+from tests.charts.chart import CHART, DEV, EXAMPLES, Document, one, refusal, render
 
-from ws402.settings import GatewaySettings, ServerSettings, load
+from ws402.settings import EvmNetworkSettings, GatewaySettings, ResourceSettings, ServerSettings, load
 from ws402.settings.resources import read_resources
 
 
@@ -160,3 +163,76 @@ def test_a_large_price_stays_exact(tmp_path: Path) -> None:
     )
     (read,) = read_resources(path)
     assert (read.price_per_second, read.name) == (price, 'A "b" \\ ü')
+
+
+SCHEMA = json.loads((CHART / "values.schema.json").read_text())["properties"]
+
+
+@pytest.mark.parametrize(
+    ("table", "kind"),
+    [
+        (SCHEMA["server"]["properties"]["settings"], ServerSettings),
+        (SCHEMA["gateway"]["properties"]["settings"], GatewaySettings),
+        (SCHEMA["resources"]["items"], ResourceSettings),
+        (SCHEMA["networks"]["properties"]["evm"]["items"], EvmNetworkSettings),
+    ],
+)
+def test_the_chart_knows_every_setting_of_the_programs_and_no_other(
+    table: dict[str, Any], kind: type[BaseModel]
+) -> None:
+    secret = {name for name, field in kind.model_fields.items() if "SecretStr" in str(field.annotation)}
+    assert set(table["properties"]) | secret == set(kind.model_fields)
+    assert table["additionalProperties"] is False
+
+
+def test_no_secret_of_a_program_is_taken_as_a_setting() -> None:
+    checks = (CHART / "templates" / "_checks.tpl").read_text()
+    for kind in (ServerSettings, GatewaySettings):
+        for name, field in kind.model_fields.items():
+            if SecretStr.__name__ in str(field.annotation):
+                assert f'"{name}"' in checks, name
+    told = refusal({**DEV, "gateway": {"settings": {"audit_log_key": "x" * 40}}})
+    assert "values are not kept secret" in told
+
+
+@pytest.mark.parametrize(
+    ("component", "settings", "says"),
+    [
+        ("server", {"drain_secods": 3}, "'drain_secods' not allowed"),
+        ("gateway", {"verify_wait": 3}, "'verify_wait' not allowed"),
+        ("server", {"drain_seconds": "soon"}, "/server/settings/drain_seconds"),
+        ("server", {"drain_seconds": -1}, "/server/settings/drain_seconds"),
+        ("gateway", {"verify_wait_seconds": 26}, "/gateway/settings/verify_wait_seconds"),
+        ("gateway", {"bindings": ["tags"]}, "/gateway/settings/bindings/0"),
+        ("gateway", {"bindings": ["tag", None]}, "/gateway/settings/bindings/1"),
+        ("server", {"trusted_proxies": [None]}, "/server/settings/trusted_proxies/0"),
+        ("server", {"log_level": "loud"}, "/server/settings/log_level"),
+        ("server", {"status_public": "yes"}, "/server/settings/status_public"),
+    ],
+)
+def test_a_wrong_setting_is_refused_before_a_pod_reads_it(component: str, settings: Any, says: str) -> None:
+    assert says in refusal({**DEV, component: {"settings": settings}})
+
+
+def test_a_null_leaves_the_programs_default(mounted: Any) -> None:
+    nothing = {"drain_seconds": None, "log_level": None, "trusted_proxies": None}
+    documents = render({**DEV, "server": {"settings": nothing}})
+    mounted(documents, "ws402-server", "server.toml")
+    assert load(ServerSettings).drain_seconds == 20
+    pod = one(documents, "Deployment", "ws402-server")["spec"]["template"]["spec"]
+    assert pod["terminationGracePeriodSeconds"] == 45
+
+
+def test_nulls_never_make_broken_toml_not_even_without_the_schema() -> None:
+    network = {"network": "base", "chain_id": 8453, "final_after": None, "hourly_limit": {"ETH": None, "USDC": 7}}
+    values = {
+        "networks": {"evm": [network]},
+        "secrets": {"vault": {"address": "https://vault", "namespace": None}},
+        "gateway": {"egress": {"vault": PEER, "rpc": PEER}, "settings": {"default_asset": 'a "b"\x7f'}},
+    }
+    documents = render(values, unchecked=True)
+    written = tomllib.loads(one(documents, "ConfigMap", "ws402-gateway")["data"]["gateway.toml"])
+    assert written["evm_networks"] == [{"network": "base", "chain_id": 8453, "hourly_limit": {"USDC": 7}}]
+    assert written["default_asset"] == 'a "b"\x7f'
+    told = refusal({**DEV, "gateway": {"settings": {"bindings": ["tag", None]}}}, unchecked=True)
+    assert "has an empty entry (null)" in told

@@ -198,6 +198,10 @@ def test_helm_has_no_remark() -> None:
         done = subprocess.run([helm, *arguments], check=False, capture_output=True, text=True, timeout=60)
         assert done.returncode == 0, done.stdout
         assert "WARNING" not in done.stdout
+        typo = [*arguments[:-1], "--set", "server.settings.drain_secods=3", arguments[-1]]
+        done = subprocess.run([helm, *typo], check=False, capture_output=True, text=True, timeout=60)
+        assert done.returncode == 1
+        assert "drain_secods" in done.stdout + done.stderr
 
 
 def test_another_release_has_other_names() -> None:

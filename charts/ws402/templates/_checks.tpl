@@ -23,7 +23,7 @@
 {{- end -}}
 {{- range $component := list "server" "gateway" -}}
 {{- range $name, $_ := (index $.Values $component).settings -}}
-{{- if has $name (list "merchant_private_key" "solana_private_key" "gateway_api_key" "gateway_admin_key" "database_url" "status_key" "sentry_dsn") -}}
+{{- if has $name (list "merchant_private_key" "solana_private_key" "gateway_api_key" "gateway_admin_key" "database_url" "status_key" "sentry_dsn" "audit_log_key") -}}
 {{- fail (printf "%s.settings.%s is a secret, and values are not kept secret. Put it into Vault or a Secret (secrets.*, server.existingSecret)." $component $name) -}}
 {{- end -}}
 {{- if has $name (list "host" "port" "gateway_host" "gateway_port" "metrics_host" "metrics_port" "provider" "resources" "resources_file" "gateway_url" "vault" "aws" "kubernetes_identity") -}}

@@ -2,13 +2,22 @@
 
 {{- define "ws402.toml.value" -}}
 {{- if kindIs "string" . -}}
-{{- toJson . -}}
+{{- toJson . | replace "\u007f" "\\u007f" -}}
 {{- else if kindIs "bool" . -}}
 {{- . -}}
 {{- else if kindIs "slice" . -}}
 [{{ range $i, $each := . }}{{ if $i }}, {{ end }}{{ include "ws402.toml.value" $each }}{{ end }}]
 {{- else if kindIs "map" . -}}
-{ {{ range $i, $key := keys . | sortAlpha }}{{ if $i }}, {{ end }}{{ toJson $key }} = {{ include "ws402.toml.value" (get $ $key) }}{{ end }} }
+{{- $entries := list -}}
+{{- range $key := keys . | sortAlpha -}}
+{{- $value := get $ $key -}}
+{{- if not (kindIs "invalid" $value) -}}
+{{- $entries = append $entries (printf "%s = %s" (toJson $key) (include "ws402.toml.value" $value)) -}}
+{{- end -}}
+{{- end -}}
+{ {{ join ", " $entries }} }
+{{- else if kindIs "invalid" . -}}
+{{- fail "A list among the settings, resources or networks has an empty entry (null). Take it away." -}}
 {{- else if kindIs "float64" . -}}
 {{- if gt . 9007199254740991.0 -}}
 {{- fail (printf "The number %.0f is too large for YAML to keep exactly. Write it in quotes: \"%.0f\"" . .) -}}

@@ -3,7 +3,8 @@
 {{/* preStop + drain_seconds + settlement of those that stayed + margin, in seconds. */}}
 {{- define "ws402.server.grace" -}}
 {{- $drain := 20 -}}
-{{- if hasKey .Values.server.settings "drain_seconds" }}{{ $drain = get .Values.server.settings "drain_seconds" | float64 | ceil | int }}{{ end -}}
+{{- $set := get .Values.server.settings "drain_seconds" -}}
+{{- if and (hasKey .Values.server.settings "drain_seconds") (not (kindIs "invalid" $set)) }}{{ $drain = $set | float64 | ceil | int }}{{ end -}}
 {{- add (include "ws402.preStop" . | int) $drain 10 10 -}}
 {{- end }}
 
