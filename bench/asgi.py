@@ -15,6 +15,7 @@ import msgspec
 import uvicorn
 
 from ws402.money import parse_amount, wire_amount
+from ws402.prices import by_second
 from ws402.protocol import (
     Checkpoint,
     EndReason,
@@ -84,7 +85,7 @@ class AsgiServer:
             return
         meter = Meter(
             paid=parse_amount(answer.amount),
-            price_per_second=parse_amount(answer.price_per_second),
+            price=by_second(parse_amount(answer.price_per_second)),
             now=monotonic_ms(),
             limit_ms=self.settings.max_session_duration * 1000,
         )
@@ -122,7 +123,7 @@ class _Session:
             SessionStarted(
                 session_id=self.id,
                 balance=wire_amount(meter.paid),
-                price_per_second=wire_amount(meter.price_per_second),
+                price_per_second=wire_amount(meter.price.per_second),
                 resume_token=self.token,
                 max_session_duration=settings.max_session_duration,
             )

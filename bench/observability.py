@@ -28,6 +28,7 @@ from typing import Any
 from bench.program import Program
 from bench.running import drive
 from ws402.devchain.evm import EvmDevChain
+from ws402.prices import by_second
 from ws402.server.sessions import session as module
 from ws402.server.sessions.meter import Meter
 
@@ -111,7 +112,7 @@ def measure_update(rounds: int, sessions: int) -> dict[str, float]:
             each = module.Session.__new__(module.Session)
             each.context, each.id, each.bytes_transferred, each.message_count = owner, f"ses_{number:026d}", 10, 1
             each.socket = type("Socket", (), {"transport": transport})()
-            each.meter = Meter(paid=10**15, price_per_second=10**12, now=0, limit_ms=10**7)
+            each.meter = Meter(paid=10**15, price=by_second(10**12), now=0, limit_ms=10**7)
             made.append(each)
         for turn in range(rounds):
             for name in sorted(works, reverse=bool(turn % 2)):

@@ -18,7 +18,7 @@ MOST_ARROWS = 39
 """Half of the 79 imports that there were between the gateway's modules when all lay in one room."""
 
 LEVELS = [
-    {"errors", "money", "nesting", "files", "tls", "backoff", "limits", "deadlines", "outgoing", "loading"},
+    {"errors", "money", "prices", "nesting", "files", "tls", "backoff", "limits", "deadlines", "outgoing", "loading"},
     {"protocol", "settings"},
     {"http_connection", "serving"},
     {"observability"},

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from typing import Any
 
 import msgspec
@@ -17,7 +16,6 @@ from ws402.money import (
     AmountError,
     from_decimal,
     parse_amount,
-    price,
     to_decimal,
     wire_amount,
 )
@@ -99,17 +97,3 @@ def test_whole_coins_read_as_people_write_them(amount: int, decimals: int, text:
 def test_whole_coins_that_would_have_to_be_rounded_or_guessed_are_refused(text: str) -> None:
     with pytest.raises(AmountError):
         from_decimal(text, 6)
-
-
-@given(st.integers(0, 10**12), st.integers(1, 10**30), st.integers(0, 10**12))
-def test_a_price_never_falls_rounds_for_the_payer_and_never_gains_by_parts(ms: int, rate: int, more: int) -> None:
-    assert price(ms, rate) <= ms * rate / 1000 or price(ms, rate) == ms * rate // 1000
-    assert price(ms + more, rate) >= price(ms, rate)
-    assert price(ms, rate) + price(more, rate) <= price(ms + more, rate)
-    assert ms * rate - price(ms, rate) * 1000 < 1000
-
-
-def test_a_second_costs_its_price() -> None:
-    assert price(1000, 12_345) == 12_345
-    assert price(999, 1) == 0
-    assert math.isclose(price(1500, 10**18), 1.5 * 10**18)

@@ -79,8 +79,3 @@ def from_decimal(text: str, decimals: int) -> int:
     if not (digits.isascii() and digits.isdigit()) or len(fraction) > decimals or not whole:
         raise AmountError(f"'{text}' is not an amount with at most {decimals} decimal places.")
     return int(whole + fraction.ljust(decimals, "0"))
-
-
-def price(elapsed_ms: int, price_per_second: int) -> int:
-    """What `elapsed_ms` milliseconds cost at `price_per_second`, rounded down to a smallest unit (for the payer)."""
-    return elapsed_ms * price_per_second // 1000

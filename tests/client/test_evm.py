@@ -14,6 +14,7 @@ from tests.fixtures.evm import ETHER, Evm
 from web3 import AsyncHTTPProvider, AsyncWeb3
 
 from ws402.client import EvmOffer, EvmWallet, Inclusion, WalletError
+from ws402.prices import by_second
 
 PAYEE = "0x" + "0c" * 20
 
@@ -22,7 +23,7 @@ def offer(evm: Evm, amount: int, *, token: str | None = None, data: str = "0x") 
     return EvmOffer(
         resource_id="ticker",
         socket_url="ws://127.0.0.1",
-        price_per_second=1,
+        price=by_second(1),
         duration=amount,
         amount=amount,
         network="base-sepolia",

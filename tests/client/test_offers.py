@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from fractions import Fraction
 from typing import Any
 
 import pytest
 from tests.client.scripted import PRICE, RECIPIENT, ScriptedServer
 
-from ws402.client import EvmWallet, OfferError, Options, PolicyError, Store, connect
+from ws402.client import EvmWallet, OfferError, Options, PolicyError, Store, ask_offer, connect
 from ws402.errors import InvalidRequestError, UnavailableError
 
 USDC = "0x036cbd53842c5426634e7929541ec2318f3dcf7e"
@@ -281,3 +282,41 @@ async def test_plaintext_can_be_allowed(scripted: ScriptedServer, wallet: EvmWal
 
 def _pricing() -> dict[str, Any]:
     return {"pricePerSecond": PRICE, "currency": "ETH", "estimatedDuration": 300, "totalPrice": 300 * PRICE}
+
+
+PRICE_IN_FULL = {"rates": [{"unit": "seconds", "amount": 3 * PRICE - 1, "per": 3}]}
+"""A third of a wei a second below PRICE."""
+
+
+async def test_the_price_in_full_is_what_counts(scripted: ScriptedServer, wallet: EvmWallet) -> None:
+    half = {"rates": [{"unit": "seconds", "amount": PRICE - 1, "per": 2}]}
+    scripted.change = lambda schema: schema["pricing"].update(pricePerSecond=PRICE // 2, price=half)
+    await refuse(scripted.url, wallet, OfferError, "cost")
+
+    def both(schema: dict[str, Any]) -> None:
+        schema["pricing"].update(price=PRICE_IN_FULL)
+        schema["paymentDetails"].update(pricePerSecond=PRICE, price=PRICE_IN_FULL)
+
+    scripted.change = both
+    found = await ask_offer(scripted.url, resource="ticker", duration=60, allow_plaintext=True)
+    assert (found.price_per_second, found.price.rate) == (PRICE, PRICE - Fraction(1, 3))
+
+
+@pytest.mark.parametrize(
+    ("price", "match"),
+    [
+        ({"rates": []}, "impossible"),
+        ({"rates": [{"unit": "seconds", "amount": 2 * PRICE, "per": 1}]}, "pricePerSecond"),
+        ({"rates": [{"unit": "moons", "amount": PRICE, "per": 1}]}, "impossible"),
+        ({**PRICE_IN_FULL, "text": "0.000001 ETH per hour", "decimals": 18}, "reads"),
+        ({**PRICE_IN_FULL, "text": "\x1b[2Jfree", "decimals": 18}, "impossible"),
+        ({**PRICE_IN_FULL, "text": "1 ETH per second", "decimals": 6}, "decimals"),
+        ({"rates": [{"unit": "seconds", "amount": PRICE, "per": 1}], "text": "0.00001 WETH per second"}, "reads"),
+    ],
+)
+async def test_a47_a_price_that_reads_otherwise_than_it_charges_is_not_paid(
+    scripted: ScriptedServer, wallet: EvmWallet, price: dict[str, Any], match: str
+) -> None:
+    scripted.change = lambda schema: schema["pricing"].update(price=price)
+    await refuse(scripted.url, wallet, OfferError, match)
+    assert scripted.hellos == []

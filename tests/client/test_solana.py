@@ -17,6 +17,7 @@ from tests.fixtures.solana_tokens import Mint, key_file
 
 from ws402.client import Inclusion, SignedPayment, SolanaOffer, SolanaWallet, WalletError
 from ws402.errors import ConfigurationError
+from ws402.prices import by_second
 
 MakeSolanaWallet = Callable[..., SolanaWallet]
 
@@ -25,7 +26,7 @@ def offer(recipient: str, amount: int, *, token: str | None = None, coins: str =
     values: dict[str, Any] = {
         "resource_id": "ticker",
         "socket_url": "ws://127.0.0.1",
-        "price_per_second": 1,
+        "price": by_second(1),
         "duration": amount,
         "amount": amount,
         "network": "solana-localnet",

@@ -8,10 +8,12 @@ import sys
 import time
 from typing import Any, Final, Protocol, TextIO
 
+import msgspec
+
 from ws402.client import Offer, Payment, Refund, Session, Settlement
 from ws402.errors import WS402Error
 from ws402.money import to_decimal, wire_amount
-from ws402.protocol import BalanceLow, Draining, PaymentRejected, ServerMessage, UsageUpdate
+from ws402.protocol import BalanceLow, Draining, PaymentRejected, ServerMessage, UsageUpdate, price_terms
 
 PLAIN_SECONDS: Final = 10
 """How often the meter is written where a line cannot be written over."""
@@ -72,7 +74,7 @@ class TextOutput:
     def offer(self, offer: Offer) -> None:
         """Name, price and payee."""
         self._line(
-            f"{plain(offer.name)}: {self._coins(offer.price_per_second)} a second. "
+            f"{plain(offer.name)}: {self._price(offer)}. "
             f"Paying {self._coins(offer.amount)} for {offer.duration} s to {offer.recipient} "
             f"on {plain(offer.network)} …"
         )
@@ -103,8 +105,8 @@ class TextOutput:
             return
         left = session.balance
         used = session.paid - left
-        seconds = used // session.price_per_second
-        lasts = left // session.price_per_second
+        seconds = session.price.lasts_ms(used) // 1000
+        lasts = session.price.lasts_ms(left) // 1000
         text = (
             f"{_clock(seconds)}  used {self._coins(used)}  left {self._coins(left)} ({_clock(lasts)})"
             f"  {session.usage.message_count} sent, {session.usage.bytes_transferred} bytes"
@@ -149,6 +151,10 @@ class TextOutput:
         self._shown = ""
         self._line(f"ws402: {plain(str(error))}")
 
+    def _price(self, offer: Offer) -> str:
+        """As the seller wrote it, which was compared with what is charged; else by the second."""
+        return plain(offer.price.text) or f"{self._coins(offer.price_per_second)} a second"
+
     def _coins(self, amount: int) -> str:
         return f"{to_decimal(amount, self._decimals)} {self._symbol}"
 
@@ -186,6 +192,7 @@ class JsonOutput:
             resourceId=offer.resource_id,
             amount=wire_amount(offer.amount),
             pricePerSecond=wire_amount(offer.price_per_second),
+            **({} if offer.price.plain else {"price": msgspec.to_builtins(price_terms(offer.price))}),
             duration=offer.duration,
             recipient=offer.recipient,
             network=offer.network,

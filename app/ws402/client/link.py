@@ -13,10 +13,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus
 
 from ws402 import __version__
+from ws402.client.usage import started_price
 from ws402.deadlines import awake, nap, within
 from ws402.errors import WS402Error
 from ws402.money import AmountError, parse_amount
 from ws402.nesting import too_deep
+from ws402.prices import PriceError
 from ws402.protocol import (
     HANDSHAKE_SECONDS,
     LINK_REFUSALS,
@@ -214,9 +216,9 @@ async def _answer(connection: ClientConnection) -> SessionStarted:
         match read(await connection.recv()):
             case SessionStarted() as started:
                 try:
-                    parse_amount(started.price_per_second, field="pricePerSecond")
+                    started_price(started)
                     parse_amount(started.balance, field="balance", zero=True)
-                except AmountError as error:
+                except (AmountError, PriceError) as error:
                     raise UnreachableError(f"The server's answer cannot be read: {error.message}") from error
                 return started
             case PaymentRejected(reason=reason, code=code):

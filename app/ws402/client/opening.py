@@ -23,8 +23,9 @@ from ws402.client.payment import Payer, proof_message, proof_of
 from ws402.client.session import Session
 from ws402.client.store import Payment, PaymentState
 from ws402.client.target import Target, socket_address
-from ws402.client.usage import Meter
+from ws402.client.usage import Meter, started_price
 from ws402.money import parse_amount
+from ws402.prices import Price
 from ws402.protocol import (
     RejectCode,
     ResumeMessage,
@@ -111,10 +112,10 @@ class Opener:
             )
         except (RefusedError, UnreachableError) as error:
             raise self._refused(error, resumed=resumed) from error
-        price = payment.price_per_second or parse_amount(started.price_per_second)
+        price = payment.terms or started_price(started)
         began = payment.created_at if resumed or self._payer is None else asked
         meter = Meter(
-            price_per_second=price,
+            price=price,
             paid=payment.amount or parse_amount(started.balance, zero=True),
             started_ms_ago=max(int(time.time() * 1000 - began), 0),
         )
@@ -185,19 +186,19 @@ class Opener:
             self._options.on_event(event)
 
 
-def _check_started(started: SessionStarted, payment: Payment, price: int, asked: float, *, resumed: bool) -> None:
+def _check_started(started: SessionStarted, payment: Payment, price: Price, asked: float, *, resumed: bool) -> None:
     """The session must be the one that was paid for. Raises OverchargedError.
 
     A proof that is shown again, for a server left in between, goes on with the session that it had opened: some of it
     is over then, but never more than the time since the proof was first shown (`asked`, ms).
     """
-    if parse_amount(started.price_per_second) != price:
+    if not started_price(started).same(price):
         raise OverchargedError(
-            f"The session costs {started.price_per_second} a second; {price} was offered.",
+            f"The session costs {started.price_per_second} a second; {price.per_second} was offered.",
             remedy="It was ended at once; the rest is refunded.",
         )
     used = payment.amount - parse_amount(started.balance, zero=True)
-    if not resumed and not started.resumed and used * 1000 > max(time.time() * 1000 - asked, 0) * price:
+    if not resumed and not started.resumed and used > price.cost(max(int(time.time() * 1000 - asked), 0)):
         raise OverchargedError(
             f"The server credits {started.balance} of the {payment.amount} that were paid.",
             remedy="The session was ended at once; the rest is refunded.",

@@ -18,7 +18,7 @@ from ws402.client.policy import Policy
 from ws402.client.store import Payment, PaymentState, Store
 from ws402.client.wallet import Inclusion, SignedPayment, Wallet
 from ws402.observability import tracing
-from ws402.protocol import PaymentProofMessage, Proof, RejectCode, payer_message
+from ws402.protocol import PaymentProofMessage, Proof, RejectCode, payer_message, price_text
 
 ATTEMPTS: Final = 5
 """How often a payment is signed anew: because another process pays from the same account, or none took it in time."""
@@ -190,6 +190,7 @@ class Payer:
             token=offer.token,
             amount=offer.amount,
             price_per_second=offer.price_per_second,
+            price=price_text(offer.price),
             reference=offer.reference,
             claim_token=offer.claim_token,
             signature=signature,

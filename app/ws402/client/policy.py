@@ -54,7 +54,7 @@ class Policy:
                 remedy=f"You allow only '{self.asset}'.",
                 code="asset_refused",
             )
-        if self.max_price_per_second is not None and offer.price_per_second > self.max_price_per_second:
+        if self.max_price_per_second is not None and offer.price.rate > self.max_price_per_second:
             raise PolicyError(
                 f"The price is {offer.price_per_second} a second, above {self.max_price_per_second}.",
                 code="price_refused",

@@ -54,7 +54,10 @@ class Session:
         self.id = channel.id
         self.resource_id = payment.resource_id
         self.asset = payment.asset
-        self.price_per_second = channel.meter.price_per_second
+        self.price = channel.meter.price
+        """What is charged, exactly."""
+        self.price_per_second = self.price.per_second
+        """Rounded up."""
         self.payments = [payment]
         """All payments of this session, top-ups included, in order."""
         for each in payer.store.top_ups(self.id, PaymentState.PROVED) if payer else ():
@@ -119,7 +122,7 @@ class Session:
             top_up = TopUp(self.id, self._channel.token)
             async with http_client(timeout=30) as http:
                 offer = await fetch_offer(http, self._target, self.resource_id, seconds, top_up)
-            if offer.price_per_second != self.price_per_second:
+            if not offer.price.same(self.price):
                 raise OfferError(f"The top-up costs {offer.price_per_second} a second, not {self.price_per_second}.")
             name = payment_id or f"{self._payment.id}/top-up-{len(self.payments)}"
             payment = await self._payer.pay(offer, name, spent=self.paid, top_up_of=self.id)

@@ -20,6 +20,8 @@ from typing import Final, Self
 
 from ws402.client.errors import PaymentBusyError
 from ws402.errors import ConfigurationError
+from ws402.prices import Price, by_second
+from ws402.protocol import kept_price
 
 LEASE_SECONDS: Final = 60
 """A record whose user has not renewed for this long is free; at once, when its process is gone."""
@@ -32,7 +34,7 @@ CREATE TABLE IF NOT EXISTS payments (
   amount TEXT NOT NULL, price_per_second TEXT NOT NULL, reference TEXT NOT NULL, claim_token TEXT, signature TEXT,
   expires_at INTEGER NOT NULL, tx TEXT NOT NULL UNIQUE, raw TEXT NOT NULL, nonce INTEGER, valid_until INTEGER,
   created_at INTEGER NOT NULL, top_up_of TEXT,
-  session_id TEXT, resume_token TEXT, holder TEXT NOT NULL, held_until REAL NOT NULL);
+  session_id TEXT, resume_token TEXT, price TEXT, holder TEXT NOT NULL, held_until REAL NOT NULL);
 CREATE INDEX IF NOT EXISTS open_payments ON payments (base, resource_id, sender) WHERE state <> 'done';
 CREATE TABLE IF NOT EXISTS payees (
   origin TEXT NOT NULL, network TEXT NOT NULL, payee TEXT NOT NULL, PRIMARY KEY (origin, network));
@@ -85,6 +87,15 @@ class Payment:
     state: PaymentState = PaymentState.SIGNED
     session_id: str | None = None
     resume_token: str | None = field(default=None, repr=False)
+    price: str | None = None
+    """In full, where `price_per_second`, rounded up, does not say it all."""
+
+    @property
+    def terms(self) -> Price | None:
+        """What was paid for; None where nobody knows."""
+        if self.price is not None:
+            return kept_price(self.price)
+        return by_second(self.price_per_second) if self.price_per_second else None
 
 
 _COLUMNS: Final = [each.name for each in fields(Payment)]
@@ -110,12 +121,20 @@ class Store:
             self._db.row_factory = sqlite3.Row
             self._db.execute("PRAGMA synchronous=FULL")
             self._db.executescript(_SCHEMA)
+            self._upgrade()
         except (OSError, sqlite3.Error) as error:
             if database is not None:
                 database.close()
             raise ConfigurationError(
                 f"The payment store {target} cannot be used: {error}.", remedy="Name a file that you can write."
             ) from error
+
+    def _upgrade(self) -> None:
+        """A file of an earlier version has no prices in full; another process may be about to add them, too."""
+        with self._exclusive():
+            names = {row["name"] for row in self._db.execute("PRAGMA table_info(payments)")}
+            if "price" not in names:
+                self._db.execute("ALTER TABLE payments ADD COLUMN price TEXT")
 
     def close(self) -> None:
         """Close the file; again is harmless."""

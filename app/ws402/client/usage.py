@@ -6,8 +6,9 @@ import time
 from dataclasses import dataclass
 from typing import Final
 
-from ws402.money import parse_amount, price
-from ws402.protocol import EndReason, UsageUpdate
+from ws402.money import parse_amount
+from ws402.prices import Price
+from ws402.protocol import EndReason, SessionStarted, UsageUpdate, stated_price
 
 CLOCK_SLACK_MS: Final = 2_000
 """How far a server's meter may run ahead of ours: clocks, and the time that a message takes."""
@@ -19,6 +20,13 @@ _CLOCK: Final[int | None] = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK
 def now() -> float:
     """Seconds on a clock that goes on while the machine sleeps: the server's meter does (Linux: CLOCK_BOOTTIME)."""
     return time.monotonic() if _CLOCK is None else time.clock_gettime(_CLOCK)
+
+
+def started_price(started: SessionStarted) -> Price:
+    """What a session charges, as its server says at the start. Raises PriceError, AmountError."""
+    price = stated_price(started.price_per_second, started.price)
+    assert price is not None  # noqa: S101 - the message has one
+    return price
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +66,8 @@ class Refund:
 class Meter:
     """Counts along. The server's figures count, but never more than our own clock allows."""
 
-    def __init__(self, *, price_per_second: int, paid: int, started_ms_ago: int = 0) -> None:
-        self.price_per_second = price_per_second
+    def __init__(self, *, price: Price, paid: int, started_ms_ago: int = 0) -> None:
+        self.price = price
         self.paid = paid
         self.usage = Usage(remaining=paid)
         self._began = now() - started_ms_ago / 1000
@@ -79,7 +87,7 @@ class Meter:
 
     def fair(self, consumed: int) -> bool:
         """Whether this much can have been consumed by now."""
-        return consumed <= price(self._elapsed_ms() + CLOCK_SLACK_MS, self.price_per_second)
+        return consumed <= self.price.cost(self._elapsed_ms() + CLOCK_SLACK_MS)
 
     def balance(self, remaining: int) -> None:
         """The server said what is left, without the rest."""
@@ -97,11 +105,11 @@ class Meter:
     def remaining(self) -> int:
         """What is left now: the last figure, less what the time since then costs."""
         since = int((now() - self._updated) * 1000)
-        return max(self.usage.remaining - price(since, self.price_per_second), 0)
+        return max(self.usage.remaining - self.price.cost(since), 0)
 
     def estimate(self) -> Settlement:
         """The settlement by our own clock."""
-        consumed = min(max(price(self._elapsed_ms(), self.price_per_second), self.usage.consumed), self.paid)
+        consumed = min(max(self.price.cost(self._elapsed_ms()), self.usage.consumed), self.paid)
         return Settlement(paid=self.paid, consumed=consumed, refund=self.paid - consumed, exact=False)
 
     def _elapsed_ms(self) -> int:

@@ -56,6 +56,15 @@ from ws402.protocol.ops import (
     SettleResponse,
     VerifyOp,
 )
+from ws402.protocol.prices import (
+    PriceTerms,
+    RateTerms,
+    kept_price,
+    price_terms,
+    price_text,
+    read_price,
+    stated_price,
+)
 from ws402.protocol.server import Pricing, ResourceInfo, ResourceListing, SchemaResponse, SessionStatus, StatusResponse
 from ws402.protocol.socket import (
     BalanceExhausted,
@@ -112,8 +121,10 @@ __all__ = [
     "PaymentDetails",
     "PaymentProofMessage",
     "PaymentRejected",
+    "PriceTerms",
     "Pricing",
     "Proof",
+    "RateTerms",
     "RefundRequest",
     "RefundResponse",
     "RefundStatusOp",
@@ -144,5 +155,10 @@ __all__ = [
     "VerifyRequest",
     "VerifyResponse",
     "encode",
+    "kept_price",
     "payer_message",
+    "price_terms",
+    "price_text",
+    "read_price",
+    "stated_price",
 ]

@@ -6,6 +6,7 @@ import msgspec
 
 from ws402.money import WireAmount
 from ws402.protocol.base import Count, Message
+from ws402.protocol.prices import PriceTerms
 
 
 class Details(Message, kw_only=True):
@@ -24,6 +25,7 @@ class Details(Message, kw_only=True):
     resource_id: str | None = None
     estimated_duration: Count | None = None
     price_per_second: WireAmount | None = None
+    price: PriceTerms | None = None
     gateway: str | None = None
     timestamp: Count | None = None
 

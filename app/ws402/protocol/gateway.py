@@ -6,13 +6,15 @@ from typing import Literal
 
 from ws402.money import WireAmount
 from ws402.protocol.base import Count, Message, RejectCode
+from ws402.protocol.prices import PriceTerms
 
 
 class GenerateRequest(Message, kw_only=True):
     """POST /api/payment/generate: ask for an invoice. `session_id` asks for a top-up of that session.
 
-    With the session's `resume_token`, resource, network, asset and price are the session's own, and `amount` is what it
-    costs for `estimated_duration`: any server can ask, not only the one that holds the session.
+    `price` is the price in full, where `price_per_second`, rounded up, does not say it all; its `decimals` must be the
+    asset's. With the session's `resume_token`, resource, network, asset and price are the session's own, and `amount`
+    is what it costs for `estimated_duration`: any server can ask, not only the one that holds the session.
     """
 
     amount: WireAmount
@@ -21,6 +23,7 @@ class GenerateRequest(Message, kw_only=True):
     network: str | None = None
     asset: str | None = None
     price_per_second: WireAmount | None = None
+    price: PriceTerms | None = None
     session_id: str | None = None
     resume_token: str | None = None
 
@@ -70,6 +73,7 @@ class VerifyResponse(Message, kw_only=True):
     asset: str | None = None
     resource_id: str | None = None
     price_per_second: WireAmount | None = None
+    price: PriceTerms | None = None
     resume_token: str | None = None
     epoch: Count | None = None
 

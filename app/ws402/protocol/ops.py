@@ -9,6 +9,7 @@ import msgspec
 from ws402.money import WireAmount
 from ws402.protocol.base import Count, EndReason, Message
 from ws402.protocol.gateway import GenerateRequest, VerifyRequest
+from ws402.protocol.prices import PriceTerms
 
 
 class Checkpoint(Message, kw_only=True):
@@ -73,6 +74,7 @@ class ResumeResponse(Message, kw_only=True):
     elapsed_ms: Count
     bytes_transferred: Count
     message_count: Count
+    price: PriceTerms | None = None
 
 
 class RefundStatusRequest(Message, kw_only=True):

@@ -5,15 +5,20 @@ from __future__ import annotations
 from ws402.money import WireAmount
 from ws402.protocol.base import Count, Message
 from ws402.protocol.details import PaymentDetails
+from ws402.protocol.prices import PriceTerms
 
 
 class Pricing(Message, kw_only=True):
-    """A price list entry: `total_price` is what `estimated_duration` seconds cost."""
+    """A price list entry: `total_price` is what `estimated_duration` seconds cost, rounded up.
+
+    `price_per_second` is rounded up to a whole smallest unit; `price` is the price in full, which counts.
+    """
 
     price_per_second: WireAmount
     currency: str
     estimated_duration: Count
     total_price: WireAmount
+    price: PriceTerms | None = None
 
 
 class ResourceInfo(Message, kw_only=True):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from ws402.money import WireAmount
 from ws402.protocol.base import Count, EndReason, Message
 from ws402.protocol.gateway import Proof
+from ws402.protocol.prices import PriceTerms
 
 
 class PaymentProofMessage(Message, kw_only=True, tag_field="type", tag="payment_proof"):
@@ -33,7 +34,7 @@ ClientMessage = PaymentProofMessage | ResumeMessage | EndSessionMessage
 
 
 class SessionStarted(Message, kw_only=True, tag_field="type", tag="session_started"):
-    """The session is open; metering began."""
+    """The session is open; metering began. `price` in full is what counts, `price_per_second` is rounded up."""
 
     session_id: str
     balance: WireAmount
@@ -42,6 +43,7 @@ class SessionStarted(Message, kw_only=True, tag_field="type", tag="session_start
     max_session_duration: Count | None = None
     resumed: bool = False
     traceparent: str | None = None
+    price: PriceTerms | None = None
 
 
 class HttpAccessGranted(Message, kw_only=True, tag_field="type", tag="http_access_granted"):

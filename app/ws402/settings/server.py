@@ -3,19 +3,32 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
+from ws402.prices import Price, PriceError, by_second, decimals_of, price_of, read_written
 from ws402.settings.base import StrictSettings
 from ws402.settings.observability import ObservedSettings
+
+T = TypeVar("T")
 
 _ADDRESS: Final = re.compile(
     r"(?P<scheme>https?)://(?P<host>([a-z0-9]([a-z0-9_-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9_-]*[a-z0-9])?|\[[0-9a-f:.]{2,45}\])"
     r"(:(?P<port>[0-9]{1,5}))?(?P<path>(/[a-z0-9._~!$&'()*+,;=:@%-]*)*)",
     re.IGNORECASE,
 )
+
+
+def _said(read: Callable[[], T]) -> T:
+    """What is wrong with a price, as a setting's error."""
+    try:
+        return read()
+    except PriceError as error:
+        raise ValueError(str(error)) from None
 
 
 class ResourceSettings(StrictSettings):
@@ -29,8 +42,13 @@ class ResourceSettings(StrictSettings):
     """`ticker`: built-in; `python`: `module:function`; `file`: a path; `websocket`, `http`: an upstream's URL."""
     target: str = ""
     """What is sold; see `kind`."""
-    price_per_second: int = Field(ge=1)
-    """Smallest units of `asset` a second."""
+    price: str | None = None
+    """What it costs, exactly: `"0.36 USDC per hour"`, `"0.00001 ETH per second"`. Its asset is what is paid in."""
+    price_per_second: int | None = Field(default=None, ge=1)
+    """Instead of `price`: whole smallest units of `asset` a second."""
+    decimals: int | None = Field(default=None, ge=0, le=36)
+    """Places after the point of the asset in `price`; known of ETH, SOL, USDC, USDT, EURC and DAI. The gateway makes no
+    invoice where its asset has others."""
     network: str | None = None
     """Network to pay on; the gateway's default when unset."""
     asset: str | None = None
@@ -41,6 +59,35 @@ class ResourceSettings(StrictSettings):
     """`file`, `http`: requests of one session at once; more are answered 429."""
     max_request_bytes: int = Field(default=67_108_864, ge=0)
     """`http`: a request with a larger body is answered 413."""
+
+    @cached_property
+    def terms(self) -> Price:
+        """The price that is charged."""
+        if self.price is None:
+            return by_second(self.price_per_second or 0)
+        written = read_written(self.price)
+        decimals = decimals_of(written.symbol) if self.decimals is None else self.decimals
+        return price_of([written], decimals, self.price.strip())
+
+    @model_validator(mode="before")
+    @classmethod
+    def _asset(cls, data: Any) -> Any:
+        """What is paid in is what the price says."""
+        if not isinstance(data, dict) or not isinstance(data.get("price"), str):
+            return data
+        symbol = _said(lambda: read_written(data["price"])).symbol
+        if data.get("asset") not in (None, symbol):
+            msg = f"the price is in {symbol}, but asset = '{data['asset']}'; write it in the asset, or leave asset out"
+            raise ValueError(msg)
+        return data | {"asset": symbol}
+
+    @model_validator(mode="after")
+    def _price(self) -> Self:
+        if (self.price is None) == (self.price_per_second is None):
+            msg = f"resource '{self.id}' needs one price: price = \"0.36 USDC per hour\", or price_per_second"
+            raise ValueError(msg)
+        _said(lambda: self.terms)
+        return self
 
     @model_validator(mode="after")
     def _target(self) -> Self:

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
+from msgspec import structs
 from sqlalchemy import select, update
 from tests.fixtures.evm import Evm
 from tests.fixtures.faults import line_to
@@ -22,6 +23,8 @@ from ws402.protocol import (
     EndReason,
     GenerateOp,
     GenerateRequest,
+    PriceTerms,
+    RateTerms,
     RejectCode,
     ReleaseRequest,
     ResumeRequest,
@@ -64,6 +67,62 @@ async def test_a_settlement_splits_what_was_paid(till: Till) -> None:
     assert (settled.paid, settled.consumed, settled.refund) == (AMOUNT, consumed, AMOUNT - consumed)
     accounts = await till.accounts()
     assert (accounts["revenue"], accounts["payer_due"], accounts["session_escrow"]) == (consumed, AMOUNT - consumed, 0)
+
+
+THIRD = PriceTerms(rates=[RateTerms(unit="seconds", amount=1, per=3)])
+"""A third of a smallest unit a second."""
+
+
+async def test_a_price_below_a_smallest_unit_a_second_is_exact_over_resumes_and_rounded_once(till: Till) -> None:
+    payer = await till.payer()
+    opened = await till.verify(await till.send(payer, await till.invoice(100, price_per_second=1, price=THIRD)))
+    assert (opened.price_per_second, opened.price) == (1, THIRD)
+    session_id = opened.session_id or ""
+    await age(till, session_id, 400_000)
+    gateway = till.service.of(TENANT)
+    for epoch, elapsed in enumerate((100_000, 200_000, 299_000)):
+        await gateway.release(ReleaseRequest(**usage(session_id, elapsed, epoch=epoch)))  # type: ignore[arg-type]
+        resumed = await gateway.resume(ResumeRequest(token=opened.resume_token or "", server_id="another"))
+        assert (resumed.price_per_second, resumed.price, resumed.elapsed_ms) == (1, THIRD, elapsed)
+        opened.resume_token = resumed.resume_token
+    top_up = await till.invoice(
+        5000, resource_id="film", estimated_duration=31, session_id=session_id, resume_token=opened.resume_token
+    )
+    assert (top_up.amount, top_up.price) == (11, THIRD), "by its own price, rounded up"
+    settled = await till.settle(session_id, 299_000, epoch=3)
+    assert (settled.consumed, settled.refund) == (99, 1)  # not 33 + 33 + 32
+
+
+async def test_a_vanished_server_s_session_is_settled_by_its_price_in_full(till: Till) -> None:
+    payer = await till.payer()
+    opened = await till.verify(
+        await till.send(payer, await till.invoice(100, price_per_second=1, price=THIRD)), server_id="gone"
+    )
+    await age(till, opened.session_id, 100_000)
+    await till.service.of(TENANT).checkpoint(Checkpoint(**usage(opened.session_id, 90_000)))  # type: ignore[arg-type]
+    async with till.database.begin() as connection:
+        await connection.execute(update(checkpoints).values(reported_at=checkpoints.c.reported_at - 6000))
+    till.service.upkeep.listening.since -= 10
+    await till.service.upkeep.sweep()
+    (row,) = await till.rows(select(sessions.c["consumed", "refunded"]))
+    assert tuple(row) == (30, 70)
+
+
+@pytest.mark.parametrize(
+    ("price", "per_second", "code"),
+    [
+        (structs.replace(THIRD, decimals=6), 1, "wrong_decimals"),
+        (THIRD, 2, "bad_price"),
+        (PriceTerms(rates=[]), 1, "bad_price"),
+        (PriceTerms(rates=[RateTerms(unit="seconds", amount=0, per=1)]), 1, "bad_amount"),
+    ],
+)
+async def test_no_invoice_is_made_for_a_price_that_contradicts_itself_or_the_asset(
+    till: Till, price: PriceTerms, per_second: int, code: str
+) -> None:
+    with pytest.raises(WS402Error) as refused:
+        await till.invoice(100, price_per_second=per_second, price=price)
+    assert refused.value.code == code
 
 
 async def test_a18_error_and_close_settle_once(till: Till) -> None:

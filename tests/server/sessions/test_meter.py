@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws402.money import price
+from ws402.prices import by_second
 from ws402.server.sessions.meter import Meter
 
 amounts = st.integers(1, 2**256 - 1)
@@ -18,7 +18,7 @@ limits = st.integers(1, 10**8)
 def test_use_and_price_rise_and_stay_within_what_was_paid(
     paid: int, rate: int, start: int, limit: int, later: list[int]
 ) -> None:
-    meter = Meter(paid=paid, price_per_second=rate, now=start, limit_ms=limit)
+    meter = Meter(paid=paid, price=by_second(rate), now=start, limit_ms=limit)
     before = (0, 0)
     for moment in sorted(later):
         reading = (meter.elapsed_ms(start + moment), meter.consumed(start + moment))
@@ -31,16 +31,16 @@ def test_use_and_price_rise_and_stay_within_what_was_paid(
 
 @given(amounts, prices, moments, st.integers(0, 10**9))
 def test_a21_a_close_costs_its_exact_time_to_the_millisecond(paid: int, rate: int, start: int, elapsed: int) -> None:
-    meter = Meter(paid=paid, price_per_second=rate, now=start, limit_ms=2**62)
+    meter = Meter(paid=paid, price=by_second(rate), now=start, limit_ms=2**62)
     assert meter.stop(start + elapsed) == min(elapsed, -(-paid * 1000 // rate))
-    assert meter.consumed(start + elapsed + 12345) == min(paid, price(elapsed, rate))
+    assert meter.consumed(start + elapsed + 12345) == min(paid, by_second(rate).cost(elapsed))
 
 
 @given(amounts, prices, moments)
 def test_the_end_is_the_first_millisecond_at_which_all_is_used(paid: int, rate: int, start: int) -> None:
-    meter = Meter(paid=paid, price_per_second=rate, now=start, limit_ms=2**300)
+    meter = Meter(paid=paid, price=by_second(rate), now=start, limit_ms=2**300)
     end = meter.stops_at
-    assert price(end - start, rate) >= paid > price(end - start - 1, rate)
+    assert by_second(rate).cost(end - start) >= paid > by_second(rate).cost(end - start - 1)
     assert meter.is_exhausted(end)
     assert not meter.is_exhausted(end - 1)
     assert meter.consumed(end) == paid
@@ -48,7 +48,7 @@ def test_the_end_is_the_first_millisecond_at_which_all_is_used(paid: int, rate: 
 
 @given(amounts, prices, moments, limits, st.integers(0, 10**6))
 def test_looking_late_costs_nothing(paid: int, rate: int, start: int, limit: int, late: int) -> None:
-    meter = Meter(paid=paid, price_per_second=rate, now=start, limit_ms=limit)
+    meter = Meter(paid=paid, price=by_second(rate), now=start, limit_ms=limit)
     end = meter.stops_at
     assert meter.elapsed_ms(end + late) == meter.elapsed_ms(end)
     assert meter.consumed(end + late) == meter.consumed(end)
@@ -58,10 +58,10 @@ def test_looking_late_costs_nothing(paid: int, rate: int, start: int, limit: int
 def test_top_ups_before_the_end_are_as_if_all_had_been_paid_at_once(
     payments: list[int], rate: int, start: int, elapsed: int
 ) -> None:
-    meter = Meter(paid=payments[0], price_per_second=rate, now=start, limit_ms=2**62)
+    meter = Meter(paid=payments[0], price=by_second(rate), now=start, limit_ms=2**62)
     for more in payments[1:]:
         meter.add(more)
-    whole = Meter(paid=sum(payments), price_per_second=rate, now=start, limit_ms=2**62)
+    whole = Meter(paid=sum(payments), price=by_second(rate), now=start, limit_ms=2**62)
     assert meter.stops_at == whole.stops_at
     assert meter.consumed(start + elapsed) == whole.consumed(start + elapsed)
 
@@ -71,29 +71,29 @@ def test_a_session_in_pieces_costs_as_much_as_in_one(paid: int, rate: int, piece
     used = now = 0
     for piece in pieces:
         now += 10**7  # a pause between two sockets costs nothing
-        meter = Meter(paid=paid, price_per_second=rate, now=now, limit_ms=2**62, used_ms=used)
+        meter = Meter(paid=paid, price=by_second(rate), now=now, limit_ms=2**62, used_ms=used)
         used = meter.stop(now + piece)
         now += piece
-    assert meter.consumed(now) == min(paid, price(sum(pieces), rate))
+    assert meter.consumed(now) == min(paid, by_second(rate).cost(sum(pieces)))
 
 
 @given(amounts, prices, moments, st.integers(0, 10**6), st.integers(0, 10**6))
 def test_the_fast_reading_is_the_exact_one(paid: int, rate: int, start: int, used: int, elapsed: int) -> None:
-    meter = Meter(paid=paid, price_per_second=rate, now=start, limit_ms=2**62, used_ms=used)
+    meter = Meter(paid=paid, price=by_second(rate), now=start, limit_ms=2**62, used_ms=used)
     if start + elapsed < meter.stops_at:
         assert meter.reading(start + elapsed) == (meter.elapsed_ms(start + elapsed), meter.consumed(start + elapsed))
 
 
 @given(amounts, prices, moments, st.integers(0, 10**6), st.integers(0, 10**6))
 def test_preparation_is_free(paid: int, rate: int, start: int, used: int, waited: int) -> None:
-    meter = Meter(paid=paid, price_per_second=rate, now=start, limit_ms=2**62, used_ms=used)
+    meter = Meter(paid=paid, price=by_second(rate), now=start, limit_ms=2**62, used_ms=used)
     meter.begin(start + waited)
     assert meter.stop(start + waited) == min(used, -(-paid * 1000 // rate))
 
 
 @given(amounts, prices, moments, moments)
 def test_what_was_stopped_stays_stopped(paid: int, rate: int, start: int, elapsed: int) -> None:
-    meter = Meter(paid=paid, price_per_second=rate, now=start, limit_ms=2**62)
+    meter = Meter(paid=paid, price=by_second(rate), now=start, limit_ms=2**62)
     first = meter.stop(start + elapsed)
     meter.add(10**30)
     assert meter.stop(start + elapsed + 10**6) == first

@@ -152,3 +152,29 @@ async def test_a_bug_shows_no_internals(shop: Shop, monkeypatch: pytest.MonkeyPa
         assert answer.status_code == 500
         assert answer.json()["error"] == "Internal Server Error"
         assert "secret" not in answer.text
+
+
+async def test_a_price_in_coins_travels_in_full_and_is_rounded_up_for_stock_clients(open_shop: OpenShop) -> None:
+    resource = {"id": "film", "kind": "ticker", "price": "0.01 USDC per hour"}
+    shop = await open_shop([resource])
+    schema = await shop.schema(resource="film", duration=100)
+    price = {"rates": [{"unit": "seconds", "amount": 25, "per": 9}], "text": "0.01 USDC per hour", "decimals": 6}
+    assert schema["pricing"] == {
+        "pricePerSecond": 3,
+        "currency": "USDC",
+        "estimatedDuration": 100,
+        "totalPrice": 278,
+        "price": price,
+    }
+    assert schema["paymentDetails"]["amount"] == 278
+    assert (schema["paymentDetails"]["asset"], schema["paymentDetails"]["price"]) == ("USDC", price)
+    (listed,) = (await shop.get("/api/resources")).json()
+    assert listed["pricing"]["price"] == price
+    assert (listed["pricing"]["currency"], listed["pricing"]["pricePerSecond"]) == ("USDC", 3)
+
+
+async def test_a_price_counted_by_other_decimals_than_the_asset_has_gets_no_invoice(open_shop: OpenShop) -> None:
+    resource = {"id": "film", "kind": "ticker", "price": "0.36 USDC per hour", "decimals": 18}
+    answer = await (await open_shop([resource])).get("/ws402/schema/film")
+    assert (answer.status_code, answer.json()["code"]) == (400, "wrong_decimals")
+    assert "decimals = 6" in answer.json()["remedy"]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
-from typing import Final
+from dataclasses import dataclass, fields
+from typing import Any, Final
 
 from ws402.client.errors import OfferError
 from ws402.money import from_decimal
+from ws402.prices import Price
 
 MAX_DIGITS: Final = 160
 """Of an amount in coins: more than any chain can count."""
@@ -19,7 +20,7 @@ class Terms:
 
     resource_id: str
     socket_url: str
-    price_per_second: int
+    price: Price
     duration: int
     """Seconds."""
     amount: int
@@ -29,6 +30,15 @@ class Terms:
     expires_at: int
     max_session_duration: int
     name: str
+
+    @property
+    def price_per_second(self) -> int:
+        """Smallest units a second, rounded up; `price` is what counts."""
+        return self.price.per_second
+
+    def said(self) -> dict[str, Any]:
+        """All of it, by name."""
+        return {each.name: getattr(self, each.name) for each in fields(self)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
 from urllib.parse import parse_qsl
@@ -58,7 +58,7 @@ def evm_offer(terms: Terms, details: EvmPaymentDetails) -> EvmOffer:
     call = _TRANSFER_SELECTOR + recipient[2:].rjust(64, "0") + f"{amount:064x}" if token else ""
     _check_link(details, recipient, token, amount, tag)
     return EvmOffer(
-        **asdict(terms),
+        **terms.said(),
         recipient=recipient,
         token=token,
         symbol=details.asset or details.currency,

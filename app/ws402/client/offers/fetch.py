@@ -18,7 +18,15 @@ from ws402.client.target import Target, TopUp
 from ws402.deadlines import nap, within
 from ws402.errors import InvalidRequestError, UnavailableError
 from ws402.money import MAX_JSON_INTEGER, AmountError, parse_amount
-from ws402.protocol import LINK_REFUSALS, ErrorResponse, ResourceListing, SchemaResponse, SolanaPaymentDetails
+from ws402.prices import PriceError, price_of, read_written
+from ws402.protocol import (
+    LINK_REFUSALS,
+    ErrorResponse,
+    ResourceListing,
+    SchemaResponse,
+    SolanaPaymentDetails,
+    stated_price,
+)
 
 ATTEMPTS: Final = 4
 MAX_NAME: Final = 200
@@ -108,17 +116,20 @@ def check_schema(schema: SchemaResponse, resource_id: str, duration: int) -> Off
     if not 0 <= details.expires_at <= MAX_JSON_INTEGER:
         raise OfferError("The schema's expiresAt is no time.")
     try:
-        price = parse_amount(schema.pricing.price_per_second, field="pricePerSecond")
+        price = stated_price(schema.pricing.price_per_second, schema.pricing.price)
         amount = parse_amount(details.amount)
-        if details.price_per_second is not None:
-            same("pricePerSecond", parse_amount(details.price_per_second), price)
-        most = price * duration
+        invoiced = stated_price(details.price_per_second, details.price)
+        if price is None or not (invoiced is None or invoiced.same(price)):
+            raise OfferError("The schema's pricePerSecond is not the one of its invoice.")
+        most = price.quote(duration)
         if amount > most + most // SALT_FRACTION:
-            raise OfferError(f"The server asks for {amount}, but {duration} s at {price} a second cost {most}.")
+            raise OfferError(
+                f"The server asks for {amount}, but {duration} s at {price.per_second} a second cost {most}."
+            )
         terms = Terms(
             resource_id=resource_id,
             socket_url=_socket(schema.websocket_endpoint),
-            price_per_second=price,
+            price=price,
             duration=duration,
             amount=amount,
             network=details.network,
@@ -129,10 +140,23 @@ def check_schema(schema: SchemaResponse, resource_id: str, duration: int) -> Off
             name=schema.resource_info.name[:MAX_NAME] if schema.resource_info else resource_id,
         )
         if isinstance(details, SolanaPaymentDetails):
-            return solana_offer(terms, details)
-        return evm_offer(terms, details)
-    except AmountError as error:
+            return _told(solana_offer(terms, details))
+        return _told(evm_offer(terms, details))
+    except (AmountError, PriceError) as error:
         raise OfferError(f"The schema has an impossible amount: {error.message}") from error
+
+
+def _told(offer: Offer) -> Offer:
+    """A price that reads otherwise than it charges is refused. Raises OfferError, PriceError."""
+    price = offer.price
+    if price.text:
+        decimals = price.decimals if offer.decimals is None else offer.decimals
+        if decimals is None or price.decimals not in (None, decimals):
+            raise OfferError("The schema's price does not say for how many decimals it was counted.")
+        written = read_written(price.text)
+        if not price_of([written], decimals, price.text).same(price) or written.symbol != offer.symbol:
+            raise OfferError(f"The schema's price reads '{price.text}', but charges something else.")
+    return offer
 
 
 def _socket(endpoint: str) -> str:

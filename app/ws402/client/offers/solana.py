@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Final
 from urllib.parse import parse_qsl
 
@@ -55,7 +55,7 @@ def solana_offer(terms: Terms, details: SolanaPaymentDetails) -> SolanaOffer:
             raise OfferError(f"The schema's decimals are {decimals}.")
         same_coins("amountSOL", details.amount_sol, decimals, terms.amount)
     return SolanaOffer(
-        **asdict(terms),
+        **terms.said(),
         recipient=recipient,
         token=token,
         symbol=details.asset or details.currency,

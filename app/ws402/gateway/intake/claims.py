@@ -24,11 +24,11 @@ from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.states import GOING_ON, SessionState, TransferState
 from ws402.gateway.ledger.tables import invoices, payments, traces
 from ws402.gateway.ledger.transactions import Transaction
-from ws402.gateway.usage.settlement import lock_sessions
+from ws402.gateway.usage.settlement import lock_sessions, price_of
 from ws402.gateway.watch.transfers import lock_transfers, of_transactions, transaction_keys
 from ws402.money import MAX_AMOUNT, wire_amount
 from ws402.observability.tracing import Span
-from ws402.protocol import RejectCode, VerifyRequest, VerifyResponse
+from ws402.protocol import RejectCode, VerifyRequest, VerifyResponse, price_terms
 from ws402.settings import GatewaySettings
 
 RETRY_AFTER_MS: Final = 1000
@@ -309,6 +309,7 @@ class Claims:
                 "payer": row.sender,
                 "resource_id": invoice.resource_id,
                 "price_per_second": invoice.price_per_second,
+                "price": invoice.price,
                 "paid": row.amount,
                 "consumed": 0,
                 "refunded": 0,
@@ -353,7 +354,7 @@ async def _keep_traces(
 
 
 def _accepted(session_id: str, amount: int, payer: str, invoice: Any, token: str | None = None) -> VerifyResponse:
-    rate = invoice.price_per_second
+    price = None if invoice.price_per_second is None else price_of(invoice)
     return VerifyResponse(
         valid=True,
         amount=wire_amount(amount),
@@ -362,7 +363,8 @@ def _accepted(session_id: str, amount: int, payer: str, invoice: Any, token: str
         network=invoice.network,
         asset=invoice.asset,
         resource_id=invoice.resource_id,
-        price_per_second=None if rate is None else wire_amount(rate),
+        price_per_second=None if price is None else wire_amount(price.per_second),
+        price=None if price is None or price.whole else price_terms(price),
         resume_token=token,
         epoch=0 if token else None,
     )

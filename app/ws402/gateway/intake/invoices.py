@@ -21,14 +21,17 @@ from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.states import GOING_ON
 from ws402.gateway.ledger.tables import invoices, sessions
 from ws402.gateway.ledger.transactions import Transaction
-from ws402.gateway.usage.settlement import unpriced
-from ws402.money import parse_amount, wire_amount
-from ws402.protocol import GenerateRequest, PaymentDetails
+from ws402.gateway.usage.settlement import price_of, unpriced
+from ws402.money import Asset, parse_amount, wire_amount
+from ws402.prices import Price, check_decimals
+from ws402.protocol import GenerateRequest, PaymentDetails, price_terms, price_text, stated_price
 from ws402.settings import GatewaySettings
 
 _SESSIONS: Final = Statement(
     select(
-        *sessions.c["id", "tenant", "state", "network", "asset", "resource_id", "price_per_second", "resume_hash"]
+        *sessions.c[
+            "id", "tenant", "state", "network", "asset", "resource_id", "price_per_second", "price", "resume_hash"
+        ]
     ).where(one_of(sessions.c.id, "ids"))
 )
 
@@ -41,7 +44,7 @@ class Draft:
     chain: Chain
     asset: str
     amount: int
-    price_per_second: int | None
+    price: Price | None
     request: GenerateRequest
 
 
@@ -84,13 +87,12 @@ class Invoices:
             raise InvalidRequestError("'resourceId' must have 1 to 256 characters.")
         if not 0 < request.estimated_duration <= 31_536_000:
             raise InvalidRequestError("'estimatedDuration' must be between 1 second and a year.")
-        rate = request.price_per_second
         return Draft(
             tenant=tenant,
             chain=chain,
             asset=symbol,
             amount=parse_amount(request.amount),
-            price_per_second=None if rate is None else parse_amount(rate, field="pricePerSecond"),
+            price=_stated(request, chain.assets[symbol]),
             request=request,
         )
 
@@ -146,7 +148,10 @@ class Invoices:
         ] or details.binding
         details.resource_id = request.resource_id
         details.estimated_duration = request.estimated_duration
-        details.price_per_second = request.price_per_second
+        price = draft.price
+        if price is not None:
+            details.price_per_second = wire_amount(price.per_second)
+            details.price = None if price.whole else price_terms(price)
         details.gateway = "ws402"
         details.timestamp = now
         row = {
@@ -159,7 +164,8 @@ class Invoices:
             "recipient": chain.recipient,
             "amount": draft.amount,
             "resource_id": request.resource_id,
-            "price_per_second": draft.price_per_second,
+            "price_per_second": None if price is None else price.per_second,
+            "price": None if price is None else price_text(price),
             "estimated_duration": request.estimated_duration,
             "session_id": request.session_id,
             "created_at": now,
@@ -205,7 +211,14 @@ class Invoices:
             return ConflictError(f"The session is paid on {row.network}, which is not configured any more.")
         if row.price_per_second is None:
             return unpriced()
-        draft.chain, draft.asset, draft.price_per_second = chain, row.asset, row.price_per_second
-        draft.amount = row.price_per_second * draft.request.estimated_duration
-        draft.request = structs.replace(draft.request, price_per_second=wire_amount(row.price_per_second))
+        draft.chain, draft.asset, draft.price = chain, row.asset, price_of(row)
+        draft.amount = draft.price.quote(draft.request.estimated_duration)
         return None
+
+
+def _stated(request: GenerateRequest, asset: Asset) -> Price | None:
+    """The price that a server states. Raises PriceError, AmountError."""
+    price = stated_price(request.price_per_second, request.price)
+    if price is not None:
+        check_decimals(price, asset)
+    return price

@@ -75,7 +75,8 @@ invoices = Table(
     Column("recipient", Text, nullable=False),
     Column("amount", Amount, nullable=False),
     Column("resource_id", Text, nullable=False),
-    Column("price_per_second", Amount),  # unset by stock servers, which meter themselves
+    Column("price_per_second", Amount),  # rounded up; unset by stock servers, which meter themselves
+    Column("price", Text),  # in full, where that is not the same
     Column("estimated_duration", Integer, nullable=False),
     Column("session_id", Text),  # a top-up of this session
     Column("created_at", BIG, nullable=False),
@@ -134,6 +135,7 @@ sessions = Table(
     Column("payer", Text, nullable=False),
     Column("resource_id", Text, nullable=False),
     Column("price_per_second", Amount),
+    Column("price", Text),
     Column("paid", Amount, nullable=False),
     Column("consumed", Amount, nullable=False),
     Column("refunded", Amount, nullable=False),  # the debt that the settlement made

@@ -18,7 +18,7 @@ from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.states import OVER, SessionState
 from ws402.gateway.ledger.tables import checkpoints, sessions
 from ws402.gateway.ledger.transactions import Transaction
-from ws402.gateway.usage.settlement import CLOCK_TOLERANCE_MS, Settle, lock_sessions, unpriced
+from ws402.gateway.usage.settlement import CLOCK_TOLERANCE_MS, Settle, lock_sessions, price_of, unpriced
 from ws402.money import wire_amount
 from ws402.protocol import (
     Checkpoint,
@@ -28,6 +28,7 @@ from ws402.protocol import (
     ResumeRequest,
     ResumeResponse,
     SettleRequest,
+    price_terms,
 )
 
 
@@ -200,6 +201,7 @@ def _not_live(row: Any, epoch: int, *, let_go: bool) -> EndReason | None:
 
 
 def _resumed(row: Any, token: str) -> ResumeResponse:
+    price = price_of(row)
     return ResumeResponse(
         session_id=row.id,
         epoch=row.epoch + 1,
@@ -209,7 +211,8 @@ def _resumed(row: Any, token: str) -> ResumeResponse:
         network=row.network,
         asset=row.asset,
         paid=wire_amount(row.paid),
-        price_per_second=wire_amount(row.price_per_second),
+        price_per_second=wire_amount(price.per_second),
+        price=None if price.whole else price_terms(price),
         elapsed_ms=row.elapsed_ms,
         bytes_transferred=row.bytes_transferred,
         message_count=row.message_count,

@@ -21,9 +21,10 @@ from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.states import OVER, RefundState, SessionState
 from ws402.gateway.ledger.tables import checkpoints, networks, payments, refunds, sessions
 from ws402.gateway.ledger.transactions import Connection, Transaction, after_commit, fetch
-from ws402.money import parse_amount, price, wire_amount
+from ws402.money import parse_amount, wire_amount
 from ws402.observability import metrics
-from ws402.protocol import EndReason, RefundRequest, RefundResponse, SettleRequest, SettleResponse
+from ws402.prices import Price, by_second
+from ws402.protocol import EndReason, RefundRequest, RefundResponse, SettleRequest, SettleResponse, kept_price
 
 CLOCK_TOLERANCE_MS = 2_000
 """A server may report this much more usage than has passed by the ledger's clock; above, the ledger's clock counts."""
@@ -98,6 +99,11 @@ def unpriced() -> InvalidRequestError:
     )
 
 
+def price_of(row: Any) -> Price:
+    """The price of a session or an invoice that has one."""
+    return by_second(row.price_per_second) if row.price is None else kept_price(row.price)
+
+
 def refund_row(row: Any, refund: int, now: int) -> dict[str, Any]:
     """The outbox row of a session's refund; it waits until the session's payments are final."""
     return {
@@ -165,7 +171,7 @@ async def _settle(ops: Sequence[Settle], plan: _Plan, connection: Transaction) -
 
 def _consumed(row: Any, op: Settle, now: int) -> int:
     reported = min(op.request.elapsed_ms, now - row.opened_at + CLOCK_TOLERANCE_MS)
-    consumed: int = min(row.paid, price(max(row.elapsed_ms, reported), row.price_per_second))
+    consumed: int = min(row.paid, price_of(row).cost(max(row.elapsed_ms, reported)))
     return consumed
 
 

@@ -15,9 +15,8 @@ from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.states import ACCOUNT_OF, OVER, UNSENT, RefundState, SessionState, TransferState
 from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions, transfers
-from ws402.gateway.usage.settlement import owe_session
+from ws402.gateway.usage.settlement import owe_session, price_of
 from ws402.gateway.watch.transfers import subject
-from ws402.money import price
 from ws402.protocol import EndReason
 
 log = logging.getLogger(__name__)
@@ -90,7 +89,7 @@ async def _reverse_session(connection: AsyncConnection, session_id: str, lost: i
             book(account, "session_escrow", row.refunded, "unsettle" if account != "capital" else "reorg_loss")
     book("session_escrow", "unclaimed", lost, "unclaim")
     left = row.paid - lost
-    used = row.consumed if row.state in OVER else price(row.elapsed_ms, row.price_per_second or 0)
+    used = row.consumed if row.state in OVER else price_of(row).cost(row.elapsed_ms) if row.price_per_second else 0
     consumed = min(left, used)
     refund = left - consumed
     sent = account == "capital"

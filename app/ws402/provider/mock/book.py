@@ -12,7 +12,15 @@ from msgspec import structs
 
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError
 from ws402.money import Asset, parse_amount, to_decimal, wire_amount
-from ws402.protocol import EndReason, EvmPaymentDetails, GenerateRequest, RejectCode
+from ws402.prices import Price, check_decimals
+from ws402.protocol import (
+    EndReason,
+    EvmPaymentDetails,
+    GenerateRequest,
+    RejectCode,
+    price_terms,
+    stated_price,
+)
 
 CHAIN_IDS: Final = {"base-sepolia": 84532, "base": 8453}
 RECIPIENT: Final = "0x00000000000000000000000000000000000402aa"
@@ -55,7 +63,7 @@ class MockInvoice:
     asset: Asset
     amount: int
     resource_id: str
-    price_per_second: int | None
+    price: Price | None
     session_id: str | None
     created_at: int
     expires_at: int
@@ -99,7 +107,7 @@ class MockSession:
     asset: str
     payer: str
     resource_id: str
-    price_per_second: int | None
+    price: Price | None
     server_id: str | None
     paid: int = 0
     answered: bool = True
@@ -115,6 +123,11 @@ class MockSession:
     refunded: int = 0
     refund: MockRefund | None = None
     txs: list[str] = field(default_factory=list)
+
+    @property
+    def cost(self) -> int:
+        """What its use costs; nothing where a stock server meters."""
+        return 0 if self.price is None else self.price.cost(self.elapsed_ms)
 
 
 class MockRefusal(Exception):  # noqa: N818 - an answer, not an error
@@ -164,8 +177,8 @@ class MockBook:
     def _session_terms(self, request: GenerateRequest) -> GenerateRequest:
         """A top-up by resume token has the terms of its session."""
         session = self.sessions.get(str(request.session_id))
-        rate = session.price_per_second if session is not None else None
-        if session is None or rate is None or session.resume_token != request.resume_token:
+        price = session.price if session is not None else None
+        if session is None or price is None or session.resume_token != request.resume_token:
             raise NotFoundError(f"There is no session '{request.session_id}'.")
         if session.state == "ended":
             raise ConflictError("The session has ended.", remedy="Open a new one.")
@@ -173,8 +186,9 @@ class MockBook:
             raise InvalidRequestError("The session is for another resource.", code="resource_mismatch")
         return structs.replace(
             request,
-            amount=wire_amount(rate * request.estimated_duration),
-            price_per_second=wire_amount(rate),
+            amount=wire_amount(price.quote(request.estimated_duration)),
+            price_per_second=wire_amount(price.per_second),
+            price=None if price.whole else price_terms(price),
             network=session.network,
             asset=session.asset,
         )
@@ -200,7 +214,9 @@ class MockBook:
             session = self.sessions.get(request.session_id)
             if session is None or session.tenant != tenant:
                 raise NotFoundError(f"There is no session '{request.session_id}'.")
-        rate = request.price_per_second
+        price = stated_price(request.price_per_second, request.price)
+        if price is not None:
+            check_decimals(price, asset)
         now = now_ms()
         invoice = MockInvoice(
             tenant=tenant,
@@ -209,7 +225,7 @@ class MockBook:
             asset=asset,
             amount=parse_amount(request.amount),
             resource_id=request.resource_id,
-            price_per_second=None if rate is None else parse_amount(rate, field="pricePerSecond"),
+            price=price,
             session_id=request.session_id,
             created_at=now,
             expires_at=now + INVOICE_MS,
@@ -244,6 +260,7 @@ class MockBook:
             resource_id=invoice.resource_id,
             estimated_duration=request.estimated_duration,
             price_per_second=request.price_per_second,
+            price=request.price,
             gateway="ws402-mock",
             timestamp=invoice.created_at,
         )
@@ -285,7 +302,7 @@ class MockBook:
                 asset=invoice.asset.symbol,
                 payer=transfer.sender,
                 resource_id=invoice.resource_id,
-                price_per_second=invoice.price_per_second,
+                price=invoice.price,
                 server_id=server_id,
                 answered=server_id is not None,
             )

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from ws402.errors import ConflictError, NoSolanaError, NotFoundError
-from ws402.money import parse_amount, price, wire_amount
+from ws402.errors import ConflictError, InvalidRequestError, NoSolanaError, NotFoundError
+from ws402.money import parse_amount, wire_amount
 from ws402.protocol import (
     BlockhashResponse,
     Checkpoint,
@@ -30,6 +30,7 @@ from ws402.protocol import (
     StatsResponse,
     VerifyRequest,
     VerifyResponse,
+    price_terms,
 )
 from ws402.provider.mock.book import (
     REASONS,
@@ -123,7 +124,7 @@ class MockPaymentService:
         if reason is EndReason.REORGED:
             self.book.reverse(session)
         else:
-            self.book.end(session, price(session.elapsed_ms, session.price_per_second or 0), reason)
+            self.book.end(session, session.cost, reason)
 
     # --- the work, between two faults ------------------------------------------------------------------------------
 
@@ -204,7 +205,7 @@ class MockPaymentService:
 
     def _accepted(self, session: MockSession, amount: int) -> VerifyResponse:
         self._verified += 1
-        rate = session.price_per_second
+        price = session.price
         return VerifyResponse(
             valid=True,
             amount=wire_amount(amount),
@@ -213,7 +214,8 @@ class MockPaymentService:
             network=session.network,
             asset=session.asset,
             resource_id=session.resource_id,
-            price_per_second=None if rate is None else wire_amount(rate),
+            price_per_second=None if price is None else wire_amount(price.per_second),
+            price=None if price is None or price.whole else price_terms(price),
             resume_token=session.resume_token if session.server_id else None,
             epoch=session.epoch,
         )
@@ -247,7 +249,7 @@ class MockPaymentService:
             raise ConflictError("The session moved to another server.", code="superseded")
         if session.state not in ("ended", "reversed"):
             _record(session, request)
-            self.book.end(session, price(session.elapsed_ms, session.price_per_second or 0), request.reason)
+            self.book.end(session, session.cost, request.reason)
         return SettleResponse(
             session_id=session.id,
             paid=wire_amount(session.paid),
@@ -269,6 +271,8 @@ class MockPaymentService:
             raise ConflictError("The session has ended.", code="session_ended")
         if request.resource_id is not None and request.resource_id != session.resource_id:
             raise ConflictError("The session is for another resource.", code="resource_mismatch")
+        if (price := session.price) is None:
+            raise InvalidRequestError("The session has no price.")
         session.epoch += 1
         session.state, session.server_id = "live", request.server_id
         self.book.new_token(session)
@@ -281,7 +285,8 @@ class MockPaymentService:
             network=session.network,
             asset=session.asset,
             paid=wire_amount(session.paid),
-            price_per_second=wire_amount(session.price_per_second or 0),
+            price_per_second=wire_amount(price.per_second),
+            price=None if price.whole else price_terms(price),
             elapsed_ms=session.elapsed_ms,
             bytes_transferred=session.bytes_transferred,
             message_count=session.message_count,

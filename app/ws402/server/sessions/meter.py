@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ws402.money import price
+from ws402.prices import Price
 
 
 class Meter:
@@ -19,14 +19,14 @@ class Meter:
         "_used_ms",
         "_zero",
         "paid",
-        "price_per_second",
+        "price",
         "stops_at",
     )
 
-    def __init__(self, *, paid: int, price_per_second: int, now: int, limit_ms: int, used_ms: int = 0) -> None:
+    def __init__(self, *, paid: int, price: Price, now: int, limit_ms: int, used_ms: int = 0) -> None:
         """Start at `now`; `used_ms` is what the session used before, on other sockets."""
         self.paid = paid
-        self.price_per_second = price_per_second
+        self.price = price
         self._used_ms = used_ms
         self._limit_ms = limit_ms
         self._stopped_ms: int | None = None
@@ -41,7 +41,7 @@ class Meter:
     def reading(self, now: int) -> tuple[int, int]:
         """Use in milliseconds and its price, while the meter runs and before `stops_at`: what updates need, fast."""
         elapsed = now - self._zero
-        return elapsed, price(elapsed, self.price_per_second)
+        return elapsed, self.price.cost(elapsed)
 
     def elapsed_ms(self, now: int) -> int:
         """Use so far: final once stopped."""
@@ -51,7 +51,7 @@ class Meter:
 
     def consumed(self, now: int) -> int:
         """What the use so far costs; never more than was paid."""
-        return min(self.paid, price(self.elapsed_ms(now), self.price_per_second))
+        return min(self.paid, self.price.cost(self.elapsed_ms(now)))
 
     def remaining(self, now: int) -> int:
         """What is left of what was paid."""
@@ -81,6 +81,6 @@ class Meter:
 
     def _plan(self) -> None:
         """When it must stop: at the least number of milliseconds that costs what was paid, or at the limit."""
-        self._exhausted_ms = -(-self.paid * 1000 // self.price_per_second)
+        self._exhausted_ms = self.price.exhausts_ms(self.paid)
         self.stops_at = self._zero + min(self._exhausted_ms, self._limit_ms)
         """The moment at which the session must end if nothing is added."""

@@ -13,6 +13,7 @@ from ws402.limits import PerMinute
 from ws402.money import parse_amount, wire_amount
 from ws402.observability import metrics, tracing
 from ws402.observability.context import session_id
+from ws402.prices import Price
 from ws402.protocol import (
     BalanceUpdated,
     EndReason,
@@ -27,6 +28,8 @@ from ws402.protocol import (
     SessionStarted,
     VerifyRequest,
     VerifyResponse,
+    price_terms,
+    stated_price,
 )
 from ws402.provider.base import PaymentProvider
 from ws402.server.calls import Calls
@@ -68,7 +71,7 @@ class _Grant:
     epoch: int
     resource: Resource
     paid: int
-    price_per_second: int
+    price: Price
     resume_token: str | None
     network: str | None
     asset: str | None
@@ -175,13 +178,12 @@ class Opening:
             reject(socket, "This payment has opened a session already.", RejectCode.ALREADY_CLAIMED)
             return False
         paid = parse_amount(answer.amount)
-        rate = answer.price_per_second
         grant = _Grant(
             session_id=answer.session_id,
             epoch=epoch,
             resource=resource,
             paid=paid,
-            price_per_second=resource.settings.price_per_second if rate is None else parse_amount(rate),
+            price=stated_price(answer.price_per_second, answer.price) or resource.settings.terms,
             resume_token=answer.resume_token,
             network=answer.network,
             asset=answer.asset,
@@ -213,7 +215,7 @@ class Opening:
             epoch=answer.epoch,
             resource=resource,
             paid=parse_amount(answer.paid),
-            price_per_second=parse_amount(answer.price_per_second),
+            price=stated_price(answer.price_per_second, answer.price) or resource.settings.terms,
             resume_token=answer.resume_token,
             network=answer.network,
             asset=answer.asset,
@@ -279,7 +281,7 @@ class Opening:
             resource,
             Meter(
                 paid=grant.paid,
-                price_per_second=grant.price_per_second,
+                price=grant.price,
                 now=now,
                 limit_ms=limit_ms,
                 used_ms=grant.used_ms,
@@ -320,7 +322,8 @@ class Opening:
             SessionStarted(
                 session_id=session.id,
                 balance=wire_amount(session.meter.remaining(now)),
-                price_per_second=wire_amount(session.meter.price_per_second),
+                price_per_second=wire_amount(session.meter.price.per_second),
+                price=None if session.meter.price.plain else price_terms(session.meter.price),
                 resume_token=grant.resume_token,
                 max_session_duration=self._settings.max_session_duration,
                 resumed=grant.resumed,

@@ -375,7 +375,7 @@ class Session:
         moment = self.meter.exhausts_at()
         self.low_at = 0
         if moment is not None:
-            lasts_ms = self.meter.paid * 1000 // self.meter.price_per_second
+            lasts_ms = self.meter.price.lasts_ms(self.meter.paid)
             self.low_at = moment - min(LOW_SECONDS * 1000, lasts_ms // 5)
         self._plan()
         self._schedule()
@@ -390,7 +390,7 @@ class Session:
             BalanceLow(
                 session_id=self.id,
                 remaining_balance=wire_amount(remaining),
-                remaining_seconds=remaining // self.meter.price_per_second,
+                remaining_seconds=self.meter.price.lasts_ms(remaining) // 1000,
             )
         )
 

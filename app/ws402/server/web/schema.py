@@ -11,7 +11,8 @@ from litestar.handlers import HTTPRouteHandler
 
 from ws402.errors import CALLER_REFUSED, InvalidRequestError, NotFoundError, UnavailableError
 from ws402.limits import PerMinute
-from ws402.money import parse_amount, wire_amount
+from ws402.money import wire_amount
+from ws402.prices import Price
 from ws402.protocol import (
     VERSION,
     GenerateRequest,
@@ -19,6 +20,8 @@ from ws402.protocol import (
     ResourceInfo,
     ResourceListing,
     SchemaResponse,
+    price_terms,
+    stated_price,
 )
 from ws402.server.addresses import group
 from ws402.server.resources.base import Resource
@@ -81,14 +84,16 @@ class SchemaRoutes:
         seconds = self._duration(request.query_params.get("duration"))
         self._asked.take(group(client_address(sessions.proxies, request.scope)))
         sessions.admission.check_room()
-        session_id, token, rate = self._session(request, settings)
+        price = settings.terms
+        session_id, token = self._session(request)
         asked = GenerateRequest(
-            amount=wire_amount(seconds * rate),
+            amount=wire_amount(price.quote(seconds)),
             resource_id=settings.id,
             estimated_duration=seconds,
             network=settings.network,
             asset=settings.asset,
-            price_per_second=wire_amount(rate),
+            price_per_second=wire_amount(price.per_second),
+            price=None if price.plain else price_terms(price),
             session_id=session_id,
             resume_token=token,
         )
@@ -98,8 +103,11 @@ class SchemaRoutes:
             logger.warning("the gateway does not take this server: %s", error)
             told = "This server's payment gateway does not take it now."
             raise UnavailableError(told, remedy="Ask again; another server may answer.", code=error.code) from error
-        if session_id is not None and details.price_per_second is not None:
-            rate = parse_amount(details.price_per_second)
+        invoiced = stated_price(details.price_per_second, details.price)
+        if session_id is not None:
+            price = invoiced or price
+        elif not (price.whole if invoiced is None else invoiced.same(price)):
+            raise UnavailableError("The gateway is too old for this price.", remedy="Upgrade the gateway first.")
         symbol = self._symbols[settings] = details.asset or details.currency
         base = self._settings.public_url or base_url(sessions.proxies, request.scope)
         return SchemaResponse(
@@ -107,21 +115,21 @@ class SchemaRoutes:
             version=VERSION,
             resource_id=settings.id,
             websocket_endpoint=_websocket(base, settings.id),
-            pricing=_pricing(rate, seconds, symbol),
+            pricing=_pricing(price, seconds, symbol),
             payment_details=details,
             max_session_duration=self._settings.max_session_duration,
         )
 
-    def _session(self, request: AnyRequest, settings: ResourceSettings) -> tuple[str | None, str | None, int]:
-        """The session that is to be topped up, if one is, its token, and a price.
+    def _session(self, request: AnyRequest) -> tuple[str | None, str | None]:
+        """The session that is to be topped up, if one is, and its token.
 
         A session keeps the price that it began with; the gateway knows it, and checks the token: the session may live
         on another server.
         """
         session_id = request.query_params.get("sessionId")
         if session_id is None:
-            return None, None, settings.price_per_second
-        return session_id, request.query_params.get("token") or bearer(request.scope) or "", settings.price_per_second
+            return None, None
+        return session_id, request.query_params.get("token") or bearer(request.scope) or ""
 
     def _duration(self, text: str | None) -> int:
         if text is None:
@@ -140,16 +148,17 @@ class SchemaRoutes:
             id=settings.id,
             name=settings.name or settings.id,
             type=settings.kind,
-            pricing=_pricing(settings.price_per_second, settings.estimated_seconds, symbol),
+            pricing=_pricing(settings.terms, settings.estimated_seconds, symbol),
         )
 
 
-def _pricing(rate: int, seconds: int, currency: str) -> Pricing:
+def _pricing(price: Price, seconds: int, currency: str) -> Pricing:
     return Pricing(
-        price_per_second=wire_amount(rate),
+        price_per_second=wire_amount(price.per_second),
         currency=currency,
         estimated_duration=seconds,
-        total_price=wire_amount(seconds * rate),
+        total_price=wire_amount(price.quote(seconds)),
+        price=None if price.plain else price_terms(price),
     )
 
 

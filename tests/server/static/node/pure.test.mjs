@@ -11,6 +11,7 @@ const { amount, clock, coins, grouped, short, spoken } = await module("money.js"
 const { decode, encode, key } = await module("solana/base58.js");
 const { isOnCurve, paymentMessage, tokenAccount, transaction } = await module("solana/transaction.js");
 const { proofOf, readOffer } = await module("offer.js");
+const { bySecond, cost, kept, lasts, quote, readPrice, same, spokenPrice } = await module("price.js");
 
 const hex = (bytes) => Buffer.from(bytes).toString("hex");
 const contradicts = { code: "bad_offer", message: /contradicts itself/ };
@@ -170,4 +171,37 @@ test("an offer on Solana is read, and refused where it contradicts itself", asyn
     { solanaPayURL: `solana:${PAYER}?amount=600000&reference=${REFERENCE}` }, { solanaPayURL: `solana:${PAYEE}?amount=600000&reference=${REFERENCE}&amount=1` },
     { currency: "SPL", splToken: MINT, decimals: 1e9 },
   ]) await assert.rejects(readOffer(lamports(change), "ticker", SECONDS), contradicts, JSON.stringify(change));
+});
+
+// --- prices --------------------------------------------------------------------------------------------------------
+
+const THIRD = { pricePerSecond: 1, price: { rates: [{ unit: "seconds", amount: 2, per: 6 }] } };
+
+test("a price in full is exact, and rounded once: down when used, up when paid", () => {
+  const price = readPrice(THIRD);
+  assert.deepEqual(price, { time: 1n, divisor: 3000n });
+  assert.deepEqual([cost(price, 2999), cost(price, 3000), quote(price, 1), quote(price, 31), lasts(price, 11n)], [0n, 1n, 1n, 11n, 33]);
+  assert.ok(same(price, readPrice({ pricePerSecond: 1, price: { rates: [{ unit: "seconds", amount: "1", per: 3 }] } })));
+  assert.ok(!same(price, bySecond(1n)));
+  assert.ok(same(readPrice({ pricePerSecond: "7" }), kept(7n)));
+});
+
+test("a price is shown for a span in which it is a whole number, else rounded up for a day", () => {
+  const shown = (amount_, per) => {
+    const { words, coins: text } = spokenPrice(readPrice({ pricePerSecond: Math.ceil(amount_ / per), price: { rates: [{ unit: "seconds", amount: amount_, per }] } }), 6, "USDC");
+    return `${text} ${words}`;
+  };
+  assert.equal(shown(100, 1), "0.006 USDC a minute");
+  assert.equal(shown(1, 3600), "0.000001 USDC an hour");
+  assert.equal(shown(1, 10 ** 6), "0.000001 USDC a day");
+  assert.equal(spokenPrice(bySecond(100n), undefined, "USDC").coins, "6\u202f000 units of USDC");
+});
+
+test("a47 a price that contradicts itself, or is of something else, is refused", async () => {
+  for (const price of [
+    { rates: [] }, { rates: [{ unit: "moons", amount: 1, per: 3 }] }, { rates: [{ unit: "seconds", amount: 0, per: 3 }] }, { rates: [{ unit: "seconds", amount: 1, per: 0 }] },
+    { rates: [{ unit: "seconds", amount: 4, per: 3 }] }, { rates: [{ unit: "seconds", amount: 1.5, per: 3 }] }, {}, { rates: [{ unit: "seconds", amount: 1, per: 3 }, { unit: "seconds", amount: 1, per: 3 }] },
+  ]) assert.throws(() => readPrice({ pricePerSecond: 1, price }), TypeError, JSON.stringify(price));
+  await assert.rejects(read({ pricePerSecond: 10 ** 12 }), contradicts);
+  await assert.rejects(read({}, { pricing: { pricePerSecond: 10 ** 12, price: { rates: [{ unit: "seconds", amount: 2 * 10 ** 12 - 1, per: 2 }] }, estimatedDuration: SECONDS } }), contradicts);
 });

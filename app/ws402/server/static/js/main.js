@@ -3,6 +3,7 @@
 import { Problem, page, qr, resources, schema } from "./api.js";
 import * as memory from "./memory.js";
 import { amount, clock, coins, grouped, short, spoken } from "./money.js";
+import { kept, quote, readPrice, same, spokenPrice } from "./price.js";
 import { proofOf, readOffer } from "./offer.js";
 import { Session } from "./session.js";
 import { use } from "./use.js";
@@ -59,7 +60,8 @@ function drawResources(found) {
 function choice(each, checked) {
   const input = element("input", { type: "radio", name: "resource", value: each.id, checked });
   const price = element("span", { className: "price" });
-  price.append(perMinute(each), element("br"), element("small", { className: "quiet", textContent: "a minute" }));
+  const { coins: shown, words } = spokenPrice(readPrice(each.pricing), DECIMALS[symbolOf(each)], symbolOf(each));
+  price.append(shown, element("br"), element("small", { className: "quiet", textContent: words }));
   const name = element("span", { className: "name", textContent: each.name || each.id });
   return element("label", { className: "choice" }, input, name, price);
 }
@@ -70,9 +72,7 @@ function inCoins(units, symbol) {
   return decimals === undefined ? `${grouped(units)} units of ${symbol}` : `${short(units, decimals)} ${symbol || "ETH"}`;
 }
 
-function perMinute({ pricing }) {
-  return inCoins(amount(pricing.pricePerSecond) * 60n, pricing.currency);
-}
+const symbolOf = ({ pricing }) => pricing.currency || "ETH";
 
 function chosen() {
   const form = new FormData($("choose-form"));
@@ -87,7 +87,7 @@ function total() {
   const fine = resource && Number.isInteger(seconds) && seconds > 0;
   $("choose-go").disabled = !fine;
   $("choose-total").textContent = fine
-    ? inCoins(amount(resource.pricing.pricePerSecond) * BigInt(seconds), resource.pricing.currency)
+    ? inCoins(quote(readPrice(resource.pricing), seconds), resource.pricing.currency)
     : "–";
   $("choose-note").textContent = fine ? `for ${spoken(seconds)}` : "";
 }
@@ -248,7 +248,7 @@ async function prove(paid) {
     return;
   }
   memory.payments.drop(paid);
-  if (session.price !== paid.offer.price) {
+  if (!same(session.price, kept(paid.offer.price))) {
     session.overcharged = true;
     session.end();
   }

@@ -5,6 +5,7 @@ import { amount } from "./money.js";
 import { evmOffer } from "./offers/evm.js";
 import { refuse } from "./offers/refuse.js";
 import { solanaOffer } from "./offers/solana.js";
+import { quote, readPrice, same } from "./price.js";
 
 const KINDS = { base: evmOffer, solana: solanaOffer };
 
@@ -17,9 +18,10 @@ export async function readOffer(schema, resourceId, seconds) {
   }
   try {
     const units = amount(details.amount);
-    const price = amount(schema.pricing.pricePerSecond);
+    const price = readPrice(schema.pricing);
+    if (details.pricePerSecond !== undefined && !same(readPrice(details), price)) refuse("its invoice has another price");
     if (schema.resourceId !== resourceId || schema.pricing.estimatedDuration !== seconds) refuse("it is for something else");
-    const most = price * BigInt(seconds);
+    const most = quote(price, seconds);
     if (units === 0n || units > most + most / 1000n) refuse("it costs more than its price says");
     return {
       resourceId,

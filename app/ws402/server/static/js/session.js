@@ -2,6 +2,7 @@
 
 import { Problem } from "./api.js";
 import { amount } from "./money.js";
+import { cost, kept, readPrice } from "./price.js";
 
 const AGAIN = new Set([
   "transfer_not_found", "transfer_unconfirmed", "chain_unavailable",
@@ -32,7 +33,7 @@ export class Session extends EventTarget {
     super();
     this.resourceId = resourceId;
     this.paid = paid;
-    this.price = price;
+    this.price = kept(price);
     this.remaining = paid;
     this.consumed = 0n;
     this.id = null;
@@ -54,8 +55,7 @@ export class Session extends EventTarget {
   /** Left now, counted on from the server's last figure. */
   get left() {
     if (!this.live) return this.remaining;
-    const since = BigInt(Math.floor(performance.now() - this.counted));
-    const now = this.remaining - (since * this.price) / 1000n;
+    const now = this.remaining - cost(this.price, Math.floor(performance.now() - this.counted));
     return now > 0n ? now : 0n;
   }
 
@@ -205,7 +205,7 @@ export class Session extends EventTarget {
   #started(message) {
     this.id = message.sessionId;
     this.token = message.resumeToken ?? null;
-    this.price = amount(message.pricePerSecond);
+    this.price = readPrice(message);
     this.remaining = amount(message.balance);
     if (!message.resumed && this.remaining > this.paid) this.paid = this.remaining;
     this.counted = performance.now();
@@ -258,8 +258,7 @@ export class Session extends EventTarget {
   #usage(message) {
     this.consumed = amount(message.consumedAmount);
     this.#count(amount(message.remainingBalance));
-    const most = (BigInt(Date.now() - this.began + SLACK_MS) * this.price) / 1000n;
-    if (this.consumed > most) {
+    if (this.consumed > cost(this.price, Date.now() - this.began + SLACK_MS)) {
       this.overcharged = true;
       this.end();
     }

@@ -3,6 +3,7 @@
 import { Problem, refund, schema } from "./api.js";
 import * as memory from "./memory.js";
 import { clock, coins, short, spoken } from "./money.js";
+import { lasts, quote, same } from "./price.js";
 import { proofOf, readOffer } from "./offer.js";
 import { $, announce, clear, element, show, tell } from "./view.js";
 
@@ -43,7 +44,7 @@ export function use(session, about, wallets) {
   const drawing = setInterval(draw, 250);
 
   function seconds() {
-    return session.price ? Number(session.left / session.price) : 0;
+    return session.price ? lasts(session.price, session.left) : 0;
   }
 
   function state(name) {
@@ -91,7 +92,7 @@ export function use(session, about, wallets) {
       status("Asking for the price …");
       const topUp = { sessionId: session.id, token: session.token };
       const offer = await readOffer(await schema(session.resourceId, seconds_, topUp), session.resourceId, seconds_);
-      if (offer.price !== session.price) throw new Problem("The price has changed.", "Start a new session when this one ends.");
+      if (!same(offer.price, session.price)) throw new Problem("The price has changed.", "Start a new session when this one ends.");
       status("Confirm in your wallet …");
       const account = await wallet.account(offer);
       if (!session.live) throw new Problem("The session is reconnecting.", "Nothing was paid. Try again when it goes on.", "away");
@@ -114,7 +115,7 @@ export function use(session, about, wallets) {
   }
 
   function topUpPrice() {
-    $("top-up-price").textContent = exact(session.price * BigInt($("top-up-minutes").value));
+    $("top-up-price").textContent = exact(quote(session.price, $("top-up-minutes").value));
   }
 
   $("top-up").onclick = () => {

@@ -1,0 +1,19 @@
+"""Prices in full, beside their whole units a second.
+
+Revision ID: 0008
+Revises: 0005
+"""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0008"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    """Add them; what was sold before has none."""
+    op.add_column("invoices", sa.Column("price", sa.Text(), nullable=True))
+    op.add_column("sessions", sa.Column("price", sa.Text(), nullable=True))
