@@ -7,7 +7,7 @@ lower case where the chain ignores case.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from enum import StrEnum
 from typing import Protocol, runtime_checkable
 
@@ -158,6 +158,28 @@ class SignedTransaction(msgspec.Struct, frozen=True, kw_only=True):
     """Fee parameters by the chain's own names, for a later bump."""
 
 
+class Movement(msgspec.Struct, frozen=True, kw_only=True):
+    """Money that left an account of ours, to whom a refund of it would name."""
+
+    recipient: str
+    asset: str
+    amount: int
+
+
+class Sent(msgspec.Struct, frozen=True, kw_only=True):
+    """A transaction in a block that an account of ours signed and paid for, as the chain shows it."""
+
+    tx: str
+    block: int
+    block_time: int
+    sender: str
+    nonce: int | None
+    fee: int
+    """What it cost besides what it moved, in the network's own coin."""
+    moves: tuple[Movement, ...]
+    """Of configured assets, in order; none when it failed, or was only to use a nonce up."""
+
+
 class InvoiceTerms(msgspec.Struct, frozen=True, kw_only=True):
     """What an invoice asks for, chain-neutral."""
 
@@ -237,6 +259,16 @@ class Chain(Protocol):
         """The canonical blocks `first`..`last` (the caller bounds them), each asked once, with transfers to us.
 
         A chain with an index of our transfers may leave out blocks without any, but never `last`.
+        """
+
+    async def sends(self, senders: Collection[str], first: int, last: int) -> Sequence[Sent]:
+        """What these accounts of ours sent in the canonical blocks `first`..`last` (the caller bounds them by `span`),
+        oldest first.
+        """
+
+    async def outstanding(self, address: str) -> int:
+        """How many transactions of an account of ours wait for a block, as far as any endpoint knows. Always 0 where
+        there are no nonces: those end by themselves.
         """
 
     async def lookup(self, tx: str, *, amount: int = 0) -> TransferLookup:

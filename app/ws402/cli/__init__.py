@@ -20,6 +20,7 @@ COMMANDS: Final = {
     "demo": "Pay, stream and get a refund on an embedded chain.",
     "vault": "Prepare a Vault for a gateway, and rotate its keys.",
     "devchain": "Serve an embedded chain over JSON-RPC.",
+    "ledger": "Copy a gateway's ledger, put a copy back, and check it.",
     "ops": "Look at and mend a running gateway's money.",
 }
 """Each is `ws402.cli.<name>:command`."""

@@ -209,6 +209,12 @@ LEASE_HELD = _gauge(
 SIGNER_PAUSED = _gauge(
     GATEWAY, "ws402_signer_paused", "1 while an operator or a fault keeps the key paused.", "network"
 )
+LEDGER_RESTORED = _gauge(
+    GATEWAY,
+    "ws402_ledger_restored",
+    "1 while the ledger is a restored copy that was not reconciled with the network: no refund is sent.",
+    "network",
+)
 SIGNER_BALANCE = _gauge(GATEWAY, "ws402_signer_balance_units", "What the refund key holds.", "network", "asset")
 SIGNER_SHORT = _gauge(
     GATEWAY, "ws402_signer_short_units", "What the refund key lacks for the refunds that are due.", "network", "asset"

@@ -125,6 +125,7 @@ CASES = (
     one(
         "WS402FloatLow", series("ws402_signer_refunds_payable", network="base"), OF_NET, firing="49x70", silent="50x70"
     ),
+    one("WS402LedgerRestored", series("ws402_ledger_restored", network="base"), OF_NET, firing="1x70", silent="0x70"),
     one("WS402SignerPaused", series("ws402_signer_paused", network="base"), OF_NET, firing="1x70", silent="0x70"),
     one(
         "WS402SignerLimited",

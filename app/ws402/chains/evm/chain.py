@@ -21,6 +21,8 @@ from ws402.chains.evm.refunds import Refunds
 from ws402.chains.evm.replies import EvmDialect, ReplyError
 from ws402.chains.evm.transfers import Ours, number
 from ws402.chains.rpc.chain import RpcChain, assets_of
+from ws402.chains.rpc.endpoint import Call, Endpoint, EndpointError
+from ws402.chains.rpc.pool import guarded
 from ws402.errors import ConfigurationError
 from ws402.keys.base import Signer
 from ws402.money import Asset
@@ -138,6 +140,18 @@ class EvmChain(RpcChain):
     async def next_nonce(self, address: str) -> int:
         """See `Chain.next_nonce`."""
         return number(await self._sure(self._pool.call("eth_getTransactionCount", address, "latest")))
+
+    async def outstanding(self, address: str) -> int:
+        """See `Chain.outstanding`: nodes count those of their pools in the nonce `pending`."""
+
+        async def work(endpoint: Endpoint) -> int:
+            calls: list[Call] = [("eth_getTransactionCount", [address, tag]) for tag in ("pending", "latest")]
+            pending, mined = await endpoint.call(calls)
+            if isinstance(pending, ReplyError) or isinstance(mined, ReplyError):
+                raise EndpointError(f"{endpoint.name} does not tell how many transactions wait")
+            return max(0, number(pending) - number(mined))
+
+        return await self._pool.search(guarded(work), lambda waiting: waiting, 1)
 
     # --- Refunds -----------------------------------------------------------------------------------------------------
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from ws402.chains.base import BlockTransfers, Head, Transfer, TransferLookup, TxState, TxStatus
+from ws402.chains.base import BlockTransfers, Head, Sent, Transfer, TransferLookup, TxState, TxStatus
 from ws402.chains.evm import abi
 from ws402.chains.evm import transfers as parse
 from ws402.chains.evm.replies import ReplyError
@@ -59,11 +59,7 @@ class Reader:
         return found
 
     async def _slice(self, endpoint: Endpoint, first: int, last: int) -> list[BlockTransfers]:
-        wanted = range(first, last + 1)
-        calls: list[Call] = [("eth_getBlockByNumber", [hex(height), True]) for height in wanted]
-        headers = [_there(endpoint, each) for each in _checked(endpoint, await endpoint.call(calls))]
-        if [number(each["number"]) for each in headers] != list(wanted):
-            raise EndpointError(f"{endpoint.name}: other blocks than were asked for")
+        headers = await self._headers(endpoint, first, last)
         logs = await self._logs(endpoint, headers)
         receipts = await self._receipts(endpoint, headers, logs)
         return [
@@ -76,6 +72,34 @@ class Reader:
             )
             for header, found in zip(headers, logs, strict=True)
         ]
+
+    async def sends(self, endpoint: Endpoint, senders: Collection[str], first: int, last: int) -> list[Sent]:
+        """What these accounts sent, oldest first."""
+        wanted = {each.lower() for each in senders}
+        found: list[Sent] = []
+        parent: str | None = None
+        for start in range(first, last + 1, SLICE):
+            for header in await self._headers(endpoint, start, min(start + SLICE - 1, last)):
+                if parent not in (None, header["parentHash"]):
+                    raise EndpointError(f"{endpoint.name}: the chain changed while it was read")
+                parent = header["hash"]
+                mine = [each for each in header["transactions"] if each["from"].lower() in wanted]
+                calls: list[Call] = [("eth_getTransactionReceipt", [each["hash"]]) for each in mine]
+                receipts = [_there(endpoint, each) for each in _checked(endpoint, await endpoint.call(calls))]
+                for transaction, receipt in zip(mine, receipts, strict=True):
+                    if receipt["blockHash"] != header["hash"]:
+                        raise EndpointError(f"{endpoint.name}: the chain changed while it was read")
+                    found.append(parse.sent(transaction, receipt, Place.of(header), self._ours))
+        return found
+
+    async def _headers(self, endpoint: Endpoint, first: int, last: int) -> list[Any]:
+        """Whole blocks."""
+        wanted = range(first, last + 1)
+        calls: list[Call] = [("eth_getBlockByNumber", [hex(height), True]) for height in wanted]
+        headers = [_there(endpoint, each) for each in _checked(endpoint, await endpoint.call(calls))]
+        if [number(each["number"]) for each in headers] != list(wanted):
+            raise EndpointError(f"{endpoint.name}: other blocks than were asked for")
+        return headers
 
     async def _logs(self, endpoint: Endpoint, headers: Sequence[Json]) -> list[list[Json]]:
         """For each block the token transfers to us. By block hash: a node that lacks the block says so."""
@@ -188,7 +212,7 @@ class Reader:
         asset, amount = self._worth(transaction)
         block = number(receipt["blockNumber"])
         is_final = block <= min(final, head)
-        fee = number(receipt["gasUsed"]) * number(receipt["effectiveGasPrice"]) + number(receipt.get("l1Fee") or "0x0")
+        fee = parse.fee_of(receipt)
         if not parse.succeeded(receipt) or not self._moved(transaction, receipt):
             state = TxState.FAILED
         else:

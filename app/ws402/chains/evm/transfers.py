@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ws402.chains.base import Transfer
+from ws402.chains.base import Movement, Sent, Transfer
 from ws402.chains.evm import abi
 from ws402.chains.evm.address import normalize_address, word
 
@@ -127,6 +127,40 @@ def token_transfers(transaction: Json, logs: Sequence[Json], place: Place, ours:
 def needs_whole_receipt(transaction: Json, logs: Sequence[Json]) -> bool:
     """Whether these logs, all transfers to us, are not enough to tell the transaction's tags."""
     return not all(_is_call_of(transaction, log) for log in logs)
+
+
+def fee_of(receipt: Json) -> int:
+    """What a transaction cost its sender; `l1Fee` is what rollups of the OP stack charge besides."""
+    return number(receipt["gasUsed"]) * number(receipt["effectiveGasPrice"]) + number(receipt.get("l1Fee") or "0x0")
+
+
+def sent(transaction: Json, receipt: Json, place: Place, ours: Ours) -> Sent:
+    """What a transaction of an account of ours moved out of it. Its token transfers are read from their events."""
+    sender = transaction["from"].lower()
+    moves: list[tuple[str, str, int]] = []
+    if succeeded(receipt):
+        target: str = transaction.get("to") or receipt["contractAddress"]
+        if value := number(transaction["value"]):
+            moves.append((target, ours.native, value))
+        moves += [
+            ("0x" + log["topics"][2][-40:], ours.tokens[log["address"].lower()], number(log["data"]))
+            for log in receipt["logs"]
+            if _is_transfer(log)
+            and log["address"].lower() in ours.tokens
+            and log["topics"][1][-40:].lower() == sender[2:]
+            and number(log["data"]) > 0
+        ]
+    return Sent(
+        tx=transaction["hash"].lower(),
+        block=place.block,
+        block_time=place.block_time,
+        sender=normalize_address(sender),
+        nonce=number(transaction["nonce"]),
+        fee=fee_of(receipt),
+        moves=tuple(
+            Movement(recipient=normalize_address(to.lower()), asset=asset, amount=amount) for to, asset, amount in moves
+        ),
+    )
 
 
 def internal_transfers(trace: Json, tx: str, place: Place, ours: Ours) -> list[Transfer]:

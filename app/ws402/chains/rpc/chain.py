@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Sequence
 from typing import Final, Protocol, TypeVar
 
 import msgspec
@@ -12,6 +12,7 @@ from ws402.chains.base import (
     ChainUnavailableError,
     EndpointState,
     Head,
+    Sent,
     TransferLookup,
     TxState,
     TxStatus,
@@ -44,6 +45,9 @@ class Reads(Protocol):
 
     async def blocks(self, endpoint: Endpoint, first: int, last: int) -> Sequence[BlockTransfers]:
         """Blocks in order with their transfers to us."""
+
+    async def sends(self, endpoint: Endpoint, senders: Collection[str], first: int, last: int) -> Sequence[Sent]:
+        """What accounts of ours sent in these blocks, oldest first."""
 
     async def lookup(self, endpoint: Endpoint, tx: str) -> TransferLookup:
         """Everything that a transaction paid us."""
@@ -124,6 +128,10 @@ class RpcChain:
     async def blocks(self, first: int, last: int) -> Sequence[BlockTransfers]:
         """See `Chain.blocks`."""
         return await self._read(lambda endpoint: self._reader.blocks(endpoint, first, last))
+
+    async def sends(self, senders: Collection[str], first: int, last: int) -> Sequence[Sent]:
+        """See `Chain.sends`."""
+        return await self._read(lambda endpoint: self._reader.sends(endpoint, senders, first, last))
 
     async def lookup(self, tx: str, *, amount: int = 0) -> TransferLookup:
         """See `Chain.lookup`. `amount` above the limit of any asset in question makes two endpoints agree."""

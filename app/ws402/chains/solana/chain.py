@@ -181,6 +181,10 @@ class SolanaChain(RpcChain):
         """See `Chain.next_nonce`: there are none."""
         return None
 
+    async def outstanding(self, address: str) -> int:  # noqa: ARG002 - the protocol's
+        """See `Chain.outstanding`: a transaction ends with its blockhash."""
+        return 0
+
     async def anchor(self) -> Anchor:
         """See `AnchoredChain.anchor`: a recent blockhash."""
         return (await self._fees.quote(self.recipient)).anchor

@@ -7,10 +7,10 @@ of ours is in are not fetched: what is read is the list of our accounts' signatu
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Final
 
-from ws402.chains.base import BlockTransfers, Head, TransferLookup, TxState, TxStatus
+from ws402.chains.base import BlockTransfers, Head, Sent, TransferLookup, TxState, TxStatus
 from ws402.chains.rpc.endpoint import Call, Endpoint, EndpointError
 from ws402.chains.solana.mints import Mint, read_token_account
 from ws402.chains.solana.replies import NO_BLOCK, SKIPPED, UNREADABLE, ReplyError
@@ -154,6 +154,18 @@ class Reader:
             if len(page) < PAGE or page[-1]["slot"] < first:
                 return found
             before = {"before": page[-1]["signature"]}
+
+    async def sends(self, endpoint: Endpoint, senders: Collection[str], first: int, last: int) -> list[Sent]:
+        """What these accounts paid the fee of, oldest first."""
+        found: dict[str, Sent] = {}
+        for account in senders:
+            listed = [each for each in await self.signatures(endpoint, account, first) if each["slot"] <= last]
+            names = [each["signature"] for each in reversed(listed)]
+            for each in await self.transactions(endpoint, names):
+                read = Reading(each, self.ours, NO_HASH)
+                if read.keys[0] == account:
+                    found[read.tx] = read.sends()
+        return sorted(found.values(), key=lambda each: each.block)
 
     async def transactions(self, endpoint: Endpoint, signatures: Sequence[str]) -> list[Json]:
         """In order, without those of a version that we cannot read: nobody's wallet sends such yet.

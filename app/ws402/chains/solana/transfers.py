@@ -14,7 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from ws402.chains.base import Transfer
+from ws402.chains.base import Movement, Sent, Transfer
 from ws402.chains.solana import programs
 from ws402.chains.solana.address import token_account
 from ws402.chains.solana.details import memo_of
@@ -147,6 +147,31 @@ class Reading:
         cost = paid - amount if asset == self._ours.native and not self.failed else paid
         return asset, amount, cost
 
+    def sends(self) -> Sent:
+        """What this transaction of our account, which paid its fee, moved out of it."""
+        sender, native = self.keys[0], self._ours.native
+        moves: list[Movement] = []
+        for move in () if self.failed else self._moves():
+            if move.index & 0xFF or not move.amount:
+                continue  # called: the rent of an account that was made
+            if move.program == programs.SYSTEM and move.source == sender:
+                moves.append(Movement(recipient=move.target, asset=native, amount=move.amount))
+            for mint in self._ours.mints.values():
+                if move.source == token_account(sender, mint.address, mint.program):
+                    to = self._owner(move.target, mint, "post")
+                    moves.append(Movement(recipient=to, asset=mint.asset.symbol, amount=move.amount))
+                    break  # a mint is there once for each of our wallets
+        paid = self.held(sender, None, "pre") - self.held(sender, None, "post")
+        return Sent(
+            tx=self.tx,
+            block=self.slot,
+            block_time=self.block_time,
+            sender=sender,
+            nonce=None,
+            fee=paid - sum(each.amount for each in moves if each.asset == native),
+            moves=tuple(moves),
+        )
+
     # --- Parts -------------------------------------------------------------------------------------------------------
 
     def _moves(self) -> Iterator[Move]:
@@ -204,15 +229,17 @@ class Reading:
         """The wallet, when its associated token account paid; another token account stands for itself, so that a refund
         goes back to where the money came from.
         """
-        if mint is None:
-            return move.source
-        position = self.keys.index(move.source)
-        for each in self._meta.get("preTokenBalances") or ():
+        return move.source if mint is None else self._owner(move.source, mint, "pre")
+
+    def _owner(self, account: str, mint: Mint, side: str) -> str:
+        """The wallet whose associated token account this is; any other token account stands for itself."""
+        position = self.keys.index(account)
+        for each in self._meta.get(f"{side}TokenBalances") or ():
             if each["accountIndex"] == position and each["mint"] == mint.address:
                 owner = each.get("owner")
-                if owner and token_account(owner, mint.address, mint.program) == move.source:
+                if owner and token_account(owner, mint.address, mint.program) == account:
                     return str(owner)
-        return move.source
+        return account
 
     def _made(
         self, index: int, sender: str, owner: str, mint: Mint | None, amount: int, tags: tuple[str, ...]

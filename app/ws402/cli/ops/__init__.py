@@ -9,10 +9,14 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
+<<<<<<< HEAD
 from ws402.cli.ops import audit_log, keys, look, refunds, signers, unclaimed
 from ws402.cli.ops.kube import Installation
 from ws402.cli.ops.remote import Target
 from ws402.errors import ConfigurationError
+=======
+from ws402.cli.ops import audit_log, keys, look, reconcile, refunds, signers, unclaimed
+>>>>>>> 3c0118b (Copy, check and restore a ledger, and pay nothing twice after it)
 
 
 @click.group("ops")
@@ -73,5 +77,6 @@ for each in (
     unclaimed.group,
     keys.group,
     audit_log.group,
+    reconcile.command,
 ):
     command.add_command(each)

@@ -57,9 +57,9 @@ class Remote:
         """Ask. Raises WS402Error with the gateway's own words."""
         return self._call("GET", path, params={name: value for name, value in query.items() if value is not None})
 
-    def change(self, path: str, **body: Any) -> Any:
-        """Command, or only try it (`--dry-run`). Raises WS402Error with the gateway's own words."""
-        return self._call("POST", path, json={**body, "dryRun": self.dry_run})
+    def change(self, path: str, *, dry_run: bool = False, **body: Any) -> Any:
+        """Command, or only try it (`dry_run`, or `--dry-run`). Raises WS402Error with the gateway's own words."""
+        return self._call("POST", path, json={**body, "dryRun": dry_run or self.dry_run})
 
     def _call(self, method: str, path: str, **content: Any) -> Any:
         try:

@@ -22,6 +22,8 @@ from ws402.gateway.api.admin_messages import (
     KeyCommand,
     NewKey,
     NewKeyCommand,
+    ReconcileCommand,
+    ReconcileResponse,
     RefundCommand,
     ReleaseCommand,
     RevokeCommand,
@@ -32,6 +34,7 @@ from ws402.gateway.auth.keys import Principal, Scope
 from ws402.gateway.auth.stored import issue_key, list_keys, revoke_key
 from ws402.gateway.books.audit_log import AuditLog
 from ws402.gateway.refunds import Operator
+from ws402.gateway.refunds.recovery import Recovery
 from ws402.gateway.service import PaymentService
 from ws402.money import parse_amount, wire_amount
 
@@ -45,6 +48,7 @@ class AdminRoutes:
         self._service = service
         self._audit_log = audit_log
         self._database = service.database
+        self._recovery = Recovery(service.database, service.chains, service.addresses)
 
     def handlers(self, requests: Requests) -> list[ASGIRouteHandler]:
         """All of them."""
@@ -54,6 +58,7 @@ class AdminRoutes:
             ("/api/admin/refunds/release", ReleaseCommand, self.release),
             ("/api/admin/signers/switch", KeyCommand, self.key),
             ("/api/admin/capital", CapitalCommand, self.capital),
+            ("/api/admin/reconcile", ReconcileCommand, self.reconcile),
             ("/api/admin/keys/add", NewKeyCommand, self.add_key),
             ("/api/admin/keys/revoke", RevokeCommand, self.revoke_key),
         ]
@@ -175,6 +180,14 @@ class AdminRoutes:
         book = operator.deposit if command.action == "deposit" else operator.withdraw
         await book(command.network, asset, parse_amount(command.amount), tx)
         return Done(done=[tx])
+
+    async def reconcile(self, command: ReconcileCommand) -> ReconcileResponse:
+        """Go on with bringing an old copy up to what its keys have sent since."""
+        self._chain(command.network)
+        answer = await self._recovery.reconcile(command.network, dry_run=command.dry_run)
+        if answer.state == "done":
+            self._service.on_refunds()
+        return msgspec.convert(answer, ReconcileResponse, from_attributes=True)
 
     async def add_key(self, command: NewKeyCommand) -> NewKey:
         """Make an API key."""

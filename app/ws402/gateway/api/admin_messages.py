@@ -94,6 +94,39 @@ class KeyCommand(Command, kw_only=True):
     reason: str = ""
 
 
+class ReconcileCommand(Command, kw_only=True):
+    """POST /api/admin/reconcile: bring a ledger that was restored up to what its keys have sent since."""
+
+    network: str
+
+
+class FoundTransfer(Message, kw_only=True):
+    """One movement of money that the ledger did not know. `refunds`: those that it paid."""
+
+    tx: str
+    block: int
+    recipient: str
+    asset: str
+    amount: WireAmount
+    refunds: list[str]
+
+
+class ReconcileResponse(Message, kw_only=True):
+    """How far it is. `looking`: call again; `waiting`: again later, `reason` says for what; `found`: what a dry run
+    found; `done`: keys may sign again. `dearer`: other forms of transactions that the ledger knows. `held`: refunds
+    that an operator must look at, for their payers were sent something that matches none of them.
+    """
+
+    network: str
+    state: Literal["looking", "waiting", "found", "done"]
+    block: int
+    through: int
+    reason: str | None
+    sends: list[FoundTransfer]
+    dearer: list[str]
+    held: list[str]
+
+
 class UnclaimedCommand(Command, kw_only=True):
     """POST /api/admin/unclaimed/refund: send a transaction that pays for no session back to its sender."""
 

@@ -100,6 +100,28 @@ async def audit(
     return lines
 
 
+async def inner_differences(connection: AsyncConnection) -> list[tuple[str, int]]:
+    """Where the books contradict the ledger's own rows: what, and by how many units. Nothing, when they agree."""
+    books = await balances(connection)
+    escrow = await _sums(connection, sessions, "paid", GOING_ON)
+    owed = await _sums(connection, refunds, "amount", UNFINISHED)
+    due: dict[Key, int] = {}
+    held: dict[Key, int] = {}
+    found = []
+    for (account, network, asset), amount in sorted(books.items()):
+        if account == "session_escrow":
+            held[network, asset] = amount
+        if account in set(ACCOUNT_OF.values()):
+            due[network, asset] = due.get((network, asset), 0) + amount
+        if account in LIABILITIES and amount < 0:
+            found.append((f"{account} of {asset} on {network} is below zero", amount))
+    for sums, rows, name in ((held, escrow, "live sessions"), (due, owed, "unfinished refunds")):
+        for network, asset in sorted(sums.keys() | rows.keys()):
+            if difference := sums.get((network, asset), 0) - rows.get((network, asset), 0):
+                found.append((f"the books differ from the {name} in {asset} on {network}", difference))
+    return found
+
+
 async def _booked_above(
     connection: AsyncConnection, cursors: Mapping[str, int], chains: Mapping[str, Chain]
 ) -> dict[Key, int]:

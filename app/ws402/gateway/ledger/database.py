@@ -30,7 +30,7 @@ from ws402.gateway.ledger import address
 from ws402.gateway.ledger.clock import LedgerClock
 from ws402.gateway.ledger.postgres import Postgres
 from ws402.gateway.ledger.runners import PostgresRunner, Runner, SqliteRunner
-from ws402.gateway.ledger.schema import upgrade
+from ws402.gateway.ledger.schema import require_head, upgrade
 from ws402.gateway.ledger.transactions import Transaction, calls_after
 from ws402.observability import metrics, tracing
 from ws402.observability.sql import instrument
@@ -89,7 +89,7 @@ class Database:
         self._full_told = -math.inf
         if scheme.startswith("sqlite"):
             self.dialect = "sqlite"
-            self._path = _file_of(url)
+            self._path = file_of(url)
             self.name = f"sqlite:///{self._path}"
             self._engine = create_async_engine(
                 f"sqlite+aiosqlite:///{self._path}",
@@ -123,6 +123,11 @@ class Database:
         return pool.checkedout() - self._runner.idle if isinstance(pool, AsyncAdaptedQueuePool) else 0
 
     @property
+    def file(self) -> Path | None:
+        """Where an SQLite ledger is."""
+        return self._path if self.dialect == "sqlite" else None
+
+    @property
     def engine(self) -> AsyncEngine:
         """The engine, for migrations."""
         return self._engine
@@ -150,6 +155,17 @@ class Database:
                 f"The database {self.name} refuses: {_first_line(cause)}.",
                 remedy="Check DATABASE_URL, and that the server runs and lets this user in.",
             ) from error
+
+    async def check_exists(self) -> None:
+        """As `check`, and raise ConfigurationError when there is no ledger: none is made."""
+        if self.file is not None and not self.file.is_file():
+            raise ConfigurationError(f"There is no ledger at {self.file}.", remedy="Check DATABASE_URL.")
+        await self.check()
+
+    async def check_revision(self) -> None:
+        """Raise ConfigurationError unless the schema is this version's."""
+        async with self.read() as connection:
+            await connection.run_sync(require_head)
 
     def _unwritable(self, reason: str | None) -> ConfigurationError:
         return ConfigurationError(
@@ -270,13 +286,18 @@ class Database:
 
 def _open_sqlite(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
-    connection.create_function("decimal_add", 2, _decimal_add, deterministic=True)
-    connection.create_function("decimal_cmp", 2, _decimal_cmp, deterministic=True)
-    connection.create_aggregate("decimal_sum", 1, _DecimalSum)  # type: ignore[arg-type]  # typeshed knows int only
+    add_functions(connection)
     connection.execute("PRAGMA journal_mode=WAL")
     connection.execute("PRAGMA synchronous=FULL")
     connection.execute("PRAGMA foreign_keys=ON")
     return connection
+
+
+def add_functions(connection: sqlite3.Connection) -> None:
+    """Give a connection what the ledger's constraints and sums call."""
+    connection.create_function("decimal_add", 2, _decimal_add, deterministic=True)
+    connection.create_function("decimal_cmp", 2, _decimal_cmp, deterministic=True)
+    connection.create_aggregate("decimal_sum", 1, _DecimalSum)  # type: ignore[arg-type]  # typeshed knows int only
 
 
 def _begin_immediate(connection: Any) -> None:
@@ -306,8 +327,8 @@ class _DecimalSum:
         return None if self.total is None else str(self.total)
 
 
-def _file_of(url: str) -> Path:
-    """The file of an SQLite URL. Raises ConfigurationError."""
+def file_of(url: str) -> Path:
+    """The file of an SQLite URL. Raises ConfigurationError, which quotes nothing of it."""
     scheme, _, rest = url.partition("://")
     path, mark, _ = rest.partition("?")
     if scheme not in {"sqlite", "sqlite+aiosqlite"} or not path.startswith("/") or mark:

@@ -53,3 +53,14 @@ def upgrade(connection: Connection) -> None:
                 remedy="Run the newer version again; a ledger cannot go back.",
             ) from error
     command.upgrade(config(connection), "head")
+
+
+def require_head(connection: Connection) -> None:
+    """Raise ConfigurationError unless the schema is the one that this version makes."""
+    current = MigrationContext.configure(connection).get_current_revision()
+    newest = ScriptDirectory.from_config(config()).get_current_head()
+    if current != newest:
+        raise ConfigurationError(
+            f"The ledger's schema is {current or 'not there'}; this version's is {newest}.",
+            remedy="Check it with the version that works on it; a gateway that starts brings an older one up to date.",
+        )

@@ -93,6 +93,9 @@ networks = Table(
     Column("network", Text, primary_key=True),
     Column("first_block", BIG, nullable=False),  # the opening balance was read here; older transfers are not ours
     Column("block", BIG, nullable=False),
+    # Since when this ledger is known to be an old copy: nothing is signed until it was reconciled with the chain.
+    Column("restored_at", BIG),
+    Column("restored_block", BIG),  # as far as the watch had come in the copy
 )
 
 blocks = Table(
@@ -265,6 +268,24 @@ signers = Table(
     Column("lease_until", BIG, nullable=False),
     Column("paused", Boolean, nullable=False),
     Column("pause_reason", Text),
+)
+
+found_sends = Table(
+    "found_sends",  # what our keys had sent and the ledger did not know: a restored copy, or somebody else's doing
+    metadata,
+    Column("network", Text, primary_key=True),
+    Column("tx", Text, primary_key=True),
+    Column("idx", Integer, primary_key=True),  # which movement of the transaction, from 0
+    Column("signer", Text, nullable=False),
+    Column("nonce", BIG),
+    Column("block", BIG, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("amount", Amount, nullable=False),  # 0: it moved nothing
+    Column("fee", Amount, nullable=False),
+    Column("delivery_id", ForeignKey("deliveries.id")),  # of the refunds that it paid; unset: of none that are known
+    Column("found_at", BIG, nullable=False),
+    Index(None, "network", "recipient"),
 )
 
 entries = Table(

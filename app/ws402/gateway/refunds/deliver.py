@@ -287,7 +287,7 @@ class Deliverer:
             log.warning("refund %s is held: %s", debt.id, reason)
         async with context.database.begin() as connection:
             row = await context.lease.fence(connection)
-            if row.next_nonce != nonce or (row.paused and signed):
+            if row.next_nonce != nonce or ((row.paused or row.restored_at) and signed):
                 raise StaleError("The key was paused, or its nonces moved, while refunds were being signed.")
             await _check(connection, changes)
             if signed:

@@ -34,6 +34,8 @@ log = logging.getLogger(__name__)
 GATHER_SECONDS: Final = 0.05
 """After news, so that a burst of debts is one look."""
 
+TELL_SECONDS: Final = 60.0
+
 COUNT_SECONDS: Final = 5.0
 """How often unfinished refunds are counted."""
 
@@ -61,7 +63,7 @@ class Worker:
         self._promoter = Promoter(context)
         self._deliverer = Deliverer(context, self._sender)
         self._keeper: asyncio.Task[None] | None = None
-        self._counted = float("-inf")
+        self._counted = self._told = float("-inf")
 
     async def step(self) -> None:
         """Do all that can be done now; the caller holds the lease. Every step may be the last: the next run goes on.
@@ -69,6 +71,9 @@ class Worker:
         Raises LeaseLostError, StaleError, ChainUnavailableError, DatabaseUnavailableError.
         """
         head, line = await self._reconciler.run()
+        if line.restored:
+            self._tell_restored()
+            return
         await self._mender.run(line)
         if self.retiring:
             return
@@ -76,6 +81,12 @@ class Worker:
         await self._deliverer.run()
         if time.monotonic() - self._counted >= COUNT_SECONDS:
             await self.count()
+
+    def _tell_restored(self) -> None:
+        """Once a minute: nobody may overlook why refunds wait."""
+        if time.monotonic() - self._told >= TELL_SECONDS:
+            self._told = time.monotonic()
+            log.critical("%s: no refund is signed: %s", self.context.network, self.context.condition.paused)
 
     async def done(self) -> bool:
         """Whether the key is retired and nothing that it signed is unfinished, here or in another process."""

@@ -56,6 +56,8 @@ class Condition:
     """By asset: all that became due before this time, ms since the epoch, was looked at."""
     paused: str | None = None
     """Why the key is paused."""
+    restored: bool = False
+    """The ledger is a restored copy that was not reconciled with this network."""
     unproven: int = 0
     """Refunds whose payment the chain does not confirm."""
     deferred: int = 0

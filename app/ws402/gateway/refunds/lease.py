@@ -18,7 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.errors import WS402Error
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import insert_ignore
-from ws402.gateway.ledger.tables import signers
+from ws402.gateway.ledger.tables import networks, signers
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,8 @@ class Lease:
         self._known = False
         self._clock = literal_column(_CLOCKS[database.dialect], BigInteger)
         self._mine = (signers.c.network == network) & (signers.c.address == address)
+        marked = signers.outerjoin(networks, networks.c.network == signers.c.network)
+        self._row = select(signers, networks.c.restored_at).select_from(marked).where(self._mine)
 
     @property
     def held(self) -> bool:
@@ -153,13 +155,12 @@ class Lease:
     async def look(self, connection: AsyncConnection) -> Row[Any]:
         """The signer's row, to decide by; what is decided must be written behind `fence`. Raises LeaseLostError."""
         self.require()
-        return (await connection.execute(select(signers).where(self._mine))).one()
+        return (await connection.execute(self._row)).one()
 
     async def fence(self, connection: AsyncConnection) -> Row[Any]:
         """Lock and answer the signer's row inside a transaction. Raises LeaseLostError, which must end it."""
         self.require()
-        query = select(signers).where(self._mine).with_for_update()
-        row = (await connection.execute(query)).one()
+        row = (await connection.execute(self._row.with_for_update(of=signers))).one()
         if row.lease_holder != self.holder or row.lease_epoch != self.epoch:
             self.drop()
             raise LeaseLostError(f"Another process took the lease of {self.network}/{self.address}.")

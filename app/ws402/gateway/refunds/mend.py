@@ -84,7 +84,8 @@ class Mender:
             delivery.attempts.append(next_attempt(delivery, signed, now))
             filled.append(delivery)
         async with context.database.begin() as connection:
-            if (await context.lease.fence(connection)).paused:
+            row = await context.lease.fence(connection)
+            if row.paused or row.restored_at:
                 raise StaleError("The key was paused.")
             await connection.execute(deliveries.insert(), [each.row() for each in filled])
             await connection.execute(attempts.insert(), [each.last.row() for each in filled])
@@ -119,7 +120,8 @@ class Mender:
         if not fresh:
             return
         async with context.database.begin() as connection:
-            if (await context.lease.fence(connection)).paused:
+            row = await context.lease.fence(connection)
+            if row.paused or row.restored_at:
                 raise StaleError("The key was paused.")
             await connection.execute(attempts.insert(), [attempt.row() for _, attempt in fresh])
         for delivery, attempt in fresh:

@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.restored import mark_of
 from ws402.gateway.ledger.states import MOVING, RefundState
 from ws402.gateway.ledger.tables import refunds, signers
 
@@ -109,7 +110,13 @@ class Operator:
         return await self._switch(network, address, paused=True, reason=_reason(reason))
 
     async def resume(self, network: str, *, address: str | None = None) -> list[str]:
-        """Let a network's keys work again; answers their addresses. Raises NotFoundError."""
+        """Let a network's keys work again; answers their addresses. Raises NotFoundError, ConflictError."""
+        async with self._database.read() as connection:
+            if await mark_of(connection, network) is not None:
+                raise ConflictError(
+                    "This ledger was restored from a copy, and may not know what was sent since.",
+                    remedy=f"Run `ws402 ops reconcile {network}`: it shows what was sent, and lets keys sign again.",
+                )
         return await self._switch(network, address, paused=False, reason=None)
 
     async def deposit(self, network: str, asset: str, amount: int, tx: str) -> None:

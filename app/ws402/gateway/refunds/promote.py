@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Collection
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from ws402.chains.base import ChainUnavailableError, Head, TransferLookup, TxSta
 from ws402.errors import WS402Error
 from ws402.gateway.ledger.statements import one_of
 from ws402.gateway.ledger.states import RefundState, TransferState
-from ws402.gateway.ledger.tables import payments, refunds, sessions, transfers
+from ws402.gateway.ledger.tables import found_sends, payments, refunds, sessions, transfers
 from ws402.gateway.refunds.key_context import KeyContext
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ class Source(msgspec.Struct, kw_only=True):
     refund: Row[Any]
     session: Row[Any] | None
     transfers: list[Row[Any]]
+    sent: Row[Any] | None
+    """The newest that our key sent the recipient and that the ledger does not know for what."""
     signed: bool
     """The payer proved, by a signature, that the paying account is its own."""
 
@@ -97,9 +100,11 @@ class Promoter:
                 select(transfers).where(where, transfers.c.state != TransferState.ORPHANED)
             )
             stray = {(row.tx, row.idx): row for row in found}
+        sent = await _unexplained(connection, self._context.network, {row.recipient for row in rows})
         return [
             Source(
                 refund=row,
+                sent=sent.get((row.recipient, row.asset)),
                 session=owners.get(row.session_id),
                 transfers=paid.get(row.session_id, [])
                 if row.session_id is not None
@@ -138,7 +143,7 @@ class Promoter:
         verdicts = []
         for source in sources:
             refund = source.refund
-            reason = _contradiction(source)
+            reason = _contradiction(source) or _perhaps_paid(source)
             is_contract = contracts.get(refund.recipient, False)
             if isinstance(is_contract, ChainUnavailableError):
                 self._ask_later(refund.id)
@@ -197,6 +202,32 @@ def _shows(answer: TransferLookup | Exception, row: Row[Any], head: Head) -> boo
         and each.block <= head.final
         for each in answer.transfers
     )
+
+
+async def _unexplained(
+    connection: AsyncConnection, network: str, recipients: Collection[str]
+) -> dict[tuple[str, str], Row[Any]]:
+    """By recipient and asset: the newest transaction of ours that paid no refund that the ledger knows."""
+    query = select(found_sends).where(found_sends.c.network == network, found_sends.c.delivery_id.is_(None))
+    query = query.where(one_of(found_sends.c.recipient, list(recipients)))
+    rows = await connection.execute(query.order_by(found_sends.c.block))
+    return {(row.recipient, row.asset): row for row in rows if row.amount}
+
+
+def perhaps(tx: str, amount: int, asset: str) -> str:
+    """Why a refund is held that an old copy of the ledger may have forgotten to be paid."""
+    return (
+        f"Transaction {tx} sent this payer {amount} units of {asset}, and a restored ledger cannot tell for what: "
+        "resolve this refund if that paid it, release it if not."
+    )
+
+
+def _perhaps_paid(source: Source) -> str | None:
+    """A refund is sent after its payment. What an operator released has been looked at."""
+    sent = source.sent
+    if sent is None or source.refund.cleared or min(each.block for each in source.transfers) > sent.block:
+        return None
+    return perhaps(sent.tx, sent.amount, sent.asset)
 
 
 def _contradiction(source: Source) -> str | None:

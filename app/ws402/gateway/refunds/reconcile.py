@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.chains.base import Head, TxState
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.restored import REASON
 from ws402.gateway.ledger.states import UNDECIDED, DeliveryState, RefundState
 from ws402.gateway.ledger.tables import deliveries, refunds, signers, traces
 from ws402.gateway.refunds.key_context import KeyContext
@@ -23,6 +24,9 @@ log = logging.getLogger(__name__)
 
 BATCH = 500
 """Deliveries in blocks that are looked at in one pass."""
+
+LOOK = " Run `ws402 ops reconcile {}`."
+"""How the reason of a key ends that paused itself."""
 
 REFUND_STATES = {
     DeliveryState.SIGNED: RefundState.IN_FLIGHT,
@@ -68,6 +72,8 @@ class Line(msgspec.Struct, kw_only=True):
     next_nonce: int | None
     """Next to be given out."""
     paused: bool
+    restored: bool
+    """The ledger is an old copy: only an operator may let anything be signed."""
     waiting: list[Delivery]
 
 
@@ -88,6 +94,12 @@ class Reconciler:
         async with context.database.begin() as connection:
             row = await context.lease.fence(connection)
             context.condition.paused = row.pause_reason or "paused" if row.paused else None
+            restored = context.condition.restored = row.restored_at is not None
+            if restored:
+                context.condition.paused = REASON.format(context.network)
+            if restored and nonce is not None:
+                # What has used a nonce may be a dearer form of ours that this copy does not know.
+                return head, Line(nonce=nonce, next_nonce=row.next_nonce, paused=True, restored=True, waiting=[])
             next_nonce = None if nonce is None else await self._follow(connection, row, nonce)
             waiting = await load(connection, self._mine() & (deliveries.c.state == DeliveryState.SIGNED))
             in_blocks = deliveries.c.state.in_((DeliveryState.INCLUDED, DeliveryState.REVERTED))
@@ -111,7 +123,7 @@ class Reconciler:
             self._sender.forget([each.signed.tx for each in delivery.attempts])
         waiting = sorted([each for each in waiting if each.id not in gone] + back, key=_place)
         paused = bool(row.paused) or context.condition.paused is not None
-        return head, Line(nonce=nonce, next_nonce=next_nonce, paused=paused, waiting=waiting)
+        return head, Line(nonce=nonce, next_nonce=next_nonce, paused=paused, restored=restored, waiting=waiting)
 
     async def _follow(self, connection: AsyncConnection, row: Any, nonce: int) -> int:
         """The next nonce to give out. It starts where the chain is, and never goes back."""
@@ -134,6 +146,7 @@ class Reconciler:
         looks due may be paid already: an operator must look.
         """
         context = self._context
+        reason += LOOK.format(context.network)
         log.critical("%s: the key %s is paused: %s", context.network, context.address, reason)
         mine = (signers.c.network == context.network) & (signers.c.address == context.address)
         await connection.execute(update(signers).where(mine).values(paused=True, pause_reason=reason))

@@ -47,6 +47,7 @@ def observe(service: PaymentService, engine: RefundEngine) -> ExitStack:
         (metrics.REFUNDS_CREDITED, lambda: _events(engine, "refunds_credited")),
         (metrics.LEASE_HELD, lambda: _contexts(engine, lambda context: float(context.lease.held))),
         (metrics.SIGNER_PAUSED, lambda: _held(engine, lambda context: float(context.condition.paused is not None))),
+        (metrics.LEDGER_RESTORED, lambda: _held(engine, lambda context: float(context.condition.restored))),
         (metrics.NONCE_GAPS, lambda: _held(engine, lambda context: context.condition.nonce_gaps)),
         (metrics.SIGNER_SHORT, lambda: _assets(engine, lambda context, asset: context.condition.short.get(asset, 0))),
         (
