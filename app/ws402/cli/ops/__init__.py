@@ -9,14 +9,10 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
-<<<<<<< HEAD
-from ws402.cli.ops import audit_log, keys, look, refunds, signers, unclaimed
+from ws402.cli.ops import audit_log, keys, look, reconcile, refunds, signers, unclaimed
 from ws402.cli.ops.kube import Installation
 from ws402.cli.ops.remote import Target
 from ws402.errors import ConfigurationError
-=======
-from ws402.cli.ops import audit_log, keys, look, reconcile, refunds, signers, unclaimed
->>>>>>> 3c0118b (Copy, check and restore a ledger, and pay nothing twice after it)
 
 
 @click.group("ops")
