@@ -30,7 +30,7 @@ from ws402.gateway.ledger import address
 from ws402.gateway.ledger.clock import LedgerClock
 from ws402.gateway.ledger.postgres import Postgres
 from ws402.gateway.ledger.runners import PostgresRunner, Runner, SqliteRunner
-from ws402.gateway.ledger.schema import require_head, upgrade
+from ws402.gateway.ledger.schema import require_newest, upgrade
 from ws402.gateway.ledger.transactions import Transaction, calls_after
 from ws402.observability import metrics, tracing
 from ws402.observability.sql import instrument
@@ -165,7 +165,7 @@ class Database:
     async def check_revision(self) -> None:
         """Raise ConfigurationError unless the schema is this version's."""
         async with self.read() as connection:
-            await connection.run_sync(require_head)
+            await connection.run_sync(require_newest)
 
     def _unwritable(self, reason: str | None) -> ConfigurationError:
         return ConfigurationError(

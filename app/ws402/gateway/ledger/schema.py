@@ -35,9 +35,7 @@ def upgrade(connection: Connection) -> None:
 
     Raises ConfigurationError when the ledger was made by a newer version.
     """
-    current: str | None = None
-    if inspect(connection).has_table("alembic_version"):
-        current = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    current = _current(connection)
     if current == newest():
         return  # without alembic, which a gateway that starts again does not need
     from alembic import command  # noqa: PLC0415
@@ -55,12 +53,18 @@ def upgrade(connection: Connection) -> None:
     command.upgrade(config(connection), "head")
 
 
-def require_head(connection: Connection) -> None:
+def require_newest(connection: Connection) -> None:
     """Raise ConfigurationError unless the schema is the one that this version makes."""
-    current = MigrationContext.configure(connection).get_current_revision()
-    newest = ScriptDirectory.from_config(config()).get_current_head()
-    if current != newest:
+    current = _current(connection)
+    if current != newest():
         raise ConfigurationError(
-            f"The ledger's schema is {current or 'not there'}; this version's is {newest}.",
+            f"The ledger's schema is {current or 'not there'}; this version's is {newest()}.",
             remedy="Check it with the version that works on it; a gateway that starts brings an older one up to date.",
         )
+
+
+def _current(connection: Connection) -> str | None:
+    if not inspect(connection).has_table("alembic_version"):
+        return None
+    found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
+    return found
