@@ -262,3 +262,5 @@ def test_with_vault_endpoints_and_keys_need_not_be_set() -> None:
     assert loaded.vault is not None
     assert (loaded.vault.auth, loaded.vault.kv_mount, loaded.vault.path) == ("kubernetes", "secret", "ws402")
     assert load(GatewaySettings, vault={**VAULT, "address": "http://127.0.0.1:8210"}).vault is not None
+    trial = {**VAULT, "address": "http://vault.ws402-dev.svc:8200", "allow_http": True}
+    assert load(GatewaySettings, vault=trial).vault is not None

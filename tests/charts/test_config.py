@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 from pydantic import BaseModel, SecretStr
-from tests.charts.chart import CHART, DEV, EXAMPLES, Document, one, refusal, render
+from tests.charts.chart import CHART, DEV, EXAMPLES, Document, notes, one, refusal, render
 
 from ws402.settings import EvmNetworkSettings, GatewaySettings, ResourceSettings, ServerSettings, load
 from ws402.settings.resources import read_resources
@@ -96,6 +96,24 @@ def test_a_dev_chain_may_have_its_key_in_vault(mounted: Any) -> None:
     assert (settings.vault.kv_mount, settings.vault.max_stale_seconds) == ("kv", 600)
     assert [each.network for each in settings.networks()] == ["base-sepolia"]
     assert not [each for each in documents if each["metadata"]["name"] == "ws402-gateway-dev"]
+
+
+def test_the_development_vault_can_be_used_where_somebody_says_that_it_is_unsafe(mounted: Any) -> None:
+    unsafe = {"address": "http://vault.ws402-dev.svc:8200", "allowHttp": True}
+    values = {
+        "devchain": {"enabled": True},
+        "secrets": {"source": "vault", "vault": unsafe},
+        "gateway": {"egress": {"vault": [{"namespace": "ws402-dev", "ports": [8200]}]}},
+    }
+    mounted(render(values), "ws402-gateway", "gateway.toml")
+    settings = load(GatewaySettings)
+    assert settings.vault is not None
+    assert settings.vault.address == unsafe["address"]
+    assert "UNSAFE: secrets.vault.allowHttp=true" in notes(values)
+    safe = notes({**values, "secrets": {"source": "vault", "vault": {"address": "https://vault.vault.svc:8200"}}})
+    assert "allowHttp" not in safe
+    command = "ws402 vault bootstrap --network base-sepolia --service-account ws402-gateway --service-account-namespace"
+    assert f"{command} ws402-private" in safe
 
 
 def test_aws_and_solana_and_everything_else_pass_through(mounted: Any) -> None:

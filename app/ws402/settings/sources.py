@@ -30,6 +30,8 @@ class VaultSettings(StrictSettings):
 
     address: str = Field(pattern=r"^https?://[^/\s]+/?$")
     """Vault's URL. `http://` is refused unless it is this machine's: secrets would pass in the clear."""
+    allow_http: bool = False
+    """UNSAFE: take `http://` from another machine, for a throw-away Vault. Whoever is between reads the keys."""
     namespace: str | None = None
     """Vault Enterprise's or HCP's namespace."""
     auth: Literal["kubernetes", "approle", "token"] = "kubernetes"
@@ -62,8 +64,9 @@ class VaultSettings(StrictSettings):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         host = self.address.removeprefix("http://").split("/")[0].rpartition(":")[0] or self.address[7:].split("/")[0]
-        if self.address.startswith("http://") and host not in {"127.0.0.1", "localhost", "[::1]"}:
-            msg = "address must be https://: secrets would pass in the clear"
+        local = host in {"127.0.0.1", "localhost", "[::1]"}
+        if self.address.startswith("http://") and not local and not self.allow_http:
+            msg = "address must be https://: secrets would pass in the clear (a trial may set allow_http)"
             raise ValueError(msg)
         needs = {
             "kubernetes": ("token_file",),

@@ -41,6 +41,9 @@
 {{- if and (eq $source "vault") (not .Values.secrets.vault.address) -}}
 {{- fail "The keys come from Vault, and secrets.vault.address is not set. Set it, or another secrets.source." -}}
 {{- end -}}
+{{- if and (hasPrefix "http://" .Values.secrets.vault.address) (not .Values.secrets.vault.allowHttp) -}}
+{{- fail (printf "secrets.vault.address is %s: the keys would pass in the clear. Give Vault a certificate and an address with https://, or, for a trial with keys that nobody will miss, set secrets.vault.allowHttp=true." .Values.secrets.vault.address) -}}
+{{- end -}}
 {{- if and (eq $source "existingSecret") (not .Values.secrets.existingSecret) -}}
 {{- fail (printf "secrets.source is 'existingSecret': set secrets.existingSecret to the name of a Secret in the namespace %s." $private) -}}
 {{- end -}}

@@ -49,7 +49,10 @@ token_file = "/var/run/ws402/vault/token"
 {{- if or .caBundle .caConfigMap }}
 ca_file = "/etc/ws402/vault-ca/ca.crt"
 {{- end }}
-{{- include "ws402.toml.entries" (omit . "caBundle" "caConfigMap" "audience") }}
+{{- if and .allowHttp (hasPrefix "http://" .address) }}
+allow_http = true
+{{- end }}
+{{- include "ws402.toml.entries" (omit . "caBundle" "caConfigMap" "audience" "allowHttp") }}
 {{- end }}
 {{- else if eq $source "aws" }}
 
