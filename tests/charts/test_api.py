@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.charts.chart import DEV, EXAMPLES, VERSIONS, kinds, render, text
+from tests.charts.test_wishes import WISHES
 
 CRDS = Path(__file__).parent / "crds"
 EVERYTHING = {
@@ -27,7 +28,9 @@ EVERYTHING = {
         "rules": {"enabled": True},
         "dashboards": {"enabled": True},
     },
-    "server": {"autoscaling": {"sessionsPerPod": 100}},
+    "server": {"autoscaling": {"sessionsPerPod": 100}, **WISHES["server"]},
+    "gateway": WISHES["gateway"],
+    "devchain": WISHES["devchain"],
 }
 
 _REFERENCE = re.compile(r'"\$ref": "[^"]*#/\$defs/([^"]+)"')

@@ -54,6 +54,11 @@ labels:
   {{- include "ws402.labels" . | nindent 2 }}
 {{- end }}
 
+{{/* The ServiceAccount of a component's pods. */}}
+{{- define "ws402.account" -}}
+{{- default (include "ws402.name" .) ((index .root.Values .component | default dict).serviceAccount | default dict).name -}}
+{{- end }}
+
 {{- define "ws402.image" -}}
 {{- $image := (index .root.Values .component).image -}}
 {{- $image.repository }}:{{ default .root.Chart.AppVersion $image.tag }}{{ with $image.digest }}@{{ . }}{{ end -}}

@@ -2,9 +2,11 @@
 
 {{- define "ws402.pod.security" -}}
 runAsNonRoot: true
-runAsUser: 65532
-runAsGroup: 65532
-fsGroup: 65532
+{{- range $name, $id := .root.Values.securityContext }}
+{{- if not (kindIs "invalid" $id) }}
+{{ $name }}: {{ int64 $id }}
+{{- end }}
+{{- end }}
 fsGroupChangePolicy: OnRootMismatch
 seccompProfile:
   type: RuntimeDefault
@@ -42,7 +44,7 @@ annotations:
 {{/* The pod's own fields, before its containers. */}}
 {{- define "ws402.pod.spec" -}}
 {{- $pod := (index .root.Values .component).pod -}}
-serviceAccountName: {{ include "ws402.name" . }}
+serviceAccountName: {{ include "ws402.account" . }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -58,9 +60,14 @@ priorityClassName: {{ . }}
 nodeSelector:
   {{- toYaml . | nindent 2 }}
 {{- end }}
-{{- with $pod.tolerations }}
-tolerations:
+{{- range $field := list "tolerations" "hostAliases" "dnsConfig" "initContainers" }}
+{{- with index $pod $field }}
+{{ $field }}:
   {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+{{- with $pod.runtimeClassName }}
+runtimeClassName: {{ . }}
 {{- end }}
 affinity:
   {{- if $pod.affinity }}
@@ -76,6 +83,12 @@ affinity:
               {{- include "ws402.selector" . | nindent 14 }}
   {{- end }}
 topologySpreadConstraints:
+  {{- if $pod.topologySpreadConstraints }}
+  {{- range $pod.topologySpreadConstraints }}
+  {{- $own := dict "labelSelector" (dict "matchLabels" (include "ws402.selector" $ | fromYaml)) }}
+  - {{- toYaml (merge (deepCopy .) $own) | nindent 4 }}
+  {{- end }}
+  {{- else }}
   {{- range list "topology.kubernetes.io/zone" "kubernetes.io/hostname" }}
   - maxSkew: 1
     topologyKey: {{ . }}
@@ -83,6 +96,7 @@ topologySpreadConstraints:
     labelSelector:
       matchLabels:
         {{- include "ws402.selector" $ | nindent 8 }}
+  {{- end }}
   {{- end }}
 {{- end }}
 
@@ -96,6 +110,10 @@ securityContext:
   {{- include "ws402.container.security" . | nindent 2 }}
 resources:
   {{- toYaml $values.pod.resources | nindent 2 }}
+{{- with $values.pod.extraEnvFrom }}
+envFrom:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
 {{- end }}
 
 {{/* preStop: time for proxies to forget the pod, without a shell. Kubernetes 1.29 does not have it. */}}
@@ -110,21 +128,27 @@ lifecycle:
 
 {{- define "ws402.preStop" -}}5{{- end }}
 
-{{/* Startup, readiness and liveness, each with its own path: (dict "port" "http" "scheme" "HTTP"). */}}
+{{/* How a rollout replaces pods; Recreate has no numbers. */}}
+{{- define "ws402.strategy" -}}
+{{- $strategy := (index .root.Values .component).strategy -}}
+{{- toYaml (ternary (pick $strategy "type") $strategy (eq $strategy.type "Recreate")) -}}
+{{- end }}
+
+{{/* Startup, readiness and liveness, each with its own path: (dict "root" $ "component" "server" "port" "http" "scheme" "HTTP"). */}}
 {{- define "ws402.probes" -}}
-startupProbe:
-  httpGet: {path: /health/startup, port: {{ .port }}, scheme: {{ .scheme }}}
-  periodSeconds: 2
-  timeoutSeconds: 3
-  failureThreshold: 150
-readinessProbe:
-  httpGet: {path: /health/ready, port: {{ .port }}, scheme: {{ .scheme }}}
-  periodSeconds: 5
-  timeoutSeconds: 3
-  failureThreshold: 2
-livenessProbe:
-  httpGet: {path: /health/live, port: {{ .port }}, scheme: {{ .scheme }}}
-  periodSeconds: 10
-  timeoutSeconds: 5
-  failureThreshold: 6
+{{- $own := (index .root.Values .component).pod.probes -}}
+{{- $defaults := dict
+  "startup" (dict "periodSeconds" 2 "timeoutSeconds" 3 "failureThreshold" 150)
+  "readiness" (dict "periodSeconds" 5 "timeoutSeconds" 3 "failureThreshold" 2)
+  "liveness" (dict "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6) -}}
+{{- range $i, $name := list "startup" "readiness" "liveness" }}
+{{- $path := get (dict "startup" "startup" "readiness" "ready" "liveness" "live") $name }}
+{{ $name }}Probe:
+  {{- if $.scheme }}
+  httpGet: {path: /health/{{ $path }}, port: {{ $.port }}, scheme: {{ $.scheme }}}
+  {{- else }}
+  tcpSocket: {port: {{ $.port }}}
+  {{- end }}
+  {{- toYaml (merge (deepCopy (get $own $name)) (get $defaults $name)) | nindent 2 }}
+{{- end }}
 {{- end }}

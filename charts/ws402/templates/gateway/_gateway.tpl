@@ -33,7 +33,7 @@ base_rpc = {{ include "ws402.devchain.url" . | toJson }}
 
 [kubernetes_identity]
 audience = "ws402-gateway"
-allow = [{{ printf "%s/%s" .Release.Namespace (include "ws402.name" (dict "root" . "component" "server")) | toJson }}{{ range .Values.identity.alsoAllow }}, {{ toJson . }}{{ end }}]
+allow = [{{ printf "%s/%s" .Release.Namespace (include "ws402.account" (dict "root" . "component" "server")) | toJson }}{{ range .Values.identity.alsoAllow }}, {{ toJson . }}{{ end }}]
 ca_file = "/var/run/ws402/kubernetes/ca.crt"
 token_file = "/var/run/ws402/kubernetes/token"
 {{- with .Values.identity.issuer }}
@@ -100,7 +100,7 @@ spec:
         {{- if .Values.metrics.enabled }}
         - {name: metrics, containerPort: 9464}
         {{- end }}
-      {{- include "ws402.probes" (dict "port" "api" "scheme" (ternary "HTTP" "HTTPS" (eq .Values.tls.mode "none"))) | nindent 6 }}
+      {{- include "ws402.probes" (merge (dict "port" "api" "scheme" (ternary "HTTP" "HTTPS" (eq .Values.tls.mode "none"))) $gateway) | trim | nindent 6 }}
       {{- include "ws402.lifecycle" . | trim | nindent 6 }}
       volumeMounts:
         - {name: config, mountPath: /etc/ws402/config, readOnly: true}
@@ -126,6 +126,9 @@ spec:
         {{- with .Values.gateway.pod.extraVolumeMounts }}
         {{- toYaml . | nindent 8 }}
         {{- end }}
+    {{- with .Values.gateway.pod.extraContainers }}
+    {{- toYaml . | nindent 4 }}
+    {{- end }}
   volumes:
     - name: config
       configMap: {name: {{ include "ws402.name" $gateway }}}

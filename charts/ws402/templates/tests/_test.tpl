@@ -13,7 +13,7 @@ annotations:
 {{- define "ws402.test.spec" -}}
 restartPolicy: Never
 activeDeadlineSeconds: 180
-serviceAccountName: {{ include "ws402.name" (dict "root" .root "component" .account) }}
+serviceAccountName: {{ include "ws402.account" (dict "root" .root "component" .account) }}
 automountServiceAccountToken: false
 enableServiceLinks: false
 securityContext:
@@ -32,6 +32,5 @@ imagePullPolicy: {{ $values.image.pullPolicy }}
 securityContext:
   {{- include "ws402.container.security" . | nindent 2 }}
 resources:
-  requests: {cpu: 50m, memory: 64Mi, ephemeral-storage: 16Mi}
-  limits: {cpu: "1", memory: 256Mi, ephemeral-storage: 64Mi}
+  {{- toYaml .root.Values.tests.resources | nindent 2 }}
 {{- end }}
