@@ -100,6 +100,20 @@ def test_a_wrong_setting_is_named_in_one_line(values: dict[str, Any], named: str
     assert "\n" not in str(refused.value)
 
 
+def test_a_drain_that_would_be_cut_off_is_refused(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whatever set it: the environment, a mounted Secret, the file."""
+    assert load(ServerSettings, drain_seconds=3600).stop_seconds is None
+    monkeypatch.setenv("STOP_SECONDS", "40")
+    assert load(ServerSettings, drain_seconds=25).drain_seconds == 25
+    monkeypatch.setenv("WS402_SECRETS_DIR", str(tmp_path))
+    (tmp_path / "drain_seconds").write_text("26")
+    with pytest.raises(ConfigurationError, match=r"DRAIN_SECONDS is 26, .* at most 25 fit"):
+        load(ServerSettings)
+    monkeypatch.setenv("DRAIN_SECONDS", "300")
+    with pytest.raises(ConfigurationError, match=r"DRAIN_SECONDS is 300, .* server\.settings\.drain_seconds"):
+        load(ServerSettings)
+
+
 @pytest.mark.parametrize(
     "address",
     [

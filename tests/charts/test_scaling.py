@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import tomllib
+from typing import Any
 
 import pytest
 import yaml
-from tests.charts.chart import CHART, DEV, kinds, one, render
+from tests.charts.chart import CHART, DEV, kinds, one, refusal, render
 
 from ws402.observability import metrics
+from ws402.settings import ServerSettings
+from ws402.settings.server import SETTLING_SECONDS
 
 
 def test_servers_follow_their_cpu_by_default() -> None:
@@ -50,7 +54,60 @@ def test_keda_takes_no_answer_for_what_it_is() -> None:
 def test_a_fixed_number_of_servers() -> None:
     documents = render({**DEV, "server": {"replicas": 5, "autoscaling": {"mode": "none"}}})
     assert not kinds(documents, "HorizontalPodAutoscaler", "ScaledObject")
-    assert one(documents, "Deployment", "ws402-server")["spec"]["replicas"] == 5
+    deployment = one(documents, "Deployment", "ws402-server")
+    assert deployment["spec"]["replicas"] == 5
+    assert deployment["metadata"]["annotations"] == {"ws402/replicas": "chart"}
+    scaled = one(render(), "Deployment", "ws402-server")
+    assert "replicas" not in scaled["spec"]
+    assert "annotations" not in scaled["metadata"]
+
+
+def stop(values: dict[str, Any]) -> tuple[int, float, int]:
+    """Of a server: its pod's grace period, what its settings say of the drain, and what the process is told to have."""
+    documents = render({**DEV, "server": values})
+    spec = one(documents, "Deployment", "ws402-server")["spec"]["template"]["spec"]
+    toml = tomllib.loads(one(documents, "ConfigMap", "ws402-server")["data"]["server.toml"])
+    told = {each["name"]: each.get("value") for each in spec["containers"][0]["env"]}
+    drain = ServerSettings.model_fields["drain_seconds"].default
+    return spec["terminationGracePeriodSeconds"], toml.get("drain_seconds", drain), int(told["STOP_SECONDS"])
+
+
+@pytest.mark.parametrize("drain", [0, 0.5, 20, "300", 1800, None])
+def test_a_pod_gets_the_time_that_its_drain_takes(drain: Any) -> None:
+    grace, written, told = stop({"settings": {"drain_seconds": drain}})
+    assert float(written) == float(20 if drain is None else drain)
+    assert told == grace - 5  # preStop's share
+    assert told >= float(written) + SETTLING_SECONDS
+
+
+def test_a_longer_grace_period_is_told_to_the_server() -> None:
+    assert stop({"terminationGracePeriodSeconds": 600}) == (600, 20, 595)
+
+
+def extra(component: str, name: str, value: str) -> dict[str, Any]:
+    return {component: {"pod": {"extraEnv": [{"name": name, "value": value}]}}}
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        (extra("server", "DRAIN_SECONDS", "300"), "server.settings.drain_seconds"),
+        (extra("server", "drain_seconds", "1"), "server.settings.drain_seconds"),
+        (extra("server", "WS402_CONFIG", "/x"), "which the chart sets"),
+        (extra("server", "STOP_SECONDS", "9"), "which the chart sets"),
+        (extra("gateway", "VERIFY_WAIT_SECONDS", "25"), "gateway.settings.verify_wait_seconds"),
+        ({"server": {"settings": {"stop_seconds": 900}}}, "is computed by the chart"),
+    ],
+)
+def test_nothing_sets_the_drain_past_the_grace_period(values: dict[str, Any], told: str) -> None:
+    assert told in refusal({**DEV, **values})
+
+
+def test_other_variables_pass() -> None:
+    wanted = [{"name": "TZ", "value": "UTC"}, {"name": "PYTHONHASHSEED", "value": "0"}]
+    documents = render({**DEV, "server": {"pod": {"extraEnv": wanted}}})
+    container = one(documents, "Deployment", "ws402-server")["spec"]["template"]["spec"]["containers"][0]
+    assert container["env"][-2:] == wanted
 
 
 def test_what_scales_is_a_metric_that_servers_export() -> None:

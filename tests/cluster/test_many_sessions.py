@@ -10,8 +10,9 @@ import time
 from collections.abc import Iterator
 
 import pytest
+import yaml
 from tests.cluster.kube import get, helm, kubectl, run, until
-from tests.cluster.release import Load, Release
+from tests.cluster.release import CHART, Load, Release
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(300)]
 
@@ -33,7 +34,8 @@ QUICK = [
 @pytest.fixture(scope="module")
 def loads(release: Release) -> Iterator[list[Load]]:
     """Two pods of payers, each with half of the sessions."""
-    release.upgrade(*QUICK)
+    release.upgrade(*QUICK)  # until now the number was fixed
+    assert replicas(release) >= 2
     release.balanced()
     both = [release.load(SESSIONS // 2, first) for first in (3, 6)]
     for load in both:
@@ -45,6 +47,10 @@ def loads(release: Release) -> Iterator[list[Load]]:
 
 def live(loads: list[Load]) -> int:
     return sum(load.live() for load in loads)
+
+
+def _resumed(loads: list[Load]) -> int:
+    return sum(load.figures().get("resumed", 0) for load in loads)
 
 
 def all_go_on(release: Release, loads: list[Load]) -> None:
@@ -74,6 +80,31 @@ def test_200_sessions_open_and_the_servers_scale_out(release: Release, loads: li
     all_go_on(release, loads)
 
 
+def test_servers_come_and_go_and_no_session_is_lost(release: Release, loads: list[Load]) -> None:
+    """Scale-in deletes pods past every budget; what they drain goes on elsewhere, to the unit (see the last test)."""
+    resumed = _resumed(loads)
+    for most in (2, 3, 2, 3):
+        limit = json.dumps({"spec": {"maxReplicas": most}})
+        kubectl("-n", release.namespace, "patch", "hpa", f"{release.name}-server", "--type=merge", "-p", limit)
+        release.ready("server", most, 60)
+    until("the drained ones are resumed", lambda: _resumed(loads) > resumed, 30)
+    all_go_on(release, loads)
+
+
+def test_an_upgrade_keeps_as_many_servers_as_there_are(release: Release) -> None:
+    """From a fixed number to an autoscaler, and on: Helm alone would begin with one pod again."""
+    release.ready("server", 3)
+    planned = helm(
+        "upgrade", release.name, CHART, "-n", release.namespace, "--reuse-values", "--dry-run=server", "-o", "json"
+    )
+    (deployment,) = [
+        each
+        for each in yaml.safe_load_all(json.loads(planned)["manifest"])
+        if each and each["kind"] == "Deployment" and each["metadata"]["name"] == f"{release.name}-server"
+    ]
+    assert deployment["spec"]["replicas"] == 3
+
+
 def test_a_rolling_restart_of_the_servers_loses_no_session(release: Release, loads: list[Load]) -> None:
     before = {pod["metadata"]["name"] for pod in release.pods("server")}
     kubectl("-n", release.namespace, "rollout", "restart", f"deployment/{release.name}-server")
@@ -82,7 +113,7 @@ def test_a_rolling_restart_of_the_servers_loses_no_session(release: Release, loa
     )
     until("the old servers are gone", lambda: not before & _names(release), 90)
     all_go_on(release, loads)
-    assert sum(load.figures().get("resumed", 0) for load in loads) >= SESSIONS
+    assert _resumed(loads) >= SESSIONS
 
 
 def _names(release: Release) -> set[str]:

@@ -23,6 +23,10 @@ _ADDRESS: Final = re.compile(
 )
 
 
+SETTLING_SECONDS: Final = 15.0
+"""How long a server may take at most, after its drain, to settle the sessions that stayed."""
+
+
 def _said(read: Callable[[], T]) -> T:
     """What is wrong with a price, as a setting's error."""
     try:
@@ -166,6 +170,9 @@ class ServerSettings(ObservedSettings):
     """Addresses whose X-Forwarded-For is believed."""
     drain_seconds: float = Field(default=20, ge=0)
     """How long a server that was told to stop lets its sessions go on."""
+    stop_seconds: float | None = Field(default=None, gt=0)
+    """How long whoever ends it waits from SIGTERM to SIGKILL; the chart sets it. A server whose drain does not fit does
+    not start."""
 
     @field_validator("public_url")
     @classmethod
@@ -193,5 +200,17 @@ class ServerSettings(ObservedSettings):
         files = (self.gateway_ca_file, self.gateway_client_cert_file)
         if any(files) and not self.gateway_url.startswith("https://"):
             msg = "GATEWAY_CA_FILE and GATEWAY_CLIENT_CERT_FILE are for TLS; write GATEWAY_URL with https://"
+            raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _stop(self) -> Self:
+        """A drain that is cut off charges its sessions to their last checkpoint only, and lets their clients wait."""
+        if self.stop_seconds is not None and self.drain_seconds + SETTLING_SECONDS > self.stop_seconds:
+            msg = (
+                f"DRAIN_SECONDS is {self.drain_seconds:g}, and this process is killed {self.stop_seconds:g} seconds "
+                f"after it was told to stop; at most {max(0.0, self.stop_seconds - SETTLING_SECONDS):g} fit. With the "
+                "Helm chart write server.settings.drain_seconds, from which it computes the pod's grace period"
+            )
             raise ValueError(msg)
         return self

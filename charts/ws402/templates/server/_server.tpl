@@ -4,8 +4,47 @@
 {{- define "ws402.server.grace" -}}
 {{- $drain := 20 -}}
 {{- $set := get .Values.server.settings "drain_seconds" -}}
-{{- if and (hasKey .Values.server.settings "drain_seconds") (not (kindIs "invalid" $set)) }}{{ $drain = $set | float64 | ceil | int }}{{ end -}}
+{{- if and (hasKey .Values.server.settings "drain_seconds") (not (kindIs "invalid" $set)) }}{{ $drain = $set | toString | float64 | ceil | int }}{{ end -}}
 {{- add (include "ws402.preStop" . | int) $drain 10 10 -}}
+{{- end }}
+
+{{/* From SIGTERM to SIGKILL, in seconds: the server refuses a drain that does not fit, whatever set it. */}}
+{{- define "ws402.server.stop" -}}
+{{- sub (.Values.server.terminationGracePeriodSeconds | default (include "ws402.server.grace" .) | int) (include "ws402.preStop" . | int) -}}
+{{- end }}
+
+{{/* The Deployment's own number of pods, if the chart says it. When an autoscaler takes over from a fixed number, and ever
+after, the number is the one that the cluster has: without it Helm would take the field away, and Kubernetes would go on with
+one pod. A Deployment that never had a fixed number never gets one, so that a rollback does not either. */}}
+{{- define "ws402.server.replicas" -}}
+{{- if eq .Values.server.autoscaling.mode "none" -}}
+{{ .Values.server.replicas }}
+{{- else -}}
+{{- $old := lookup "apps/v1" "Deployment" .Release.Namespace (include "ws402.name" (dict "root" . "component" "server")) -}}
+{{- if eq "chart" (get (($old.metadata).annotations | default dict) "ws402/replicas") -}}
+{{ $old.spec.replicas }}
+{{- end -}}
+{{- end -}}
+{{- end }}
+
+{{/* Settings in the pod's environment would go before what the chart computes its grace period from. */}}
+{{- define "ws402.checks.environment" -}}
+{{- if hasKey .Values.server.settings "stop_seconds" -}}
+{{- fail "server.settings.stop_seconds is computed by the chart, from server.settings.drain_seconds and server.terminationGracePeriodSeconds. Take it away." -}}
+{{- end -}}
+{{- $kept := dict "server" (list "DRAIN_SECONDS" "STOP_SECONDS" "WS402_CONFIG") "gateway" (list "VERIFY_WAIT_SECONDS" "WS402_CONFIG") -}}
+{{- range $component, $names := $kept -}}
+{{- range (index $.Values $component).pod.extraEnv -}}
+{{- $name := upper (toString .name) -}}
+{{- if has $name $names -}}
+{{- if has $name (list "DRAIN_SECONDS" "VERIFY_WAIT_SECONDS") -}}
+{{- fail (printf "%s.pod.extraEnv sets %s, and the pod's grace period would not know: write it as %s.settings.%s." $component .name $component (lower $name)) -}}
+{{- else -}}
+{{- fail (printf "%s.pod.extraEnv sets %s, which the chart sets: take it away. Settings have their place in %s.settings." $component .name $component) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
 {{- end }}
 
 {{/* Whether servers show a certificate: for mutual TLS, and before it is turned on. */}}
