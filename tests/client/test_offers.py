@@ -7,10 +7,14 @@ from fractions import Fraction
 from typing import Any
 
 import pytest
+from eth_account import Account
+from eth_account.messages import encode_defunct
+from eth_account.signers.local import LocalAccount
 from tests.client.scripted import PRICE, RECIPIENT, ScriptedServer
 
 from ws402.client import EvmWallet, OfferError, Options, PolicyError, Store, ask_offer, connect
 from ws402.errors import InvalidRequestError, UnavailableError
+from ws402.protocol import succession_message
 
 USDC = "0x036cbd53842c5426634e7929541ec2318f3dcf7e"
 OTHER = "0x" + "0b" * 20
@@ -159,6 +163,43 @@ async def test_a47_a_known_server_cannot_name_another_payee(
     ) as session:
         assert session.paid == 60 * PRICE
     await refuse(scripted.url, wallet, PolicyError, "was paid at", store=store)
+
+
+async def test_a_payee_that_names_its_successor_is_followed_and_remembered(
+    scripted: ScriptedServer, wallet: EvmWallet, store: Store
+) -> None:
+    first, second, third = (Account.from_key(f"0x{number:064x}") for number in (11, 12, 13))
+    shown: list[dict[str, str]] = []
+
+    def paid_to(payee: LocalAccount) -> Callable[[dict[str, Any]], None]:
+        def change(schema: dict[str, Any]) -> None:
+            schema["paymentDetails"] |= {"recipient": payee.address, "successions": shown}
+            schema["paymentDetails"].pop("eip681", None)
+
+        return change
+
+    async def paid(**limits: Any) -> int:
+        async with connect(
+            scripted.url, wallet=wallet, resource="ticker", duration=60, max_amount=10**17, **limits
+        ) as session:
+            return session.paid
+
+    scripted.change = paid_to(first)
+    assert await paid(trust_first_use=True, store=store) == 60 * PRICE
+    scripted.change = paid_to(second)
+    await refuse(scripted.url, wallet, PolicyError, "without a chain of signatures", store=store)
+    await refuse(scripted.url, wallet, PolicyError, "none of them has signed", payees=[first.address])
+    text = succession_message("base-sepolia", first.address, second.address)
+    signature = first.sign_message(encode_defunct(text=text)).signature.hex()
+    shown.append({"payee": first.address, "successor": second.address, "signature": signature})
+    assert await paid(store=store) == 60 * PRICE
+    assert await paid(payees=[first.address]) == 60 * PRICE
+    shown.clear()
+    assert await paid(store=store) == 60 * PRICE, "it knows the second one from now on"
+    scripted.change = paid_to(first)
+    await refuse(scripted.url, wallet, PolicyError, "without a chain of signatures", store=store)
+    scripted.change = paid_to(third)
+    await refuse(scripted.url, wallet, PolicyError, "without a chain of signatures", store=store)
 
 
 async def test_a_known_payee_needs_no_trust_in_the_second_meeting(

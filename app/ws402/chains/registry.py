@@ -43,6 +43,15 @@ def account_of_public_key(public_key: bytes) -> str:
     return str(import_module("solders.pubkey").Pubkey.from_bytes(public_key))
 
 
+async def sign_text(signer: Signer, text: str) -> str:
+    """A text signed as wallets do: EIP-191 personal_sign in hex, ed25519 in base58. Raises SignerUnavailableError."""
+    if signer.algorithm == "ed25519":
+        signed = await signer.sign(text.encode())
+        return str(import_module("solders.signature").Signature.from_bytes(signed))
+    signed = await signer.sign(import_module("ws402.chains.evm.signatures").text_digest(text))
+    return "0x" + (signed[:64] + bytes([27 + signed[64]])).hex()
+
+
 def chains_for(networks: Iterable[Any]) -> dict[str, Chain]:
     """All chains by network. Raises ConfigurationError, also when two have the same name or are the same chain."""
     chains: dict[str, Chain] = {}

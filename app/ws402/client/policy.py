@@ -1,7 +1,11 @@
-"""The payer's limits. They are the payer's own words; nothing that a server says can widen them."""
+"""The payer's limits. They are the payer's own words; nothing that a server says can widen them.
+
+A payee may name its successor, by its own signature: whoever trusts the one pays the other.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -10,6 +14,7 @@ from ws402.client.offers import Offer
 from ws402.client.offers.evm import is_address
 from ws402.client.offers.solana import SOLANA_CHAINS, is_key
 from ws402.client.store import Payment, Store
+from ws402.client.successions import follows
 from ws402.errors import InvalidRequestError
 
 NATIVE: Final = "native"
@@ -65,7 +70,7 @@ class Policy:
                 remedy="Ask for a shorter time, or raise the cap.",
                 code="over_cap",
             )
-        self._check_payee(offer, origin, store)
+        self._check_payee(offer, origin, chain, store)
 
     def check_again(self, payment: Payment) -> None:
         """Before a payment from earlier is sent again: today's limits count. Raises PolicyError."""
@@ -90,11 +95,12 @@ class Policy:
             )
         return normal_address(self.asset)
 
-    def _check_payee(self, offer: Offer, origin: str, store: Store) -> None:
+    def _check_payee(self, offer: Offer, origin: str, chain: str, store: Store) -> None:
         if self.payees:
-            if offer.recipient not in self.payees:
+            if not _leads(self.payees, offer, chain):
                 raise PolicyError(
-                    f"The server wants the money sent to {offer.recipient}, which is not among your payees.",
+                    f"The server wants the money sent to {offer.recipient}, which is not among your payees, and none of"
+                    " them has signed that it comes after them.",
                     code="payee_refused",
                 )
             return
@@ -105,13 +111,19 @@ class Policy:
                 remedy="Name it among the payees, or allow trust on first use.",
                 code="payee_unknown",
             )
-        if known not in (None, offer.recipient):
+        if known is not None and not _leads([known], offer, chain):
             raise PolicyError(
-                f"{origin} was paid at {known} before, and now names {offer.recipient}.",
+                f"{origin} was paid at {known} before, and now names {offer.recipient}, without a chain of signatures"
+                " from the one to the other.",
                 remedy="Ask its owner. To accept, name the new address among the payees.",
                 code="payee_changed",
             )
         store.remember_payee(origin, offer.network, offer.recipient)
+
+
+def _leads(payees: Iterable[str], offer: Offer, chain: str) -> bool:
+    """Whether one of these payees is the recipient, or has named it."""
+    return follows(offer.network, chain, payees, offer.recipient, offer.successions)
 
 
 def normal_address(address: str) -> str:

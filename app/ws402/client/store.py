@@ -156,8 +156,8 @@ class Store:
         return row[0] if row else None
 
     def remember_payee(self, origin: str, network: str, payee: str) -> None:
-        """The first payee stays."""
-        self._db.execute("INSERT OR IGNORE INTO payees VALUES (?, ?, ?)", (origin, network, payee))
+        """Who is to be paid at this server from now on: the first, or the one that it has named."""
+        self._db.execute("INSERT OR REPLACE INTO payees VALUES (?, ?, ?)", (origin, network, payee))
 
     # --- payments ------------------------------------------------------------------------------------------------
 

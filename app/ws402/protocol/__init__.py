@@ -17,7 +17,14 @@ from ws402.protocol.base import (
     RejectCode,
     encode,
 )
-from ws402.protocol.details import Details, EvmPaymentDetails, PaymentDetails, SolanaPaymentDetails
+from ws402.protocol.details import (
+    Details,
+    EvmPaymentDetails,
+    PaymentDetails,
+    SolanaPaymentDetails,
+    Succession,
+    succession_message,
+)
 from ws402.protocol.gateway import (
     BlockhashRequest,
     BlockhashResponse,
@@ -150,6 +157,7 @@ __all__ = [
     "SolanaPaymentDetails",
     "StatsResponse",
     "StatusResponse",
+    "Succession",
     "UsageUpdate",
     "VerifyOp",
     "VerifyRequest",
@@ -161,4 +169,5 @@ __all__ = [
     "price_text",
     "read_price",
     "stated_price",
+    "succession_message",
 ]

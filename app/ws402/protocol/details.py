@@ -9,6 +9,15 @@ from ws402.protocol.base import Count, Message
 from ws402.protocol.prices import PriceTerms
 
 
+class Succession(Message, kw_only=True):
+    """A payee names the one after it, and signs that (see `succession_message`)."""
+
+    payee: str
+    successor: str
+    signature: str
+    """Of the payee's key: EIP-191 personal_sign in hex (EVM), ed25519 in base58 (Solana)."""
+
+
 class Details(Message, kw_only=True):
     """What every kind of payment details has."""
 
@@ -28,6 +37,8 @@ class Details(Message, kw_only=True):
     price: PriceTerms | None = None
     gateway: str | None = None
     timestamp: Count | None = None
+    successions: list[Succession] | None = None
+    """How the recipient came to be the payee, for those who paid one before it."""
 
 
 class EvmPaymentDetails(Details, kw_only=True, tag_field="type", tag="base"):
@@ -60,3 +71,11 @@ class SolanaPaymentDetails(Details, kw_only=True, tag_field="type", tag="solana"
 
 
 PaymentDetails = EvmPaymentDetails | SolanaPaymentDetails
+
+
+def succession_message(network: str, payee: str, successor: str) -> str:
+    """The text by which a payee names its successor; addresses in the spelling in which they are sent.
+
+    It begins unlike what a payer signs (`payer_message`): neither can be shown as the other.
+    """
+    return f"WS402 payee\nnetwork: {network}\npayee: {payee}\nsuccessor: {successor}"

@@ -19,6 +19,7 @@ from tests.fixtures.evm import ETHER, Evm
 from tests.fixtures.stack import postgres_ledger
 from tests.fixtures.vault import VaultCorner
 
+from ws402.client.successions import follows
 from ws402.devchain.evm import EvmDevChain
 from ws402.errors import ConfigurationError
 from ws402.gateway.ledger.tables import deliveries, refunds
@@ -209,6 +210,11 @@ async def assert_clean(gateway: Gateway) -> None:
         assert line.clean, line
 
 
+def leads(known: str, details: Any) -> bool:
+    shown = details.successions or []
+    return follows(NETWORK, "eip155:84532", [known.lower()], details.recipient.lower(), shown)
+
+
 def account(gateway: Gateway) -> str:
     return gateway.chains[NETWORK].recipient
 
@@ -230,7 +236,9 @@ async def test_a46_a_leaked_key_is_rotated_under_load_and_no_call_fails_and_no_r
         await until("refunds after it", lambda: len(payer.refunds) >= mark + 5)
         payer.stopped = True
         await asyncio.gather(*load)
-        assert (await payer.invoice()).recipient == second
+        named = await payer.invoice()
+        assert named.recipient == second
+        assert leads(first, named), "who paid the account before finds to this one"
         # An invoice that names the account before is still good, and its refund is the new key's.
         await payer.pay(named_before)
         assert payer.failures == []
@@ -290,6 +298,7 @@ async def test_a46_refunds_that_the_key_before_signed_are_finished_by_it_in_the_
     second = await asyncio.to_thread(keys.rotate)
     async with running(given) as later:
         assert account(later) == second
+        assert leads(first, await Payer(later, evm).invoice()), "also when it was rotated while no gateway ran"
         assert later.refunds.stats()[NETWORK]["retiring"] == [first]
         async with blocks(evm):
             assert await all_final(later, 1) == [first]

@@ -9,6 +9,7 @@ from typing import Any, Final
 from ws402.client.errors import OfferError
 from ws402.money import from_decimal
 from ws402.prices import Price
+from ws402.protocol import Succession
 
 MAX_DIGITS: Final = 160
 """Of an amount in coins: more than any chain can count."""
@@ -30,6 +31,8 @@ class Terms:
     expires_at: int
     max_session_duration: int
     name: str
+    successions: tuple[Succession, ...] = ()
+    """How the recipient came to be the payee, as the server says; unchecked."""
 
     @property
     def price_per_second(self) -> int:

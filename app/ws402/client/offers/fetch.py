@@ -138,6 +138,7 @@ def check_schema(schema: SchemaResponse, resource_id: str, duration: int) -> Off
             expires_at=details.expires_at,
             max_session_duration=schema.max_session_duration,
             name=schema.resource_info.name[:MAX_NAME] if schema.resource_info else resource_id,
+            successions=tuple(details.successions or ()),
         )
         if isinstance(details, SolanaPaymentDetails):
             return _told(solana_offer(terms, details))

@@ -14,6 +14,7 @@ from sqlalchemy import select
 from ws402.chains.base import Chain, ChainUnavailableError, InvoiceTerms
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, WS402Error
 from ws402.gateway.intake.open_invoices import OpenInvoices, too_many
+from ws402.gateway.intake.successions import Successions
 from ws402.gateway.ledger.bulk import insert
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.ids import digest, new_id, new_token
@@ -59,6 +60,7 @@ class Invoices:
         missing: Mapping[str, str] = MappingProxyType({}),
     ) -> None:
         """`missing`: networks that were not reached since the start."""
+        self.successions = Successions(database, chains)
         self._settings = settings
         self._missing = missing
         self._database = database
@@ -153,6 +155,7 @@ class Invoices:
             details.price_per_second = wire_amount(price.per_second)
             details.price = None if price.whole else price_terms(price)
         details.gateway = "ws402"
+        details.successions = self.successions.leading(chain.network)
         details.timestamp = now
         row = {
             "id": new_id("inv"),

@@ -288,6 +288,17 @@ found_sends = Table(
     Index(None, "network", "recipient"),
 )
 
+successions = Table(
+    "successions",
+    metadata,
+    Column("network", Text, primary_key=True),
+    Column("payee", Text, primary_key=True),
+    Column("successor", Text, primary_key=True),
+    Column("signature", Text, nullable=False),
+    Column("created_at", BIG, nullable=False),
+)
+"""Payees that named the one after them, each with its signature."""
+
 entries = Table(
     "entries",
     metadata,

@@ -167,6 +167,7 @@ class Gateway:
     async def _former_accounts(self) -> None:
         """Payments to the account of a rotated key are ours still: an invoice may name it, and a refund look for it."""
         for network, chain in self.chains.items():
+            await self.service.invoices.successions.refresh(network)
             for address in await self.service.watcher.accounts(network):
                 self.service.addresses[network].add(address)
                 if network in self._paid:

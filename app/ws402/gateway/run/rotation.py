@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 
 from ws402.chains.base import Chain
+from ws402.chains.registry import sign_text
 from ws402.errors import ConfigurationError
 from ws402.gateway.auth.keys import Authenticator
 from ws402.gateway.refunds import RefundEngine
@@ -58,6 +59,8 @@ class Rotation:
         """See through what earlier keys of a network signed."""
         network = chain.network
         line = self._keyring.keeper.snapshot.keys.get(network, ())
+        successions = self._service.invoices.successions
+        after = ""
         for key in line:
             try:
                 signer = self._keyring.signer(network, key)
@@ -67,9 +70,14 @@ class Rotation:
                 # It never signed anything.
                 log.warning("an earlier version is passed over: %s", error.message)
                 continue
-            self._versions[network, chain.address_of(signer)] = key.version
+            address = chain.address_of(signer)
+            self._versions[network, address] = key.version
             if key is not line[0]:
                 await self._retire(network, signer)
+                if network in self._paid:  # it was rotated while no gateway ran
+                    await successions.announce(network, signer, after, sign_text)
+            after = address
+        await successions.refresh(network)
 
     async def apply(self, held: Snapshot, found: Snapshot) -> None:
         """Use a new snapshot. All of it is checked first: raises ConfigurationError, and nothing has changed then.
@@ -101,11 +109,16 @@ class Rotation:
         # Other gateways of this ledger learn of the key now, too: only then is it named to payers.
         if self._linger:
             await asyncio.sleep(self._keyring.keeper.poll_seconds * 1.2)
+        successions = self._service.invoices.successions
+        if network in self._paid:
+            # Before anything changes: a look that fails here is repeated from the start.
+            await successions.announce(network, self._signers[network], address, sign_text)
         self._versions[network, address] = version
         self._engine.rotate(network, signer, linger=self._linger)
         self._signers[network] = signer
         if network in self._paid:
             chain.recipient = address
+            await successions.refresh(network)
 
     async def _retire(self, network: str, signer: Signer) -> None:
         chain = self._chains[network]
