@@ -5,11 +5,19 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Most tests wait for blocks and clocks more than they compute.
 WORKERS ?= 4
-TAG ?= dev
+VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' app/ws402/__init__.py)
+# The chart has a version of its own.
+CHART_VERSION := $(shell sed -n 's/^version: *//p' charts/ws402/Chart.yaml)
+# The chart asks for its appVersion, which is the same.
+TAG ?= $(VERSION)
+# Registries take lower case only, which owners of repositories are not bound to.
+override REGISTRY := $(shell echo '$(REGISTRY)' | tr A-Z a-z)
+# A release's reproducible files carry the time of their commit.
+EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 SUITES := not anvil and not postgres and not browser and not slow and not solana and not vault and not aws and not prometheus and not otlp and not cluster
 MONEY_PATH := ledger intake refunds watch
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-observability test-cluster test-slow coverage lint format types bench lock images kind-up kind-down clean
+.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-observability test-cluster test-slow coverage lint format types bench docs lock images push-images dist sbom chart-package push-chart release check-tag publish-files sign kind-up kind-down clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -62,9 +70,10 @@ coverage: $(STAMP) ## what the gateway's tests reach of the money path: 95 % of 
 	  echo "gateway/$$room"; $(BIN)/coverage report --include="app/ws402/gateway/$$room/*" --fail-under=95 || failed=1; \
 	done; test -z "$$failed"
 
-lint: $(STAMP) ## ruff
+lint: $(STAMP) ## ruff, and the schema of the workflows
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 format: $(STAMP) ## let ruff rewrite the layout
 	$(BIN)/ruff format .
@@ -82,8 +91,48 @@ lock: $(STAMP) ## resolve the requirements anew, with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --prerelease=if-necessary --generate-hashes --no-header --no-annotate --extra devchain --extra client --extra container pyproject.toml -o requirements/devchain.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --prerelease=if-necessary --generate-hashes --no-header --no-annotate --all-extras --group dev pyproject.toml -o requirements/dev.txt
 
-images: ## build the container images (docker, podman or buildah; TAG=dev)
+images: ## build the container images (docker, podman or buildah; TAG is the version)
 	k8s/build-images $(TAG)
+
+push-images: ## build for amd64 and arm64 by buildx, with provenance and SBOM, and push to REGISTRY
+	@test -n "$(REGISTRY)" || { echo "set REGISTRY, such as ghcr.io/you" >&2; exit 1; }
+	BUILDER="docker buildx build --platform linux/amd64,linux/arm64 --provenance=mode=max --sbom=true --push" \
+	  REGISTRY=$(REGISTRY) k8s/build-images $(TAG)
+
+docs: $(STAMP) ## check that the documents, the chart's README and schema, and the dashboards are what their sources say
+	$(BIN)/python docs/generate.py --check
+	$(BIN)/python -m charts.dashboards --check
+
+dist: $(STAMP) ## build the sdist and the wheel into dist/python/
+	SOURCE_DATE_EPOCH=$(EPOCH) $(BIN)/hatchling build -d dist/python
+
+sbom: $(STAMP) ## write what each image and the package are made of, as CycloneDX, into dist/
+	@mkdir -p dist
+	@for each in server gateway devchain; do \
+	  PYTHONWARNINGS=ignore $(BIN)/cyclonedx-py requirements requirements/$$each.txt --pyproject pyproject.toml --output-reproducible \
+	    --validate -o dist/ws402-$$each-$(VERSION).cdx.json && echo "dist/ws402-$$each-$(VERSION).cdx.json" || exit 1; \
+	done
+
+chart-package: ## package the chart into dist/ (helm)
+	helm package charts/ws402 -d dist
+
+push-chart: chart-package ## push the chart to REGISTRY as an OCI artifact
+	@test -n "$(REGISTRY)" || { echo "set REGISTRY, such as ghcr.io/you" >&2; exit 1; }
+	helm push dist/ws402-$(CHART_VERSION).tgz oci://$(REGISTRY)/charts
+
+release: dist sbom chart-package ## all files of a release, and their checksums, in dist/
+	cd dist && sha256sum python/ws402-$(VERSION)* ws402-$(CHART_VERSION).tgz ws402-*-$(VERSION).cdx.json >SHA256SUMS
+
+check-tag: ## fail unless TAG is v and the version
+	@test "$(TAG)" = "v$(VERSION)" || { echo "the tag $(TAG) is not v$(VERSION), the version in app/ws402/__init__.py" >&2; exit 1; }
+
+publish-files: check-tag ## make the release TAG on GitHub, with all files of dist/ (gh)
+	gh release create "$(TAG)" --verify-tag --generate-notes $$(find dist -type f)
+
+sign: ## sign dist/SHA256SUMS and the pushed images by cosign, without a key (in CI)
+	@test -n "$(REGISTRY)" || { echo "set REGISTRY, such as ghcr.io/you" >&2; exit 1; }
+	cosign sign-blob --yes --bundle dist/SHA256SUMS.sigstore.json dist/SHA256SUMS
+	@for each in server gateway devchain; do cosign sign --yes --recursive $(REGISTRY)/ws402-$$each:$(TAG) || exit 1; done
 
 kind-up: ## a Kubernetes cluster of kind, with our images in it and services to develop against
 	k8s/kind-up $(TAG)

@@ -19,9 +19,11 @@ from typing import Any, Final
 import httpx
 from tests.cluster.kube import apply, forwarded, get, helm, kubectl, network_pod, pods, ready, until
 
+from ws402 import __version__
+
 ROOT: Final = Path(__file__).parents[2]
 CHART: Final = str(ROOT / "charts" / "ws402")
-TAG: Final = os.environ.get("WS402_IMAGE_TAG", "dev")
+TAG: Final = os.environ.get("WS402_IMAGE_TAG", __version__)
 IMAGES: Final = [f"--set={part}.image.tag={TAG}" for part in ("server", "gateway", "devchain")]
 
 

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
+import yaml
 
 ROOT = Path(__file__).parents[2]
 BUILD = ROOT / "k8s" / "build-images"
@@ -51,6 +52,23 @@ def test_it_uses_whichever_builder_is_there(tools: Path, builder: str) -> None:
     ]
     assert all(call.startswith(f"{builder} build --build-arg VERSION=") for call in calls)
     assert "--target devchain -f Dockerfile.gateway" in calls[2]
+
+
+def test_the_charts_trial_asks_for_the_images_that_are_built_without_a_tag(tools: Path) -> None:
+    record(tools, "docker")
+    assert build(tools).returncode == 0
+    built = {call.split(" -t ")[1].removesuffix(" .") for call in (tools / "calls").read_text().splitlines()}
+    chart = yaml.safe_load((ROOT / "charts" / "ws402" / "Chart.yaml").read_text())
+    values = yaml.safe_load((ROOT / "charts" / "ws402" / "values.yaml").read_text())
+    images = [values[part]["image"] for part in ("server", "gateway", "devchain")]
+    assert {f"{image['repository']}:{image['tag'] or chart['appVersion']}" for image in images} == built
+
+
+def test_a_registry_comes_before_the_names(tools: Path) -> None:
+    record(tools, "docker")
+    assert build(tools, "v7", REGISTRY="registry.example/shop").returncode == 0
+    calls = (tools / "calls").read_text().splitlines()
+    assert all(" -t registry.example/shop/ws402-" in call for call in calls)
 
 
 def test_builder_and_base_can_be_given(tools: Path) -> None:
