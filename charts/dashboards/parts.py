@@ -1,14 +1,22 @@
-"""What dashboards are made of. Grafana's own JSON, schema 39; no plugin is needed."""
+"""What dashboards are made of, and how Grafana's own library writes them; no plugin is needed."""
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-SCHEMA_VERSION: Final = 39
+from grafana_foundation_sdk.builders import common as make
+from grafana_foundation_sdk.builders import dashboard as grafana
+from grafana_foundation_sdk.builders import prometheus, timeseries
+from grafana_foundation_sdk.builders import stat as numbers
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.models import common
+from grafana_foundation_sdk.models import dashboard as model
+
 SELECTOR: Final = 'namespace=~"$namespace", job=~"$job", instance=~"$instance"'
-DATASOURCE: Final = {"type": "prometheus", "uid": "${datasource}"}
+DATASOURCE: Final = model.DataSourceRef(type_val="prometheus", uid="${datasource}")
 RUNBOOK: Final = "docs/runbook.md"
 
 # Our metrics and those of prometheus-client; a metric may have matchers of its own.
@@ -82,144 +90,152 @@ def selected(query: str) -> str:
 
 def render(dashboard: Dashboard) -> dict[str, Any]:
     """As Grafana imports it."""
-    panels: list[dict[str, Any]] = []
-    y = 0
+    page = (
+        grafana.Dashboard(f"WS402 / {dashboard.title}")
+        .uid(f"ws402-{dashboard.name}")
+        .description(dashboard.about)
+        .tags(["ws402"])
+        .version(1)
+        .readonly()
+        .tooltip(model.DashboardCursorSync.CROSSHAIR)
+        .refresh("30s")
+        .time("now-3h", "now")
+        .timezone("browser")
+        .links(
+            [
+                grafana.DashboardLink("WS402")
+                .type(model.DashboardLinkType.DASHBOARDS)
+                .tags(["ws402"])
+                .as_dropdown(as_dropdown=True)
+                .keep_time(keep_time=True)
+                .include_vars(include_vars=True)
+                .icon("external link"),
+                grafana.DashboardLink("Runbook")
+                .type(model.DashboardLinkType.LINK)
+                .url(RUNBOOK)
+                .tooltip("What to do")
+                .icon("doc")
+                .target_blank(target_blank=True),
+            ]
+        )
+        .annotation(_deploys())
+        .variables(_variables())
+    )
+    number = y = 0
     for row in dashboard.rows:
-        panels.append({"type": "row", "title": row.title, "collapsed": False, "panels": [], "id": len(panels) + 1,
-                       "gridPos": {"h": 1, "w": 24, "x": 0, "y": y}})  # fmt: skip
+        number += 1
+        page.with_row(grafana.Row(row.title).id(number).grid_pos(model.GridPos(h=1, w=24, x=0, y=y)))
         y += 1
         x = height = 0
         for panel in row.panels:
             tall = 4 if panel.kind == "stat" else 8
             if x + panel.width > 24:
                 y, x, height = y + height, 0, 0
-            panels.append(_panel(panel, len(panels) + 1, {"h": tall, "w": panel.width, "x": x, "y": y}))
+            number += 1
+            page.with_panel(_panel(panel).id(number).grid_pos(model.GridPos(h=tall, w=panel.width, x=x, y=y)))
             x, height = x + panel.width, max(height, tall)
         y += height
-    return {
-        "uid": f"ws402-{dashboard.name}",
-        "title": f"WS402 / {dashboard.title}",
-        "description": dashboard.about,
-        "tags": ["ws402"],
-        "schemaVersion": SCHEMA_VERSION,
-        "version": 1,
-        "editable": False,
-        "graphTooltip": 1,
-        "refresh": "30s",
-        "time": {"from": "now-3h", "to": "now"},
-        "timezone": "browser",
-        "links": [
-            {"type": "dashboards", "title": "WS402", "tags": ["ws402"], "asDropdown": True, "keepTime": True,
-             "includeVars": True, "targetBlank": False, "icon": "external link", "tooltip": "", "url": ""},
-            {"type": "link", "title": "Runbook", "url": RUNBOOK, "targetBlank": True, "icon": "doc", "tags": [],
-             "asDropdown": False, "keepTime": False, "includeVars": False, "tooltip": "What to do"},
-        ],
-        "annotations": {"list": [_deploys()]},
-        "templating": {"list": _variables()},
-        "panels": panels,
-    }  # fmt: skip
+    written: dict[str, Any] = json.loads(json.dumps(page.build(), cls=JSONEncoder))
+    # Grafana's schema leaves these to the data source, and its library has no names for them.
+    written["annotations"]["list"][0] |= DEPLOYS
+    return written
 
 
-def _panel(panel: Panel, number: int, where: dict[str, int]) -> dict[str, Any]:
-    steps = [{"color": "green", "value": None}, *({"color": c, "value": v} for v, c in panel.thresholds)]
-    custom = {
-        "drawStyle": "line",
-        "lineWidth": 1,
-        "fillOpacity": 25 if panel.stacked else 8,
-        "showPoints": "never",
-        "stacking": {"mode": "normal" if panel.stacked else "none", "group": "A"},
-        "thresholdsStyle": {"mode": "line" if panel.thresholds else "off"},
-    }
-    options: dict[str, Any] = {
-        "timeseries": {
-            "legend": {"displayMode": "list", "placement": "bottom", "showLegend": True, "calcs": []},
-            "tooltip": {"mode": "multi", "sort": "desc"},
-        },
-        "stat": {
-            "colorMode": "value",
-            "graphMode": "area",
-            "justifyMode": "auto",
-            "textMode": "auto",
-            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
-        },
-    }[panel.kind]
-    links = (
-        [{"title": "Runbook", "url": f"{RUNBOOK}#{panel.alert.lower()}", "targetBlank": True}] if panel.alert else []
+def _panel(panel: Panel) -> timeseries.Panel | numbers.Panel:
+    steps = [model.Threshold(None, "green"), *(model.Threshold(value, colour) for value, colour in panel.thresholds)]
+    made = (
+        (_number() if panel.kind == "stat" else _lines(panel))
+        .title(panel.title)
+        .description(panel.about)
+        .datasource(DATASOURCE)
+        .unit(panel.unit)
+        .min(0)
+        .thresholds(grafana.ThresholdsConfig().mode(model.ThresholdsMode.ABSOLUTE).steps(steps))
+        .targets(
+            [
+                prometheus.Dataquery()
+                .ref_id(chr(ord("A") + i))
+                .datasource(DATASOURCE)
+                .expr(selected(query))
+                .legend_format(legend)
+                .range()
+                for i, (query, legend) in enumerate(panel.queries)
+            ]
+        )
     )
-    return {
-        "id": number,
-        "type": panel.kind,
-        "title": panel.title,
-        "description": panel.about,
-        "datasource": DATASOURCE,
-        "gridPos": where,
-        "links": links,
-        "fieldConfig": {
-            "defaults": {
-                "unit": panel.unit,
-                "min": 0,
-                "thresholds": {"mode": "absolute", "steps": steps},
-                "color": {"mode": "palette-classic" if panel.kind == "timeseries" else "thresholds"},
-                "custom": custom if panel.kind == "timeseries" else {},
-            },
-            "overrides": [],
-        },
-        "options": options,
-        "targets": [
-            {"refId": chr(ord("A") + i), "datasource": DATASOURCE, "expr": selected(query), "legendFormat": legend,
-             "range": True, "instant": False}
-            for i, (query, legend) in enumerate(panel.queries)
-        ],
-    }  # fmt: skip
+    links = []
+    if panel.alert:
+        link = grafana.DashboardLink("Runbook").type(model.DashboardLinkType.LINK).target_blank(target_blank=True)
+        links.append(link.url(f"{RUNBOOK}#{panel.alert.lower()}"))
+    return made.links(links)
 
 
-def _deploys() -> dict[str, Any]:
+def _lines(panel: Panel) -> timeseries.Panel:
+    stacking = common.StackingMode.NORMAL if panel.stacked else common.StackingMode.NONE
+    limit = common.GraphThresholdsStyleMode.LINE if panel.thresholds else common.GraphThresholdsStyleMode.OFF
+    return (
+        timeseries.Panel()
+        .draw_style(common.GraphDrawStyle.LINE)
+        .line_width(1)
+        .fill_opacity(25 if panel.stacked else 8)
+        .show_points(common.VisibilityMode.NEVER)
+        .stacking(make.StackingConfig().mode(stacking).group("A"))
+        .thresholds_style(make.GraphThresholdsStyleConfig().mode(limit))
+        .color_scheme(grafana.FieldColor().mode(model.FieldColorModeId.PALETTE_CLASSIC))
+        .legend(
+            make.VizLegendOptions()
+            .display_mode(common.LegendDisplayMode.LIST)
+            .placement(common.LegendPlacement.BOTTOM)
+            .show_legend(show_legend=True)
+            .calcs([])
+        )
+        .tooltip(make.VizTooltipOptions().mode(common.TooltipDisplayMode.MULTI).sort(common.SortOrder.DESCENDING))
+    )
+
+
+def _number() -> numbers.Panel:
+    return (
+        numbers.Panel()
+        .color_mode(common.BigValueColorMode.VALUE)
+        .graph_mode(common.BigValueGraphMode.AREA)
+        .justify_mode(common.BigValueJustifyMode.AUTO)
+        .text_mode(common.BigValueTextMode.AUTO)
+        .reduce_options(make.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(values=False))
+        .color_scheme(grafana.FieldColor().mode(model.FieldColorModeId.THRESHOLDS))
+    )
+
+
+DEPLOYS: Final = {"titleFormat": "{{component}} {{version}}", "step": "60s"}
+
+
+def _deploys() -> grafana.AnnotationQuery:
     """A mark where a version appears that did not run before."""
     query = (
         "sum by (component, version) (ws402_build_info) unless sum by (component, version) (ws402_build_info offset 2m)"
     )
-    return {
-        "name": "Deploys",
-        "datasource": DATASOURCE,
-        "enable": True,
-        "hide": False,
-        "iconColor": "blue",
-        "expr": selected(query),
-        "titleFormat": "{{component}} {{version}}",
-        "step": "60s",
-    }
+    mark = grafana.AnnotationQuery().name("Deploys").datasource(DATASOURCE).enable(enable=True).hide(hide=False)
+    return mark.icon_color("blue").expr(selected(query))
 
 
-def _variables() -> list[dict[str, Any]]:
-    def label(name: str, title: str, query: str, everything: str) -> dict[str, Any]:
-        return {
-            "name": name,
-            "label": title,
-            "type": "query",
-            "datasource": DATASOURCE,
-            "query": {"query": query, "refId": name},
-            "definition": query,
-            "refresh": 2,
-            "sort": 1,
-            "multi": True,
-            "includeAll": True,
-            "allValue": everything,
-            "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
-        }
+def _variables() -> list[grafana.DatasourceVariable | grafana.QueryVariable]:
+    def label(name: str, title: str, query: str, everything: str) -> grafana.QueryVariable:
+        return (
+            grafana.QueryVariable(name)
+            .label(title)
+            .datasource(DATASOURCE)
+            .query({"query": query, "refId": name})
+            .refresh(model.VariableRefresh.ON_TIME_RANGE_CHANGED)
+            .sort(model.VariableSort.ALPHABETICAL_ASC)
+            .multi(multi=True)
+            .include_all(include_all=True)
+            .all_value(everything)
+            .current(model.VariableOption(selected=True, text=["All"], value=["$__all"]))
+        )
 
-    source = {
-        "name": "datasource",
-        "label": "Data source",
-        "type": "datasource",
-        "query": "prometheus",
-        "refresh": 1,
-        "multi": False,
-        "includeAll": False,
-        "current": {"selected": False, "text": "default", "value": "default"},
-    }
     build = "ws402_build_info"
+    source = grafana.DatasourceVariable("datasource").label("Data source").type("prometheus").multi(multi=False)
     return [
-        source,
+        source.include_all(include_all=False).current(model.VariableOption(False, "default", "default")),
         # Outside of Kubernetes there is no such label.
         label("namespace", "Namespace", f"label_values({build}, namespace)", ".*"),
         label("job", "Job", f'label_values({build}{{namespace=~"$namespace"}}, job)', ".+"),

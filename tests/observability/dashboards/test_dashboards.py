@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+import string
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from grafana_foundation_sdk.cog.encoder import JSONEncoder
+from grafana_foundation_sdk.cog.plugins import register_default_plugins
+from grafana_foundation_sdk.models.dashboard import Dashboard
 from tests.observability.rules.test_rules import ALERTS, exported
 
 ROOT = Path(__file__).parents[3]
@@ -38,7 +43,7 @@ def test_there_is_one_for_each_question() -> None:
 @pytest.mark.parametrize("name", DASHBOARDS)
 def test_a_dashboard_is_importable_as_it_is(name: str) -> None:
     dashboard = DASHBOARDS[name]
-    assert dashboard["schemaVersion"] >= 39
+    assert dashboard["schemaVersion"] == 41, "Grafana 11.6's; 36 would be 10.1's"
     assert dashboard["uid"] == f"ws402-{name}"
     assert dashboard["editable"] is False
     assert len((ROOT / "charts" / "ws402" / "files" / "dashboards" / f"{name}.json").read_bytes()) < 2**20
@@ -54,6 +59,36 @@ def test_a_dashboard_is_importable_as_it_is(name: str) -> None:
     assert [each["title"] for each in dashboard["links"]] == ["WS402", "Runbook"]
     numbers = [panel["id"] for panel in dashboard["panels"]]
     assert sorted(numbers) == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_grafanas_own_schema_knows_everything_in_it(name: str) -> None:
+    """Read by Grafana's library and written again, nothing is missing: what it has no name for, it drops."""
+    register_default_plugins()
+    known = json.loads(json.dumps(DASHBOARDS[name]))
+    (deploys,) = known["annotations"]["list"]
+    assert (deploys.pop("titleFormat"), deploys.pop("step")) == ("{{component}} {{version}}", "60s")
+    assert json.loads(json.dumps(Dashboard.from_json(known), cls=JSONEncoder)) == known
+
+
+def test_grafanas_schema_drops_a_name_that_it_does_not_know() -> None:
+    known = json.loads(json.dumps(DASHBOARDS["overview"])) | {"refreshEvery": "30s"}
+    assert "refreshEvery" not in json.loads(json.dumps(Dashboard.from_json(known), cls=JSONEncoder))
+
+
+def test_the_library_is_pinned_with_its_epoch() -> None:
+    """It carries the time of its build as its epoch, and the build for the oldest Grafana is the latest one."""
+    groups = tomllib.loads((ROOT / "pyproject.toml").read_text())["dependency-groups"]
+    (pinned,) = [each for each in groups["dev"] if each.startswith("grafana-foundation-sdk")]
+    assert re.fullmatch(r"grafana-foundation-sdk==\d{10}!11\.6\.\d+", pinned)
+    assert f"\n{pinned} \\\n" in (ROOT / "requirements" / "dev.txt").read_text()
+    for name in ("server", "gateway", "devchain"):
+        assert "grafana" not in (ROOT / "requirements" / f"{name}.txt").read_text()
+
+
+@pytest.mark.parametrize("panel", PANELS)
+def test_every_query_has_an_id_of_its_own(panel: dict[str, Any]) -> None:
+    assert [each["refId"] for each in panel["targets"]] == list(string.ascii_uppercase[: len(panel["targets"])])
 
 
 @pytest.mark.parametrize("panel", PANELS)
