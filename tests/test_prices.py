@@ -18,6 +18,7 @@ from ws402.prices import (
     check_decimals,
     decimals_of,
     price_of,
+    read_use,
     read_written,
 )
 from ws402.protocol import PriceTerms, RateTerms, kept_price, price_terms, price_text, read_price, stated_price
@@ -32,7 +33,7 @@ spans = st.integers(0, 10**12)
 
 def read(text: str) -> Price:
     written = read_written(text)
-    return price_of([written], decimals_of(written.symbol), text)
+    return price_of(written, decimals_of(written[0].symbol), text)
 
 
 @pytest.mark.parametrize(
@@ -54,6 +55,40 @@ def test_a_price_is_what_it_says_to_the_last_part(text: str, rate: Fraction) -> 
 
 
 @pytest.mark.parametrize(
+    ("text", "units"),
+    [
+        ("2 USDC per 1000 messages", {"messages": Fraction(2000)}),
+        ("0.05 USDC per MB", {"bytes": Fraction(1, 20)}),
+        ("1 USDC per MiB", {"bytes": Fraction(10**6, 2**20)}),
+        ("1 USDC per KiB", {"bytes": Fraction(10**6, 1024)}),
+        ("0.5 USDC per 1M tokens", {"tokens": Fraction(1, 2)}),
+        ("0.36 USDC per hour + 1 USDC per message + 3 USDC per GB", {"messages": 10**6, "bytes": Fraction(3, 1000)}),
+    ],
+)
+def test_other_units_have_prices_too(text: str, units: dict[str, Fraction]) -> None:
+    price = read(text)
+    assert {unit: Fraction(parts, price.divisor) for unit, parts in price.units.items()} == units
+    assert price.per_second == (100 if "hour" in text else 0)
+    kept = price_text(price)
+    assert kept is not None
+    assert kept_price(kept) == price
+
+
+@pytest.mark.parametrize(
+    ("text", "use"),
+    [("1000 messages", ("messages", 1000)), (" 20 MB ", ("bytes", 20_000_000)), ("50k tokens", ("tokens", 50_000))],
+)
+def test_use_is_read_by_unit(text: str, use: tuple[str, int]) -> None:
+    assert read_use(text) == use
+
+
+@pytest.mark.parametrize("text", ["", "messages", "1000", "-1 messages", "1.5 MB", "0 MB", "1000 Tokens", "1 2 3"])
+def test_use_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(PriceError):
+        read_use(text)
+
+
+@pytest.mark.parametrize(
     ("text", "says"),
     [
         ("0.36 USDC", "0.36 USDC per hour"),
@@ -63,7 +98,7 @@ def test_a_price_is_what_it_says_to_the_last_part(text: str, rate: Fraction) -> 
         ("0,36 USDC per hour", "one point"),
         ("1e3 USDC per hour", "one point"),
         ("-1 USDC per hour", "one point"),
-        ("+1 USDC per hour", "one point"),
+        ("+1 USDC per hour", "0.36 USDC per hour"),
         (".5 USDC per hour", "one point"),
         ("٣ USDC per hour", "one point"),
         ("0.00 USDC per hour", "above zero"),
@@ -72,7 +107,13 @@ def test_a_price_is_what_it_says_to_the_last_part(text: str, rate: Fraction) -> 
         ("0.36 USDC per year", "per 365 days"),
         ("0.36 USDC per hours of use", "0.36 USDC per hour"),
         ("0.36 USDC per huor", "Did you mean 'hour'?"),
-        ("0.36 USDC per fortnight", "Units are second"),
+        ("0.36 USDC per Fortnight", "Units are second"),
+        ("0.36 USDC per Mb", "Did you mean 'MB'?"),
+        ("0.36 USDC per mb", "Did you mean 'MB'?"),
+        ("0.36 USDC per mesages", "Did you mean 'messages'?"),
+        ("0.36 USDC per hour + 1 ETH per message", "one asset"),
+        ("0.36 USDC per hour + 1 USDC per minute", "each of another unit"),
+        ("0.36 USDC per hour +", "0.36 USDC per hour"),
         ("0.36 USDC per 0 hours", "whole number"),
         ("0.36 USDC per 1.5 hours", "whole number"),
         ("0.36 USDC per 1K hours", "whole number"),
@@ -141,7 +182,8 @@ def terms(*rates: tuple[str, int | str, int], text: str | None = None) -> PriceT
         terms(("seconds", -1, 1)),
         terms(("seconds", "1.5", 1)),
         terms(("seconds", 1, 0)),
-        terms(("parsecs", 1, 1)),
+        terms(("Parsecs", 1, 1)),
+        terms(("x" * 33, 1, 1)),
         terms(("seconds", 1, 1), ("seconds", 1, 1)),
         terms(*[("seconds", 1, 1)] * 9),
         terms(("seconds", 1, 1), text="x" * 401),

@@ -21,6 +21,13 @@ PRICE = 10**13
 RESOURCES = [
     ResourceSettings(id="ticker", name="Ticker", kind="ticker", price_per_second=PRICE),
     ResourceSettings(id="dear", name="Dear", kind="ticker", price_per_second=10**16),
+    ResourceSettings(
+        id="talk",
+        kind="python",
+        target="tests.server.samples:echo",
+        price="0.00001 ETH per hour + 0.00001 ETH per message",
+        estimated_use="100 messages",
+    ),
 ]
 
 

@@ -67,3 +67,12 @@ not_a_function = 7
 
 def not_async(stream: AsyncStream) -> None:
     """Cannot be a resource."""
+
+
+async def model(stream: AsyncStream) -> None:
+    """Charges as many tokens as a message says, and answers whether the session goes on."""
+    try:
+        async for message in stream:
+            await stream.send(f"{stream.charge(int(message), 'tokens')} {stream.charge(10**6, 'unpriced')}")
+    finally:
+        cancelled.append(stream.session_id)

@@ -43,9 +43,28 @@ def test_whole_smallest_units_are_still_a_price() -> None:
         ({"price": "0.36 USDC per hour", "asset": "ETH"}, "the price is in USDC"),
         ({"price": "1 WEIRD per hour"}, "decimals = 6"),
         ({"price_per_second": 0}, "greater than or equal to 1"),
+        ({"price": "1 USDC per 1M tokens", "estimated_use": "1M tokens"}, "nothing can charge for 'tokens'"),
+        ({"price": "1 USDC per message"}, "1000 messages"),
+        ({"price": "1 USDC per message", "estimated_use": "5 MB"}, "1000 messages"),
+        ({"price": "1 USDC per hour", "estimated_use": "5 messages"}, "only time has a price"),
+        ({"price": "1 USDC per message", "estimated_use": "many"}, "20 MB"),
     ],
 )
 def test_a_price_that_cannot_be_read_says_what_to_write(values: dict[str, Any], says: str) -> None:
     with pytest.raises(ValidationError) as refused:
         resource(**values)
     assert says in str(refused.value)
+
+
+def test_what_is_paid_up_front_follows_from_what_one_uses() -> None:
+    model = ResourceSettings(
+        id="model",
+        kind="python",
+        target="shop:model",
+        price="0.36 USDC per hour + 0.5 USDC per 1M tokens",
+        estimated_use="20k tokens",
+        estimated_seconds=600,
+    )
+    assert model.units(601) == {"tokens": 20_034}
+    assert model.terms.quote(601, model.units(601)) == 60_100 + 10_017
+    assert resource(price="0.36 USDC per hour").units(601) is None

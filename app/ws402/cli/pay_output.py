@@ -105,11 +105,12 @@ class TextOutput:
             return
         left = session.balance
         used = session.paid - left
-        seconds = session.price.lasts_ms(used) // 1000
-        lasts = session.price.lasts_ms(left) // 1000
-        text = (
-            f"{_clock(seconds)}  used {self._coins(used)}  left {self._coins(left)} ({_clock(lasts)})"
-            f"  {session.usage.message_count} sent, {session.usage.bytes_transferred} bytes"
+        price, usage = session.price, session.usage
+        seconds = usage.elapsed_seconds if price.units else price.lasts_ms(used) // 1000
+        lasts = f" ({_clock(price.lasts_ms(left) // 1000)})" if price.time else ""
+        counted = [f"{count} {unit}" for unit, count in usage.units.items()]
+        text = f"{_clock(seconds)}  used {self._coins(used)}  left {self._coins(left)}{lasts}  " + ", ".join(
+            counted or [f"{usage.message_count} sent", f"{usage.bytes_transferred} bytes"]
         )
         self._written = time.monotonic()
         if self._live:

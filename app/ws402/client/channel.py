@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from typing import Final, Self
 
@@ -120,6 +120,7 @@ class Channel:
 
     async def send(self, message: str | bytes) -> None:
         """Send, on whichever socket the session is. Raises SessionLostError when it has ended."""
+        self.meter.passed(message)
         with self._hurry():
             while True:
                 await self._linked.wait()
@@ -193,8 +194,10 @@ class Channel:
                 event = read(message)
                 if event is not None:
                     self._hear(event)
-                elif not self._ending:
-                    await self._keep(message)
+                else:
+                    self.meter.passed(message)
+                    if not self._ending:
+                        await self._keep(message)
         except ConnectionClosed as closed:
             if closed.rcvd is None and closed.sent is not None and closed.sent.code == TOO_LARGE:
                 raise SessionLostError(
@@ -241,6 +244,7 @@ class Channel:
                 f"The session cannot go on: {error.message}", remedy="What was not used is refunded.", code=error.code
             ) from error
         self._connection = connection
+        self.meter.resumed()
         self._hear(started)
         self._linked.set()
         if self._ending:
@@ -295,7 +299,7 @@ class Channel:
                 self.meter.balance(parse_amount(event.balance, zero=True))
             case UsageUpdate():
                 self.meter.update(event)
-                self._check(self.meter.usage.consumed)
+                self._check(self.meter.usage.consumed, self.meter.usage.units)
             case BalanceUpdated():
                 self.meter.balance(parse_amount(event.remaining_balance, zero=True))
                 self._answer(event)
@@ -303,6 +307,7 @@ class Channel:
                 self._answer(event)
             case HttpAccessGranted():
                 self.http_access = event
+                self.meter.over_http = True
             case Draining():
                 self._drain_wait = min(event.reconnect_after_ms / 1000, self._reconnect_seconds)
             case SessionEnded():
@@ -319,12 +324,12 @@ class Channel:
             refund_id=event.refund_id,
             reason=event.reason,
         )
-        self._check(self.settlement.consumed)
+        self._check(self.settlement.consumed, event.units or {})
 
-    def _check(self, consumed: int) -> None:
-        if not self.meter.fair(consumed):
+    def _check(self, consumed: int, units: Mapping[str, int]) -> None:
+        if not self.meter.fair(consumed, units):
             raise OverchargedError(
-                f"The server charges {consumed} smallest units, more than the time that has passed costs.",
+                f"The server charges {consumed} smallest units, more than the time that has passed and the use cost.",
                 remedy="The session was ended; complain to its owner.",
             )
 

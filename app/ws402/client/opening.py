@@ -118,6 +118,7 @@ class Opener:
             price=price,
             paid=payment.amount or parse_amount(started.balance, zero=True),
             started_ms_ago=max(int(time.time() * 1000 - began), 0),
+            resumed=resumed,
         )
         channel = Channel(
             self._link,

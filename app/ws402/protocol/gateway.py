@@ -14,7 +14,8 @@ class GenerateRequest(Message, kw_only=True):
 
     `price` is the price in full, where `price_per_second`, rounded up, does not say it all; its `decimals` must be the
     asset's. With the session's `resume_token`, resource, network, asset and price are the session's own, and `amount`
-    is what it costs for `estimated_duration`: any server can ask, not only the one that holds the session.
+    is what it costs for `estimated_duration` and `estimated_units`: any server can ask, not only the one that holds
+    the session.
     """
 
     amount: WireAmount
@@ -24,6 +25,7 @@ class GenerateRequest(Message, kw_only=True):
     asset: str | None = None
     price_per_second: WireAmount | None = None
     price: PriceTerms | None = None
+    estimated_units: dict[str, Count] | None = None
     session_id: str | None = None
     resume_token: str | None = None
 

@@ -13,13 +13,17 @@ from ws402.protocol.prices import PriceTerms
 
 
 class Checkpoint(Message, kw_only=True):
-    """Usage of a live session so far. `epoch` counts resumes: an older holder of the session is told to let go."""
+    """Usage of a live session so far. `epoch` counts resumes: an older holder of the session is told to let go.
+
+    `units`: how many of each unit that has a price, but time, were used.
+    """
 
     session_id: str
     epoch: Count
     elapsed_ms: Count
     bytes_transferred: Count
     message_count: Count
+    units: dict[str, Count] | None = None
 
 
 class CheckpointResponse(Message, kw_only=True):
@@ -75,6 +79,7 @@ class ResumeResponse(Message, kw_only=True):
     bytes_transferred: Count
     message_count: Count
     price: PriceTerms | None = None
+    units: dict[str, Count] | None = None
 
 
 class RefundStatusRequest(Message, kw_only=True):

@@ -9,15 +9,17 @@ from typing import Final
 import msgspec
 
 from ws402.money import WireAmount, parse_amount, wire_amount
-from ws402.prices import MAX_PER, Price, PriceError, Rate, by_second
+from ws402.prices import MAX_PER, MAX_RATES, Price, PriceError, Rate, by_second
 from ws402.protocol.base import Count, Message
 
-MAX_RATES: Final = 8
 MAX_TEXT: Final = 400
 
 
 class RateTerms(Message, kw_only=True):
-    """`amount` smallest units of the asset for `per` of `unit`; a part of a smallest unit is one over its `per`."""
+    """`amount` smallest units of the asset for `per` of `unit`: `seconds`, `messages`, `bytes`, or a resource's own.
+
+    A part of a smallest unit is one over its `per`.
+    """
 
     unit: str
     amount: WireAmount
@@ -61,7 +63,7 @@ def stated_price(per_second: WireAmount | None, terms: PriceTerms | None) -> Pri
     if terms is None:
         return None if per_second is None else by_second(parse_amount(per_second, field="pricePerSecond"))
     price = read_price(terms)
-    if per_second is not None and parse_amount(per_second, field="pricePerSecond") != price.per_second:
+    if per_second is not None and parse_amount(per_second, field="pricePerSecond", zero=True) != price.per_second:
         raise PriceError(f"'pricePerSecond' is {per_second}, but the price in full makes {price.per_second} a second.")
     return price
 

@@ -9,7 +9,7 @@ from ws402.protocol.prices import PriceTerms
 
 
 class Pricing(Message, kw_only=True):
-    """A price list entry: `total_price` is what `estimated_duration` seconds cost, rounded up.
+    """A price list entry: `total_price` is what `estimated_duration` seconds and `estimated_units` cost, rounded up.
 
     `price_per_second` is rounded up to a whole smallest unit; `price` is the price in full, which counts.
     """
@@ -19,6 +19,7 @@ class Pricing(Message, kw_only=True):
     estimated_duration: Count
     total_price: WireAmount
     price: PriceTerms | None = None
+    estimated_units: dict[str, Count] | None = None
 
 
 class ResourceInfo(Message, kw_only=True):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from ws402.money import WireAmount
 from ws402.protocol.base import Count, EndReason, Message
 from ws402.protocol.gateway import Proof
@@ -54,7 +56,10 @@ class HttpAccessGranted(Message, kw_only=True, tag_field="type", tag="http_acces
 
 
 class UsageUpdate(Message, kw_only=True, tag_field="type", tag="usage_update", omit_defaults=False):
-    """Sent every update interval. Mutable, and reused by the ticker: one object for all sessions."""
+    """Sent every update interval. Mutable, and reused by the ticker: one object for all sessions.
+
+    `units`: how many of each unit that has a price, but time, were used.
+    """
 
     session_id: str
     elapsed_seconds: Count
@@ -62,6 +67,7 @@ class UsageUpdate(Message, kw_only=True, tag_field="type", tag="usage_update", o
     remaining_balance: WireAmount
     bytes_transferred: Count
     message_count: Count
+    units: dict[str, Count] | msgspec.UnsetType = msgspec.UNSET
 
 
 class BalanceLow(Message, kw_only=True, tag_field="type", tag="balance_low"):
@@ -115,6 +121,7 @@ class SessionEnded(Message, kw_only=True, tag_field="type", tag="session_ended")
     consumed_amount: WireAmount
     refund_amount: WireAmount
     refund_id: str | None = None
+    units: dict[str, Count] | None = None
 
 
 class ErrorMessage(Message, kw_only=True, tag_field="type", tag="error"):

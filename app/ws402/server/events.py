@@ -50,6 +50,7 @@ class SessionEnd(msgspec.Struct, frozen=True, kw_only=True):
     consumed: int
     bytes_transferred: int
     message_count: int
+    units: dict[str, int] = {}
 
 
 Event = TypeVar("Event")

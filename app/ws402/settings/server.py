@@ -10,7 +10,7 @@ from typing import Any, Final, Literal, Self, TypeVar
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
-from ws402.prices import Price, PriceError, by_second, decimals_of, price_of, read_written
+from ws402.prices import BYTES, MESSAGES, Price, PriceError, by_second, decimals_of, price_of, read_use, read_written
 from ws402.settings.base import StrictSettings
 from ws402.settings.observability import ObservedSettings
 
@@ -47,7 +47,11 @@ class ResourceSettings(StrictSettings):
     target: str = ""
     """What is sold; see `kind`."""
     price: str | None = None
-    """What it costs, exactly: `"0.36 USDC per hour"`, `"0.00001 ETH per second"`. Its asset is what is paid in."""
+    """What it costs, exactly: `"0.36 USDC per hour"`, `"2 USDC per 1000 messages"`, `"0.05 USDC per MB"`,
+    `"0.5 USDC per 1M tokens"`; several joined by ` + `. Its asset is what is paid in."""
+    estimated_use: str | None = None
+    """How much one uses in `estimated_seconds` of what has a price beside time: `"1000 messages + 20 MB"`. What is paid
+    up front follows from it."""
     price_per_second: int | None = Field(default=None, ge=1)
     """Instead of `price`: whole smallest units of `asset` a second."""
     decimals: int | None = Field(default=None, ge=0, le=36)
@@ -70,8 +74,19 @@ class ResourceSettings(StrictSettings):
         if self.price is None:
             return by_second(self.price_per_second or 0)
         written = read_written(self.price)
-        decimals = decimals_of(written.symbol) if self.decimals is None else self.decimals
-        return price_of([written], decimals, self.price.strip())
+        decimals = decimals_of(written[0].symbol) if self.decimals is None else self.decimals
+        return price_of(written, decimals, self.price.strip())
+
+    @cached_property
+    def use(self) -> dict[str, int]:
+        """`estimated_use` by unit."""
+        return dict(read_use(each) for each in self.estimated_use.split("+")) if self.estimated_use else {}
+
+    def units(self, seconds: int) -> dict[str, int] | None:
+        """What one uses of each unit but time in so many seconds, rounded up; None where only time has a price."""
+        if not self.terms.units:
+            return None
+        return {unit: -(-self.use[unit] * seconds // self.estimated_seconds) for unit in self.terms.units}
 
     @model_validator(mode="before")
     @classmethod
@@ -79,7 +94,7 @@ class ResourceSettings(StrictSettings):
         """What is paid in is what the price says."""
         if not isinstance(data, dict) or not isinstance(data.get("price"), str):
             return data
-        symbol = _said(lambda: read_written(data["price"])).symbol
+        symbol = _said(lambda: read_written(data["price"]))[0].symbol
         if data.get("asset") not in (None, symbol):
             msg = f"the price is in {symbol}, but asset = '{data['asset']}'; write it in the asset, or leave asset out"
             raise ValueError(msg)
@@ -90,7 +105,15 @@ class ResourceSettings(StrictSettings):
         if (self.price is None) == (self.price_per_second is None):
             msg = f"resource '{self.id}' needs one price: price = \"0.36 USDC per hour\", or price_per_second"
             raise ValueError(msg)
-        _said(lambda: self.terms)
+        own = set(_said(lambda: self.terms).units) - {MESSAGES, BYTES}
+        if own and self.kind not in ("python", "http", "websocket"):
+            msg = f"nothing can charge for '{min(own)}' at a resource of kind '{self.kind}'"
+            raise ValueError(msg)
+        priced, used = set(self.terms.units), set(_said(lambda: self.use))
+        if priced != used:
+            missing = " + ".join(f"1000 {unit}" for unit in sorted(priced)) or "nothing, for only time has a price"
+            msg = f"estimated_use must name what has a price beside time; write how many: {missing}"
+            raise ValueError(msg)
         return self
 
     @model_validator(mode="after")

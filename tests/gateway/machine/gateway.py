@@ -10,10 +10,19 @@ from tests.gateway.machine.chain import Key, MemoryChain
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.refunds import Operator, Policy, RefundEngine
 from ws402.gateway.service import PaymentService
+from ws402.protocol import PriceTerms, RateTerms
 from ws402.settings import GatewaySettings
 
 TENANT: Final = "shop"
 PRICE: Final = 10
+METERS: Final = PriceTerms(
+    rates=[
+        RateTerms(unit="seconds", amount=10, per=3),
+        RateTerms(unit="messages", amount=1, per=7),
+        RateTerms(unit="tokens", amount=1, per=1000),
+    ]
+)
+"""Three meters, none of them a whole number of smallest units."""
 SETTINGS: Final = {"verify_wait_seconds": 0, "refund_lease_seconds": 60, "invoice_seconds": 600}
 POLICY: Final = Policy(min_refund={"ETH": 150}, recheck_ms=0, resend_after_ms=0, bump_after_ms=0, group=3)
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import precondition, rule
 from sqlalchemy import update
 from tests.gateway.machine.blocks import NETWORK
-from tests.gateway.machine.gateway import PRICE
+from tests.gateway.machine.gateway import METERS, PRICE
 from tests.gateway.machine.world import PAY, PAYERS, Opened, World
 
 from ws402.gateway.ledger.states import UNFINISHED, RefundState
@@ -22,6 +22,7 @@ from ws402.gateway.ledger.tables import metadata
 from ws402.protocol import (
     Checkpoint,
     EndReason,
+    PriceTerms,
     Proof,
     RefundRequest,
     ReleaseRequest,
@@ -63,13 +64,18 @@ class MoneyMachine(World):
     @rule(
         amount=st.sampled_from([300, 100]),
         asset=ASSET,
-        price=st.sampled_from([PRICE, PRICE, None]),
+        price=st.sampled_from([PRICE, PRICE, None, METERS]),
         pay=PAY,
         claim=CLAIM,
     )
-    def buy(self, amount: int, asset: str, price: int | None, pay: dict[str, Any], claim: dict[str, Any]) -> None:
+    def buy(
+        self, amount: int, asset: str, price: int | PriceTerms | None, pay: dict[str, Any], claim: dict[str, Any]
+    ) -> None:
         """An invoice, a payment (perhaps short, too large, or without its tag) and a claim; each may be left out."""
-        self._buy(self._bill(amount, asset, price_per_second=price), pay, claim)
+        stated = (
+            {"price_per_second": 4, "price": price} if isinstance(price, PriceTerms) else {"price_per_second": price}
+        )
+        self._buy(self._bill(amount, asset, **stated), pay, claim)
 
     @precondition(lambda self: self.opened)
     @rule(session=RECENT, amount=st.sampled_from([100, 200]), pay=PAY, claim=CLAIM)
@@ -149,6 +155,7 @@ class MoneyMachine(World):
     def _use(self, what: str, opened: Opened, seconds: int, which: int) -> None:
         usage: dict[str, Any] = dict.fromkeys(("bytes_transferred", "message_count"), 0)
         usage |= {"session_id": opened.id, "epoch": opened.epoch, "elapsed_ms": seconds * 1000}
+        usage["units"] = {"messages": seconds, "tokens": 7 * seconds * seconds, "free": 2**53}
         match what:
             case "report":
                 self.ask(which, "checkpoint", Checkpoint(**usage))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from msgspec import structs
@@ -106,6 +107,55 @@ async def test_a_vanished_server_s_session_is_settled_by_its_price_in_full(till:
     await till.service.upkeep.sweep()
     (row,) = await till.rows(select(sessions.c["consumed", "refunded"]))
     assert tuple(row) == (30, 70)
+
+
+METERS = PriceTerms(
+    rates=[
+        RateTerms(unit="seconds", amount=1, per=3),
+        RateTerms(unit="messages", amount=2, per=7),
+        RateTerms(unit="tokens", amount=5, per=1000),
+    ]
+)
+
+
+async def test_use_in_several_units_is_kept_over_reports_handover_and_settlement(till: Till) -> None:
+    payer = await till.payer()
+    opened = await till.verify(
+        await till.send(payer, await till.invoice(10_000, price_per_second=1, price=METERS)), server_id="one"
+    )
+    session_id, gateway = opened.session_id or "", till.service.of(TENANT)
+    await age(till, session_id, 100_000)
+
+    def used(elapsed: int, epoch: int = 0, **units: int) -> dict[str, Any]:
+        return {**usage(session_id, elapsed, epoch=epoch), "units": units}
+
+    await gateway.checkpoint(Checkpoint(**used(5000, messages=10, tokens=7)))
+    await gateway.checkpoint(Checkpoint(**used(9000, messages=3, tokens=9, unpriced=2**53)))
+    await gateway.checkpoint(Checkpoint(**usage(session_id, 9500)))  # type: ignore[arg-type]
+    await gateway.release(ReleaseRequest(**used(10_000, messages=11)))
+    resumed = await gateway.resume(ResumeRequest(token=opened.resume_token or "", server_id="two"))
+    assert resumed.units == {"messages": 11, "tokens": 9}
+    top_up = await till.invoice(
+        9, estimated_duration=30, session_id=session_id, resume_token=resumed.resume_token,
+        estimated_units={"messages": 70, "tokens": 1000, "unpriced": 10**9},
+    )  # fmt: skip
+    assert top_up.amount == 10 + 20 + 5
+    settled = await gateway.settle(
+        SettleRequest(**used(10_000, epoch=1, messages=11, tokens=2000), reason=EndReason.CLIENT_CLOSED)
+    )
+    assert (settled.consumed, settled.refund) == (16, 9984)  # 3.33 + 3.14 + 10, rounded once
+
+
+async def test_a_server_that_reports_without_measure_takes_what_was_paid_and_time_is_bounded(till: Till) -> None:
+    payer = await till.payer()
+    for units, consumed in (({"messages": 2**53}, 100), ({}, None)):
+        opened = await till.verify(
+            await till.send(payer, await till.invoice(100, price_per_second=1, price=METERS)), server_id="one"
+        )
+        report = {**usage(opened.session_id, 2**50), "units": units, "reason": EndReason.CLIENT_CLOSED}
+        settled = await till.service.of(TENANT).settle(SettleRequest(**report))  # type: ignore[arg-type]
+        assert settled.paid == settled.consumed + settled.refund == 100
+        assert settled.consumed == consumed if consumed else settled.consumed <= 20
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ws402.prices import by_second
+from ws402.prices import Price, Rate, by_second
 from ws402.server.sessions.meter import Meter
 
 amounts = st.integers(1, 2**256 - 1)
@@ -98,3 +100,74 @@ def test_what_was_stopped_stays_stopped(paid: int, rate: int, start: int, elapse
     meter.add(10**30)
     assert meter.stop(start + elapsed + 10**6) == first
     assert meter.elapsed_ms(start + elapsed + 10**6) == first
+
+
+UNITS = ("messages", "bytes", "tokens")
+rates = st.tuples(st.integers(1, 10**20), st.integers(1, 10**9))
+tariffs = st.dictionaries(st.sampled_from(("seconds", *UNITS)), rates, min_size=1)
+steps = st.lists(
+    st.one_of(
+        st.tuples(st.just("wait"), st.integers(0, 10**6)),
+        st.tuples(st.sampled_from(UNITS), st.integers(0, 10**9)),
+        st.tuples(st.just("pay"), amounts),
+        st.tuples(st.just("move"), st.integers(0, 10**6)),
+    ),
+    max_size=30,
+)
+
+
+def tariff(chosen: dict[str, tuple[int, int]]) -> Price:
+    exact = {unit: Fraction(*rate) for unit, rate in chosen.items()}
+    return Price(tuple(Rate(unit, each.numerator, each.denominator) for unit, each in exact.items()))
+
+
+def exactly(price: Price, elapsed_ms: int, units: dict[str, int]) -> int:
+    """What use costs, by the definition alone."""
+    used = {"seconds": Fraction(elapsed_ms, 1000), **{unit: Fraction(count) for unit, count in units.items()}}
+    cost = sum((Fraction(each.amount, each.per) * used.get(each.unit, 0) for each in price.rates), Fraction())
+    return cost.numerator // cost.denominator
+
+
+@given(tariffs, amounts, moments, limits, steps)
+def test_no_order_of_use_charges_top_ups_and_moves_takes_more_than_was_paid(
+    chosen: dict[str, tuple[int, int]], paid: int, now: int, limit: int, taken: list[tuple[str, int]]
+) -> None:
+    price = tariff(chosen)
+    meter = Meter(paid=paid, price=price, now=now, limit_ms=limit)
+    before = (0, 0)
+    for what, size in taken:
+        over = now >= meter.stops_at
+        match what:
+            case "wait":
+                now += size
+            case "pay" if not over:
+                meter.add(size)
+            case "move":  # to another server, after a pause
+                used = meter.stop(now)
+                now += size
+                meter = Meter(paid=meter.paid, price=price, now=now, limit_ms=limit, used_ms=used, units=meter.units)
+            case unit if unit in UNITS:
+                meter.charge(now, unit, size)
+                if over:
+                    assert meter.consumed(now) == before[1], "a meter that stands still charges nothing"
+            case _:
+                pass
+        elapsed, consumed, units = meter.elapsed_ms(now), meter.consumed(now), meter.units or {}
+        assert (elapsed, consumed) >= before
+        assert 0 <= consumed <= meter.paid
+        assert meter.remaining(now) == meter.paid - consumed >= 0
+        assert consumed == min(meter.paid, exactly(price, elapsed, units))
+        if now < meter.stops_at:
+            assert meter.reading(now) == (elapsed, consumed)
+            assert consumed < meter.paid
+        elif elapsed < limit:
+            assert consumed == meter.paid
+        before = (elapsed, consumed)
+
+
+@given(tariffs, st.integers(1, 10**6), st.dictionaries(st.sampled_from(UNITS), st.integers(0, 10**12)))
+def test_what_is_paid_for_use_is_enough_for_it(
+    chosen: dict[str, tuple[int, int]], seconds: int, units: dict[str, int]
+) -> None:
+    price = tariff(chosen)
+    assert price.quote(seconds, units) - 1 <= exactly(price, seconds * 1000, units) <= price.quote(seconds, units)

@@ -24,6 +24,8 @@ class Terms:
     price: Price
     duration: int
     """Seconds."""
+    units: dict[str, int]
+    """How much of what has a price beside time is paid for, as the server estimates it."""
     amount: int
     network: str
     reference: str

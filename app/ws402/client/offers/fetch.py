@@ -121,16 +121,16 @@ def check_schema(schema: SchemaResponse, resource_id: str, duration: int) -> Off
         invoiced = stated_price(details.price_per_second, details.price)
         if price is None or not (invoiced is None or invoiced.same(price)):
             raise OfferError("The schema's pricePerSecond is not the one of its invoice.")
-        most = price.quote(duration)
+        units = {unit: (schema.pricing.estimated_units or {}).get(unit, 0) for unit in price.units}
+        most = price.quote(duration, units)
         if amount > most + most // SALT_FRACTION:
-            raise OfferError(
-                f"The server asks for {amount}, but {duration} s at {price.per_second} a second cost {most}."
-            )
+            raise OfferError(f"The server asks for {amount}, but {_words(duration, units)} cost {most}.")
         terms = Terms(
             resource_id=resource_id,
             socket_url=_socket(schema.websocket_endpoint),
             price=price,
             duration=duration,
+            units=units,
             amount=amount,
             network=details.network,
             reference=details.reference,
@@ -147,6 +147,10 @@ def check_schema(schema: SchemaResponse, resource_id: str, duration: int) -> Off
         raise OfferError(f"The schema has an impossible amount: {error.message}") from error
 
 
+def _words(duration: int, units: dict[str, int]) -> str:
+    return " and ".join([f"{duration} s", *(f"{count} {unit}" for unit, count in units.items())])
+
+
 def _told(offer: Offer) -> Offer:
     """A price that reads otherwise than it charges is refused. Raises OfferError, PriceError."""
     price = offer.price
@@ -155,7 +159,7 @@ def _told(offer: Offer) -> Offer:
         if decimals is None or price.decimals not in (None, decimals):
             raise OfferError("The schema's price does not say for how many decimals it was counted.")
         written = read_written(price.text)
-        if not price_of([written], decimals, price.text).same(price) or written.symbol != offer.symbol:
+        if not price_of(written, decimals, price.text).same(price) or written[0].symbol != offer.symbol:
             raise OfferError(f"The schema's price reads '{price.text}', but charges something else.")
     return offer
 

@@ -215,7 +215,7 @@ class Invoices:
         if row.price_per_second is None:
             return unpriced()
         draft.chain, draft.asset, draft.price = chain, row.asset, price_of(row)
-        draft.amount = draft.price.quote(draft.request.estimated_duration)
+        draft.amount = draft.price.quote(draft.request.estimated_duration, draft.request.estimated_units)
         return None
 
 

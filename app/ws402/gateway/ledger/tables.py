@@ -164,6 +164,7 @@ checkpoints = Table(
     Column("elapsed_ms", BIG, nullable=False),
     Column("bytes_transferred", BIG, nullable=False),
     Column("message_count", BIG, nullable=False),
+    Column("units", Text),  # by unit that has a price, as JSON; null where only time has one
     Column("reported_at", BIG, nullable=False),
     CheckConstraint("elapsed_ms >= 0", name="elapsed"),
     Index(None, "reported_at"),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final
 
+import msgspec
 from sqlalchemy import select, update
 
 from ws402.errors import ConflictError, NotFoundError, WS402Error
@@ -18,7 +19,7 @@ from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.states import OVER, SessionState
 from ws402.gateway.ledger.tables import checkpoints, sessions
 from ws402.gateway.ledger.transactions import Transaction
-from ws402.gateway.usage.settlement import CLOCK_TOLERANCE_MS, Settle, lock_sessions, price_of, unpriced
+from ws402.gateway.usage.settlement import CLOCK_TOLERANCE_MS, Settle, lock_sessions, price_of, unpriced, used_units
 from ws402.money import wire_amount
 from ws402.protocol import (
     Checkpoint,
@@ -179,16 +180,17 @@ async def _resume(ops: Sequence[Resume], now: int, connection: Transaction) -> l
 
 def _used(report: Checkpoint, row: Any, before: dict[str, Any] | None, now: int) -> dict[str, Any]:
     """A session's usage after a report, behind the one that an earlier report of the same batch left."""
-    elapsed, transferred, messages = (
-        (before["elapsed_ms"], before["bytes_transferred"], before["message_count"])
+    elapsed, transferred, messages, units = (
+        (before["elapsed_ms"], before["bytes_transferred"], before["message_count"], before["units"])
         if before
-        else (row.elapsed_ms, row.bytes_transferred, row.message_count)
+        else (row.elapsed_ms, row.bytes_transferred, row.message_count, row.units)
     )
     return {
         "session_id": row.id,
         "elapsed_ms": max(elapsed, min(report.elapsed_ms, now - row.opened_at + CLOCK_TOLERANCE_MS)),
         "bytes_transferred": max(transferred, report.bytes_transferred),
         "message_count": max(messages, report.message_count),
+        "units": used_units(row, units, report.units),
         "reported_at": now,
     }
 
@@ -216,4 +218,5 @@ def _resumed(row: Any, token: str) -> ResumeResponse:
         elapsed_ms=row.elapsed_ms,
         bytes_transferred=row.bytes_transferred,
         message_count=row.message_count,
+        units=msgspec.json.decode(row.units) if row.units else None,
     )

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, Final, NamedTuple
 
+import msgspec
 from sqlalchemy import select, update
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -59,7 +60,7 @@ class StockRefund:
 
 
 _LOCKED: Final = Statement(
-    select(sessions, *checkpoints.c["elapsed_ms", "bytes_transferred", "message_count"])
+    select(sessions, *checkpoints.c["elapsed_ms", "bytes_transferred", "message_count", "units"])
     .join(checkpoints, checkpoints.c.session_id == sessions.c.id)
     .where(one_of(sessions.c.id, "ids"))
     .order_by(sessions.c.id)
@@ -102,6 +103,25 @@ def unpriced() -> InvalidRequestError:
 def price_of(row: Any) -> Price:
     """The price of a session or an invoice that has one."""
     return by_second(row.price_per_second) if row.price is None else kept_price(row.price)
+
+
+def used_units(row: Any, before: str | None, reported: Mapping[str, int] | None) -> str | None:
+    """A session's use in other units than time, as it is kept: it never falls, and only what has a price counts."""
+    if row.price is None or not (priced := kept_price(row.price).units):
+        return None
+    old: dict[str, int] = msgspec.json.decode(before) if before else {}
+    new = reported or {}
+    return msgspec.json.encode({unit: max(old.get(unit, 0), new.get(unit, 0)) for unit in priced}).decode()
+
+
+def cost_of(row: Any, elapsed_ms: int, units: str | None) -> int:
+    """What so much use costs at a session's price: never more than was paid for it. Stock servers' have none."""
+    if row.price_per_second is None:
+        return 0
+    price = price_of(row)
+    charged = price.charged(msgspec.json.decode(units)) if units else 0
+    consumed: int = min(row.paid, price.cost(elapsed_ms, charged))
+    return consumed
 
 
 def refund_row(row: Any, refund: int, now: int) -> dict[str, Any]:
@@ -171,8 +191,7 @@ async def _settle(ops: Sequence[Settle], plan: _Plan, connection: Transaction) -
 
 def _consumed(row: Any, op: Settle, now: int) -> int:
     reported = min(op.request.elapsed_ms, now - row.opened_at + CLOCK_TOLERANCE_MS)
-    consumed: int = min(row.paid, price_of(row).cost(max(row.elapsed_ms, reported)))
-    return consumed
+    return cost_of(row, max(row.elapsed_ms, reported), used_units(row, row.units, op.request.units))
 
 
 async def _refund(
@@ -235,6 +254,7 @@ class _Plan:
                 "elapsed_ms": max(row.elapsed_ms, op.request.elapsed_ms),
                 "bytes_transferred": max(row.bytes_transferred, op.request.bytes_transferred),
                 "message_count": max(row.message_count, op.request.message_count),
+                "units": used_units(row, row.units, op.request.units),
                 "reported_at": self.now,
             }
         )

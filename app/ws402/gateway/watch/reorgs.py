@@ -15,7 +15,7 @@ from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.states import ACCOUNT_OF, OVER, UNSENT, RefundState, SessionState, TransferState
 from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions, transfers
-from ws402.gateway.usage.settlement import owe_session, price_of
+from ws402.gateway.usage.settlement import cost_of, owe_session
 from ws402.gateway.watch.transfers import subject
 from ws402.protocol import EndReason
 
@@ -72,7 +72,7 @@ async def _reverse_session(connection: AsyncConnection, session_id: str, lost: i
 
     Whether it was not reversed before: a second reorg can take another of its payments away.
     """
-    query = select(sessions, checkpoints.c.elapsed_ms).join(checkpoints).where(sessions.c.id == session_id)
+    query = select(sessions, *checkpoints.c["elapsed_ms", "units"]).join(checkpoints).where(sessions.c.id == session_id)
     row = (await connection.execute(query.with_for_update(of=(sessions, checkpoints)))).one()
     subject = f"{session_id}@{now}"
     entries: list[Entry] = []
@@ -89,7 +89,13 @@ async def _reverse_session(connection: AsyncConnection, session_id: str, lost: i
             book(account, "session_escrow", row.refunded, "unsettle" if account != "capital" else "reorg_loss")
     book("session_escrow", "unclaimed", lost, "unclaim")
     left = row.paid - lost
-    used = row.consumed if row.state in OVER else price_of(row).cost(row.elapsed_ms) if row.price_per_second else 0
+    used = (
+        row.consumed
+        if row.state in OVER
+        else cost_of(row, row.elapsed_ms, row.units)
+        if row.price_per_second is not None
+        else 0
+    )
     consumed = min(left, used)
     refund = left - consumed
     sent = account == "capital"

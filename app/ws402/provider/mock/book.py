@@ -119,6 +119,7 @@ class MockSession:
     elapsed_ms: int = 0
     bytes_transferred: int = 0
     message_count: int = 0
+    units: dict[str, int] = field(default_factory=dict)
     consumed: int = 0
     refunded: int = 0
     refund: MockRefund | None = None
@@ -127,7 +128,7 @@ class MockSession:
     @property
     def cost(self) -> int:
         """What its use costs; nothing where a stock server meters."""
-        return 0 if self.price is None else self.price.cost(self.elapsed_ms)
+        return 0 if self.price is None else self.price.cost(self.elapsed_ms, self.price.charged(self.units))
 
 
 class MockRefusal(Exception):  # noqa: N818 - an answer, not an error
@@ -186,7 +187,7 @@ class MockBook:
             raise InvalidRequestError("The session is for another resource.", code="resource_mismatch")
         return structs.replace(
             request,
-            amount=wire_amount(price.quote(request.estimated_duration)),
+            amount=wire_amount(price.quote(request.estimated_duration, request.estimated_units)),
             price_per_second=wire_amount(price.per_second),
             price=None if price.whole else price_terms(price),
             network=session.network,

@@ -290,6 +290,7 @@ class MockPaymentService:
             elapsed_ms=session.elapsed_ms,
             bytes_transferred=session.bytes_transferred,
             message_count=session.message_count,
+            units=session.units or None,
         )
 
     def refund_status(self, tenant: str, refund_id: str) -> RefundStatusResponse:
@@ -394,3 +395,4 @@ def _record(session: MockSession, usage: Checkpoint) -> None:
     session.elapsed_ms = max(session.elapsed_ms, usage.elapsed_ms)
     session.bytes_transferred = max(session.bytes_transferred, usage.bytes_transferred)
     session.message_count = max(session.message_count, usage.message_count)
+    session.units |= {unit: max(session.units.get(unit, 0), n) for unit, n in (usage.units or {}).items()}

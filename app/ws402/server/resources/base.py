@@ -57,6 +57,12 @@ class Stream(Protocol):
     def resume_reading(self) -> None:
         """Take messages again."""
 
+    def charge(self, count: int, unit: str) -> bool:
+        """So many `unit`s of the price were used: a whole number from 0 on. Whether the session goes on.
+
+        A unit that the session's price does not have is free. Raises InvalidRequestError.
+        """
+
     def count(self, size: int) -> None:
         """Bytes that went another way than this socket (HTTP) belong to the session's usage."""
 

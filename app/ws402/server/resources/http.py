@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 import httpx
 
 from ws402.errors import ConfigurationError, InvalidRequestError
+from ws402.prices import BYTES
 from ws402.server.resources.base import Receive, ResourceUnavailableError, Scope, Send, Stream
 from ws402.server.resources.below import below, seen_by_client
 from ws402.server.resources.http_answers import abort, header, is_gone, safe_headers
@@ -24,6 +25,9 @@ KEPT_SECONDS: Final = 4.0
 """How long an idle connection is kept: less than the 5 s after which many services close theirs."""
 REPEATABLE: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE", "PUT", "DELETE"})
 """Methods whose request may be sent twice (RFC 9110 §9.2.2)."""
+
+CHARGE: Final = "x-ws402-charge"
+"""An answer's header that says what else than bytes to charge; the client does not get it."""
 
 logger = logging.getLogger(__name__)
 
@@ -73,7 +77,7 @@ class HttpResource(HttpServed):
             scope["method"],
             self._url(path, scope),
             headers=request_headers(stream, scope),
-            content=_body(scope, receive, self.settings.max_request_bytes),
+            content=_body(stream, scope, receive, self.settings.max_request_bytes),
         )
         try:
             answer = await self._send(request)
@@ -101,7 +105,8 @@ class HttpResource(HttpServed):
         return await fresh.send(request, stream=True)
 
     async def _pass_on(self, stream: Stream, answer: httpx.Response, path: str, scope: Scope, send: Send) -> None:
-        dropped = HOP_BY_HOP | named(answer.headers.get("connection", "")) | {"set-cookie", "server", "date"}
+        dropped = HOP_BY_HOP | named(answer.headers.get("connection", "")) | {"set-cookie", "server", "date", CHARGE}
+        self._charge(stream, answer.headers.get(CHARGE, ""))
         ours = safe_headers()
         replaced = {name.decode() for name, _ in ours}
         headers = [
@@ -126,6 +131,15 @@ class HttpResource(HttpServed):
             await abort(scope)
             return
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+    def _charge(self, stream: Stream, said: str) -> None:
+        """What the upstream says that the request used: `tokens=250, images=1`."""
+        for each in filter(None, (part.strip() for part in said.split(","))):
+            unit, _, count = each.partition("=")
+            if count.isascii() and count.isdigit() and len(count) < 16:
+                stream.charge(int(count), unit)
+            else:
+                logger.warning("resource %s: the upstream's %s cannot be read", self.settings.id, CHARGE)
 
     def _address(self, address: str, answer: httpx.Response, path: str, scope: Scope) -> str | None:
         """The upstream's `Location` as a client of this server can use it; None when it leads past the resource."""
@@ -153,17 +167,17 @@ def _client(keep: int) -> httpx.AsyncClient:
     )
 
 
-def _body(scope: Scope, receive: Receive, most: int) -> AsyncIterator[bytes] | None:
+def _body(stream: Stream, scope: Scope, receive: Receive, most: int) -> AsyncIterator[bytes] | None:
     """The request's body as it arrives, or None. Raises BodyTooLargeError, also in the middle."""
     length = header(scope, b"content-length")
     if not length and not header(scope, b"transfer-encoding"):
         return None
     if length and int(length) > most:
         raise _too_large(most)
-    return _pieces(receive, most)
+    return _pieces(stream, receive, most)
 
 
-async def _pieces(receive: Receive, most: int) -> AsyncIterator[bytes]:
+async def _pieces(stream: Stream, receive: Receive, most: int) -> AsyncIterator[bytes]:
     size = 0
     while True:
         message = await receive()
@@ -173,6 +187,7 @@ async def _pieces(receive: Receive, most: int) -> AsyncIterator[bytes]:
             size += len(piece)
             if size > most:
                 raise _too_large(most)
+            stream.charge(len(piece), BYTES)
             yield piece
         if not message.get("more_body", False):
             return

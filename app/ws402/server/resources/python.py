@@ -63,6 +63,14 @@ class AsyncStream:
             self._writable.clear()
             await self._writable.wait()
 
+    def charge(self, count: int, unit: str) -> bool:
+        """Charge so many of a unit that the price names, such as `stream.charge(250, "tokens")`.
+
+        Whether the session goes on: when all that was paid is used, it ends, and costs no more than was paid. A unit
+        that has no price is free. Raises InvalidRequestError for anything but a whole number from 0 on.
+        """
+        return self._stream.charge(count, unit)
+
     def __aiter__(self) -> AsyncIterator[str | bytes]:
         return self
 
@@ -132,9 +140,9 @@ class PythonResource(Resource):
         stream.state.writable()
 
     def closed(self, stream: Stream, code: int) -> None:  # noqa: ARG002
-        """Cancel the function, unless it is what ended the session."""
+        """Cancel the function, unless it has ended by itself: what it charged or sent may have used the last coin."""
         feed: AsyncStream | None = stream.state
-        if feed is not None and feed.task is not None and feed.task is not asyncio.current_task():
+        if feed is not None and feed.task is not None:
             feed.task.cancel()
 
     async def _run(self, stream: Stream, feed: AsyncStream) -> None:
@@ -151,6 +159,8 @@ class PythonResource(Resource):
             raise
         except Exception:
             logger.exception("resource %s failed", self.settings.id)
+            feed.task = None
             stream.fail("The resource failed; what was not used is refunded.")
         else:
+            feed.task = None
             stream.end()

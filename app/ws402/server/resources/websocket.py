@@ -8,14 +8,16 @@ import socket
 from collections import deque
 from collections.abc import Coroutine
 from contextlib import suppress
-from typing import Any, Final
+from typing import Annotated, Any, Final
 from urllib.parse import urlsplit
 
+import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
 from websockets.typing import Subprotocol
 
 from ws402.errors import ConfigurationError
+from ws402.money import MAX_JSON_INTEGER
 from ws402.server.resources.base import Resource, ResourceUnavailableError, Stream, header_value
 from ws402.settings import ResourceSettings
 
@@ -28,6 +30,16 @@ HIGH_WATER: Final = 32
 """Messages of the client that wait for the upstream before its socket is read no further."""
 
 logger = logging.getLogger(__name__)
+
+
+CHARGE: Final = '"ws402:charge"'
+
+
+class Charge(msgspec.Struct, tag_field="type", tag="ws402:charge"):
+    """What an upstream says between its messages: so many `unit`s of the price were used. Clients do not get it."""
+
+    unit: str
+    count: Annotated[int, msgspec.Meta(ge=0, le=MAX_JSON_INTEGER)]
 
 
 class _Link:
@@ -124,8 +136,10 @@ class WebSocketResource(Resource):
     async def _pump(self, stream: Stream, link: _Link) -> None:
         upstream = link.upstream
         try:
-            while True:
-                stream.send(await upstream.recv())
+            while stream.live:
+                message = await upstream.recv()
+                if not self._charges(stream, message):
+                    stream.send(message)
                 while stream.paused and stream.live:
                     link.writable.clear()
                     await link.writable.wait()
@@ -135,6 +149,18 @@ class WebSocketResource(Resource):
                 stream.fail("The connection to the resource was lost; what was not used is refunded.")
             else:
                 stream.end(_sendable(code), upstream.close_reason or "")
+
+    def _charges(self, stream: Stream, message: str | bytes) -> bool:
+        """Whether a message is none for the client, but says what to charge."""
+        if not isinstance(message, str) or not message.startswith("{") or CHARGE not in message[:64]:
+            return False
+        try:
+            charge = msgspec.json.decode(message, type=Charge)
+        except msgspec.DecodeError as error:
+            logger.warning("resource %s: a charge of the upstream cannot be read: %s", self.settings.id, error)
+        else:
+            stream.charge(charge.count, charge.unit)
+        return True
 
     async def _send(self, stream: Stream, link: _Link) -> None:
         try:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from ws402.money import MAX_JSON_INTEGER
 from ws402.prices import Price
 
 
@@ -9,10 +12,11 @@ class Meter:
     """Times are milliseconds of any one monotonic clock, amounts are smallest units.
 
     The meter never counts past the moment at which all that was paid is used, nor past `limit_ms` of use: whoever looks
-    late (the ticker, a busy loop) does not make the payer pay for it.
+    late (the ticker, a busy loop) does not make the payer pay for it. What is charged once nothing is left is free.
     """
 
     __slots__ = (
+        "_charged",
         "_exhausted_ms",
         "_limit_ms",
         "_stopped_ms",
@@ -21,27 +25,44 @@ class Meter:
         "paid",
         "price",
         "stops_at",
+        "units",
     )
 
-    def __init__(self, *, paid: int, price: Price, now: int, limit_ms: int, used_ms: int = 0) -> None:
-        """Start at `now`; `used_ms` is what the session used before, on other sockets."""
+    def __init__(
+        self,
+        *,
+        paid: int,
+        price: Price,
+        now: int,
+        limit_ms: int,
+        used_ms: int = 0,
+        units: Mapping[str, int] | None = None,
+    ) -> None:
+        """Start at `now`; `used_ms` and `units` are what the session used before, on other sockets."""
         self.paid = paid
         self.price = price
+        self.units: dict[str, int] | None = None
+        """How many of each unit that has a price were used; None where only time has one."""
+        self._charged = 0
+        if price.units:
+            self.units = {unit: (units or {}).get(unit, 0) for unit in price.units}
+            self._charged = price.charged(self.units)
         self._used_ms = used_ms
         self._limit_ms = limit_ms
         self._stopped_ms: int | None = None
         self.begin(now)
 
     def begin(self, now: int) -> None:
-        """Count from here: what came before, on this socket, was no use."""
+        """Count from here: the time before, on this socket, was no use."""
         self._zero = now - self._used_ms
         """The moment at which the session would have begun without any pause."""
+        self._exhausted_ms = self._used_ms if self._charged else 0  # what was charged may have used it all
         self._plan()
 
     def reading(self, now: int) -> tuple[int, int]:
         """Use in milliseconds and its price, while the meter runs and before `stops_at`: what updates need, fast."""
         elapsed = now - self._zero
-        return elapsed, self.price.cost(elapsed)
+        return elapsed, self.price.cost(elapsed, self._charged)
 
     def elapsed_ms(self, now: int) -> int:
         """Use so far: final once stopped."""
@@ -51,7 +72,7 @@ class Meter:
 
     def consumed(self, now: int) -> int:
         """What the use so far costs; never more than was paid."""
-        return min(self.paid, self.price.cost(self.elapsed_ms(now)))
+        return min(self.paid, self.price.cost(self.elapsed_ms(now), self._charged))
 
     def remaining(self, now: int) -> int:
         """What is left of what was paid."""
@@ -68,6 +89,17 @@ class Meter:
         moment = self.exhausts_at()
         return moment is not None and now >= moment
 
+    def charge(self, now: int, unit: str, count: int) -> None:
+        """So many units were used. One that has no price is free, and a meter that stands still counts nothing."""
+        units = self.units
+        if units is None or unit not in units or self._stopped_ms is not None or now >= self.stops_at:
+            return
+        count = min(count, MAX_JSON_INTEGER - units[unit])
+        units[unit] += count
+        self._charged += self.price.units[unit] * count
+        self._exhausted_ms = now - self._zero  # never before what is used already
+        self._plan()
+
     def add(self, amount: int) -> None:
         """More was paid."""
         self.paid += amount
@@ -81,6 +113,6 @@ class Meter:
 
     def _plan(self) -> None:
         """When it must stop: at the least number of milliseconds that costs what was paid, or at the limit."""
-        self._exhausted_ms = self.price.exhausts_ms(self.paid)
+        self._exhausted_ms = max(self._exhausted_ms, self.price.exhausts_ms(self.paid, self._charged))
         self.stops_at = self._zero + min(self._exhausted_ms, self._limit_ms)
         """The moment at which the session must end if nothing is added."""

@@ -34,6 +34,7 @@ def settlement_news(request: SettleRequest, answer: SettleResponse) -> SessionEn
         consumed_amount=answer.consumed,
         refund_amount=answer.refund,
         refund_id=answer.refund_id,
+        units=request.units,
     )
 
 
@@ -60,6 +61,7 @@ def session_end(session: Session, reason: EndReason, now: int) -> SessionEnd:
         consumed=session.meter.consumed(now),
         bytes_transferred=session.bytes_transferred,
         message_count=session.message_count,
+        units=dict(session.meter.units or {}),
     )
 
 

@@ -78,6 +78,7 @@ class _Grant:
     used_ms: int = 0
     bytes_transferred: int = 0
     message_count: int = 0
+    units: dict[str, int] | None = None
     resumed: bool = False
 
 
@@ -222,6 +223,7 @@ class Opening:
             used_ms=answer.elapsed_ms,
             bytes_transferred=answer.bytes_transferred,
             message_count=answer.message_count,
+            units=answer.units,
             resumed=True,
         )
         return await self._start(socket, grant)
@@ -285,6 +287,7 @@ class Opening:
                 now=now,
                 limit_ms=limit_ms,
                 used_ms=grant.used_ms,
+                units=grant.units,
             ),
             session_id=grant.session_id,
             epoch=grant.epoch,

@@ -13,9 +13,9 @@ import msgspec
 
 from ws402.money import wire_amount
 from ws402.observability.tracing import Span
+from ws402.prices import BYTES
 from ws402.protocol import (
     BalanceExhausted,
-    BalanceLow,
     Checkpoint,
     EndReason,
     ErrorMessage,
@@ -26,6 +26,7 @@ from ws402.protocol import (
     SettleResponse,
     UsageUpdate,
 )
+from ws402.server.sessions.balance import Balance
 from ws402.server.sessions.meter import Meter
 from ws402.server.sessions.notices import RESUME_LATER, count_end, lost, refund_issued, session_end, settlement_news
 from ws402.server.sockets.frames import TEXT, frame
@@ -38,9 +39,6 @@ if TYPE_CHECKING:
 SETTLE_SECONDS: Final = 5
 """How long a socket stays open for the news of its settlement."""
 
-LOW_SECONDS: Final = 30
-"""`balance_low` is sent when the balance lasts this long, or a fifth of what was paid if that is less."""
-
 logger = logging.getLogger(__name__)
 
 _encode = msgspec.json.Encoder().encode
@@ -49,29 +47,19 @@ _update = UsageUpdate(
 )
 
 
-class Session:
+class Session(Balance):
     """Also the `Stream` that its resource sees, and what the wheel and the checkpointer call."""
 
     __slots__ = (
         "asset",
         "bytes_transferred",
-        "context",
-        "due_tick",
-        "ended",
         "epoch",
         "http_token",
-        "id",
-        "low_at",
         "message_count",
-        "meter",
         "metered_from",
         "network",
-        "next_event",
-        "next_ping",
-        "next_update",
         "resource",
         "resumable",
-        "socket",
         "span",
         "state",
         "top_ups",
@@ -140,6 +128,8 @@ class Session:
         """A message of the resource."""
         if not self.ended:
             self.socket.send_message(message)
+            if self.meter.units is not None:
+                self._passed(len(message if isinstance(message, bytes) else message.encode()))
 
     def end(self, code: int = 1000, reason: str = "") -> None:
         """The resource has no more to give."""
@@ -163,6 +153,7 @@ class Session:
     def count(self, size: int) -> None:
         """Bytes that went by HTTP."""
         self.bytes_transferred += size
+        self.charge(size, BYTES)
 
     # --- the socket's side ---------------------------------------------------------------------------------------
 
@@ -181,6 +172,8 @@ class Session:
             return
         self.message_count += 1
         self.bytes_transferred += size
+        if self.meter.units is not None and not self._passed(size):
+            return
         self._tell_resource(self.resource.received, message)
 
     def writable(self) -> None:
@@ -252,6 +245,7 @@ class Session:
             elapsed_ms=self.meter.elapsed_ms(now),
             bytes_transferred=self.bytes_transferred,
             message_count=self.message_count,
+            units=self.meter.units,
         )
 
     def topped_up(self, amount: int) -> None:
@@ -284,6 +278,7 @@ class Session:
             elapsed_ms=self.meter.stop(now),
             bytes_transferred=self.bytes_transferred,
             message_count=self.message_count,
+            units=self.meter.units,
             reason=reason,
         )
         self._leave(now, reason, code if client_code is None else client_code)
@@ -303,6 +298,7 @@ class Session:
             elapsed_ms=self.meter.stop(now),
             bytes_transferred=self.bytes_transferred,
             message_count=self.message_count,
+            units=self.meter.units,
         )
         self._leave(now, EndReason.SERVER_DRAINING, 1012 if client_code is None else client_code)
         self.context.ends.deliver(request, self._settled, self.span)
@@ -367,32 +363,7 @@ class Session:
         _update.remaining_balance = wire_amount(meter.paid - consumed)
         _update.bytes_transferred = self.bytes_transferred
         _update.message_count = self.message_count
+        units = meter.units
+        _update.units = msgspec.UNSET if units is None else units
         self.context.updates += 1
         self.socket.transport.write(frame(TEXT, _encode(_update)))
-
-    def _watch_balance(self) -> None:
-        """When to warn that the balance runs low; 0 for never."""
-        moment = self.meter.exhausts_at()
-        self.low_at = 0
-        if moment is not None:
-            lasts_ms = self.meter.price.lasts_ms(self.meter.paid)
-            self.low_at = moment - min(LOW_SECONDS * 1000, lasts_ms // 5)
-        self._plan()
-        self._schedule()
-
-    def _plan(self) -> None:
-        self.next_event = min(self.meter.stops_at, self.next_ping, self.low_at or self.next_ping)
-
-    def _warn(self, now: int) -> None:
-        self.low_at = 0
-        remaining = self.meter.remaining(now)
-        self.socket.send(
-            BalanceLow(
-                session_id=self.id,
-                remaining_balance=wire_amount(remaining),
-                remaining_seconds=self.meter.price.lasts_ms(remaining) // 1000,
-            )
-        )
-
-    def _schedule(self) -> None:
-        self.context.wheel.schedule(self, min(self.next_update, self.next_event))

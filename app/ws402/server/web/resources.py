@@ -87,7 +87,7 @@ class ResourceRoutes:
     async def _ask_for_payment(self, resource: Resource, scope: Scope, send: Send) -> None:
         url = f"{self._base(scope)}{PREFIX}/{quote(resource.settings.id)}/schema"
         error = PaymentRequiredError(
-            "This resource is paid for by the second.",
+            "This resource is paid for as it is used.",
             remedy=f"Pay as {url} says, open a session, and come back with its token.",
         )
         await send_error(send, error, schema_url=url)

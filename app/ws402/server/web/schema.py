@@ -84,16 +84,17 @@ class SchemaRoutes:
         seconds = self._duration(request.query_params.get("duration"))
         self._asked.take(group(client_address(sessions.proxies, request.scope)))
         sessions.admission.check_room()
-        price = settings.terms
+        price, units = settings.terms, settings.units(seconds)
         session_id, token = self._session(request)
         asked = GenerateRequest(
-            amount=wire_amount(price.quote(seconds)),
+            amount=wire_amount(price.quote(seconds, units)),
             resource_id=settings.id,
             estimated_duration=seconds,
             network=settings.network,
             asset=settings.asset,
             price_per_second=wire_amount(price.per_second),
             price=None if price.plain else price_terms(price),
+            estimated_units=units,
             session_id=session_id,
             resume_token=token,
         )
@@ -106,6 +107,7 @@ class SchemaRoutes:
         invoiced = stated_price(details.price_per_second, details.price)
         if session_id is not None:
             price = invoiced or price
+            units = {unit: (units or {}).get(unit, 0) for unit in price.units}
         elif not (price.whole if invoiced is None else invoiced.same(price)):
             raise UnavailableError("The gateway is too old for this price.", remedy="Upgrade the gateway first.")
         symbol = self._symbols[settings] = details.asset or details.currency
@@ -115,7 +117,7 @@ class SchemaRoutes:
             version=VERSION,
             resource_id=settings.id,
             websocket_endpoint=_websocket(base, settings.id),
-            pricing=_pricing(price, seconds, symbol),
+            pricing=_pricing(price, seconds, units, symbol),
             payment_details=details,
             max_session_duration=self._settings.max_session_duration,
         )
@@ -148,16 +150,17 @@ class SchemaRoutes:
             id=settings.id,
             name=settings.name or settings.id,
             type=settings.kind,
-            pricing=_pricing(settings.terms, settings.estimated_seconds, symbol),
+            pricing=_pricing(settings.terms, settings.estimated_seconds, settings.use or None, symbol),
         )
 
 
-def _pricing(price: Price, seconds: int, currency: str) -> Pricing:
+def _pricing(price: Price, seconds: int, units: dict[str, int] | None, currency: str) -> Pricing:
     return Pricing(
         price_per_second=wire_amount(price.per_second),
         currency=currency,
         estimated_duration=seconds,
-        total_price=wire_amount(price.quote(seconds)),
+        total_price=wire_amount(price.quote(seconds, units)),
+        estimated_units=units if price.units else None,
         price=None if price.plain else price_terms(price),
     )
 

@@ -3,7 +3,7 @@
 import { Problem, page, qr, resources, schema } from "./api.js";
 import * as memory from "./memory.js";
 import { amount, clock, coins, grouped, short, spoken } from "./money.js";
-import { kept, quote, readPrice, same, spokenPrice } from "./price.js";
+import { kept, quote, readPrice, same, share, spokenPrice } from "./price.js";
 import { proofOf, readOffer } from "./offer.js";
 import { Session } from "./session.js";
 import { use } from "./use.js";
@@ -60,8 +60,10 @@ function drawResources(found) {
 function choice(each, checked) {
   const input = element("input", { type: "radio", name: "resource", value: each.id, checked });
   const price = element("span", { className: "price" });
-  const { coins: shown, words } = spokenPrice(readPrice(each.pricing), DECIMALS[symbolOf(each)], symbolOf(each));
-  price.append(shown, element("br"), element("small", { className: "quiet", textContent: words }));
+  for (const { coins: shown, words } of spokenPrice(readPrice(each.pricing), DECIMALS[symbolOf(each)], symbolOf(each))) {
+    if (price.hasChildNodes()) price.append(element("br"));
+    price.append(shown, element("br"), element("small", { className: "quiet", textContent: words }));
+  }
   const name = element("span", { className: "name", textContent: each.name || each.id });
   return element("label", { className: "choice" }, input, name, price);
 }
@@ -87,7 +89,7 @@ function total() {
   const fine = resource && Number.isInteger(seconds) && seconds > 0;
   $("choose-go").disabled = !fine;
   $("choose-total").textContent = fine
-    ? inCoins(quote(readPrice(resource.pricing), seconds), resource.pricing.currency)
+    ? inCoins(quote(readPrice(resource.pricing), seconds, share(resource.pricing.estimatedUnits, resource.pricing.estimatedDuration, seconds)), resource.pricing.currency)
     : "–";
   $("choose-note").textContent = fine ? `for ${spoken(seconds)}` : "";
 }
@@ -256,8 +258,8 @@ async function prove(paid) {
 }
 
 /** What a session must know of its offer: how to show amounts, and which wallets can pay more of it. */
-const about = ({ name, symbol, decimals, kind, network, token, tokenProgram }) => (
-  { name, symbol, decimals, kind, network, token, tokenProgram }
+const about = ({ name, symbol, decimals, kind, network, token, tokenProgram, counts, seconds }) => (
+  { name, symbol, decimals, kind, network, token, tokenProgram, counts, seconds }
 );
 const usableFor = (what) => wallets.filter((each) => each.pays(what));
 

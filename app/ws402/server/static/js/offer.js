@@ -21,13 +21,15 @@ export async function readOffer(schema, resourceId, seconds) {
     const price = readPrice(schema.pricing);
     if (details.pricePerSecond !== undefined && !same(readPrice(details), price)) refuse("its invoice has another price");
     if (schema.resourceId !== resourceId || schema.pricing.estimatedDuration !== seconds) refuse("it is for something else");
-    const most = quote(price, seconds);
+    const counts = schema.pricing.estimatedUnits ?? {};
+    const most = quote(price, seconds, counts);
     if (units === 0n || units > most + most / 1000n) refuse("it costs more than its price says");
     return {
       resourceId,
       seconds,
       units,
       price,
+      counts,
       reference: details.reference,
       claimToken: details.claimToken,
       expiresAt: details.expiresAt,

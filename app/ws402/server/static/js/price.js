@@ -2,43 +2,89 @@
 
 import { amount, grouped, short } from "./money.js";
 
+const SECONDS = "seconds";
+const MAX_PER = 2n ** 53n;
 const gcd = (a, b) => (b ? gcd(b, a % b) : a);
 
-/** `message` has `pricePerSecond` and, from servers that know it, `price` in full. Throws TypeError. */
+/**
+ * `message` has `pricePerSecond` and, from servers that know it, `price` in full. Throws TypeError.
+ * { rates: [{ unit, amount, per }], time, units, divisor }: a millisecond costs `time` of `divisor` parts of a smallest unit,
+ * one of each unit in `units` so many as it says there.
+ */
 export function readPrice(message) {
   const rounded = amount(message.pricePerSecond);
   if (message.price === undefined) return bySecond(rounded);
-  const [rate, ...more] = message.price.rates;
-  const per = amount(rate.per);
-  if (more.length || rate.unit !== "seconds" || per === 0n || per > 2n ** 53n) throw new TypeError("not a price of time");
-  const parts = amount(rate.amount);
-  const common = gcd(parts, per);
-  const price = { time: parts / common, divisor: (per / common) * 1000n };
-  if (price.time === 0n || rounded !== quote(price, 1)) throw new TypeError("not one price");
+  const price = made(message.price.rates.map((rate) => ({ unit: String(rate.unit), amount: amount(rate.amount), per: amount(rate.per) })));
+  if (rounded !== perSecond(price)) throw new TypeError("not one price");
+  return price;
+}
+
+function made(stated) {
+  const rates = stated.map(({ unit, amount: parts, per }) => ({ unit, amount: parts / (gcd(parts, per) || 1n), per: per / (gcd(parts, per) || 1n) }));
+  const names = new Set(rates.map(({ unit }) => unit));
+  const fine = rates.every(({ unit, amount: parts, per }) => parts > 0n && per > 0n && per <= MAX_PER && /^[a-z][a-z0-9_]{0,31}$/.test(unit));
+  if (!rates.length || rates.length > 8 || names.size < rates.length || !fine) throw new TypeError("not a price");
+  const sizes = rates.map(({ unit, per }) => (unit === SECONDS ? per * 1000n : per));
+  const divisor = sizes.reduce((all, each) => (all / gcd(all, each)) * each, 1n);
+  const price = { rates, time: 0n, units: {}, divisor };
+  rates.forEach(({ unit, amount: parts }, at) => {
+    const weight = (parts * divisor) / sizes[at];
+    if (unit === SECONDS) price.time = weight;
+    else price.units[unit] = weight;
+  });
   return price;
 }
 
 /** Whole smallest units a second. */
-export const bySecond = (units) => ({ time: units, divisor: 1000n });
+export const bySecond = (units) => made([{ unit: SECONDS, amount: units, per: 1n }]);
 
 /** A price that an earlier version of this page kept was a number. */
 export const kept = (price) => (typeof price === "bigint" ? bySecond(price) : price);
 
-export const same = (one, other) => one.time === other.time && one.divisor === other.divisor;
+const listed = ({ rates }) => rates.map(({ unit, amount: parts, per }) => `${unit} ${parts}/${per}`).sort().join();
+export const same = (one, other) => listed(one) === listed(other);
 
-/** What so many milliseconds cost: rounded down. */
-export const cost = (price, ms) => (BigInt(ms) * price.time) / price.divisor;
+/** What so many units (counts by name) cost, in parts. */
+export const charged = (price, counts) => Object.entries(price.units).reduce((sum, [unit, parts]) => sum + parts * BigInt(counts[unit] ?? 0), 0n);
 
-/** What to pay for so many seconds: rounded up. */
-export const quote = (price, seconds) => (BigInt(seconds) * 1000n * price.time + price.divisor - 1n) / price.divisor;
+/** What so many milliseconds, beside what is charged, cost: rounded down. */
+export const cost = (price, ms, parts = 0n) => (BigInt(ms) * price.time + parts) / price.divisor;
 
-/** For how many whole seconds an amount is enough. */
-export const lasts = (price, units) => (price.time ? Number((units * price.divisor) / (price.time * 1000n)) : 0);
+/** What to pay for so many seconds and units: rounded up. */
+export const quote = (price, seconds, counts = {}) => (BigInt(seconds) * 1000n * price.time + charged(price, counts) + price.divisor - 1n) / price.divisor;
 
-/** For the eye, never less than it costs: by the minute where that is a whole number of smallest units, else by the hour or the day. */
+const perSecond = (price) => quote(price, 1, {});
+
+/** For how many whole seconds an amount is enough, if nothing else is used. Null where time is free. */
+export const lasts = (price, units) => (price.time ? Number((units * price.divisor) / (price.time * 1000n)) : null);
+
+/** What one uses of other units than time in so many seconds, by what the seller expects for `span` seconds: rounded up. */
+export function share(counts, span, seconds) {
+  const each = ([unit, count]) => [unit, (BigInt(count) * BigInt(seconds) + BigInt(span) - 1n) / BigInt(span)];
+  return Object.fromEntries(Object.entries(counts ?? {}).map(each));
+}
+
+/** { messages: 1200, bytes: 3500000 } -> ["1 200 messages", "3.5 MB"]. */
+export function spokenUnits(counts) {
+  return Object.entries(counts).map(([unit, count]) => {
+    if (unit !== "bytes") return `${grouped(BigInt(count))} ${unit}`;
+    const [power, name] = [[9, "GB"], [6, "MB"], [3, "kB"], [0, "bytes"]].find(([each]) => count >= 10 ** each) ?? [0, "bytes"];
+    return `${Number((count / 10 ** power).toPrecision(3))} ${name}`;
+  });
+}
+
+const SPANS = {
+  seconds: [[60n, "a minute"], [3600n, "an hour"], [86_400n, "a day"]],
+  bytes: [[1_000_000n, "a MB"], [1_000_000_000n, "a GB"], [1_000_000_000_000n, "a TB"]],
+};
+const counted = (unit) => [[1000n, `per 1\u202f000 ${unit}`], [1_000_000n, `per 1\u202f000\u202f000 ${unit}`]];
+
+/** For the eye, never less than it costs: each rate for a span in which it is a whole number of smallest units, if one is. */
 export function spokenPrice(price, decimals, symbol) {
-  const spans = [[60, "a minute"], [3600, "an hour"], [86_400, "a day"]];
-  const [seconds, words] = spans.find(([each]) => (BigInt(each) * 1000n * price.time) % price.divisor === 0n) ?? spans[2];
-  const units = quote(price, seconds);
-  return { words, coins: decimals === undefined ? `${grouped(units)} units of ${symbol}` : `${short(units, decimals)} ${symbol}` };
+  return price.rates.map(({ unit, amount: parts, per }) => {
+    const spans = SPANS[unit] ?? counted(unit);
+    const [count, words] = spans.find(([each]) => (each * parts) % per === 0n) ?? spans.at(-1);
+    const units = (count * parts + per - 1n) / per;
+    return { words, coins: decimals === undefined ? `${grouped(units)} units of ${symbol}` : `${short(units, decimals)} ${symbol}` };
+  });
 }

@@ -2,7 +2,7 @@
 
 import { Problem } from "./api.js";
 import { amount } from "./money.js";
-import { cost, kept, readPrice } from "./price.js";
+import { charged, cost, kept, readPrice } from "./price.js";
 
 const AGAIN = new Set([
   "transfer_not_found", "transfer_unconfirmed", "chain_unavailable",
@@ -36,6 +36,10 @@ export class Session extends EventTarget {
     this.price = kept(price);
     this.remaining = paid;
     this.consumed = 0n;
+    this.counts = {}; // as the server says
+    this.passed = { messages: 0, bytes: 0 }; // as we saw it, both ways
+    this.unseen = false; // what was lost with a socket, we have not seen
+    this.overHttp = false;
     this.id = null;
     this.token = null;
     this.live = false;
@@ -86,11 +90,14 @@ export class Session extends EventTarget {
   /** Goes on with a session that was left. Throws Problem. */
   resume(token, began) {
     this.began = began;
+    this.unseen = true;
     return this.#enter({ type: "resume", token });
   }
 
   send(text) {
-    if (this.socket?.readyState === WebSocket.OPEN) this.socket.send(text);
+    if (this.socket?.readyState !== WebSocket.OPEN) return;
+    this.#pass(text);
+    this.socket.send(text);
   }
 
   /** Shows another payment in the live session; answers what was credited. Throws Problem. */
@@ -206,6 +213,7 @@ export class Session extends EventTarget {
     this.id = message.sessionId;
     this.token = message.resumeToken ?? null;
     this.price = readPrice(message);
+    this.longest = message.maxSessionDuration;
     this.remaining = amount(message.balance);
     if (!message.resumed && this.remaining > this.paid) this.paid = this.remaining;
     this.counted = performance.now();
@@ -217,6 +225,7 @@ export class Session extends EventTarget {
   #hear(message, data) {
     switch (message?.type) {
       case undefined:
+        this.#pass(data);
         this.#tell("message", data);
         break;
       case "usage_update":
@@ -235,6 +244,7 @@ export class Session extends EventTarget {
         this.#tell("low", message.remainingSeconds);
         break;
       case "http_access_granted":
+        this.overHttp = true;
         this.#tell("access", message);
         break;
       case "draining":
@@ -258,11 +268,32 @@ export class Session extends EventTarget {
   #usage(message) {
     this.consumed = amount(message.consumedAmount);
     this.#count(amount(message.remainingBalance));
-    if (this.consumed > cost(this.price, Date.now() - this.began + SLACK_MS)) {
+    this.counts = message.units ?? {};
+    if (this.consumed > cost(this.price, Date.now() - this.began + SLACK_MS, charged(this.price, this.#allowed()))) {
       this.overcharged = true;
       this.end();
     }
     this.#tell("usage", message);
+  }
+
+  /** As the server says, but of messages and bytes no more than passed here. */
+  #allowed() {
+    if (this.unseen) {
+      this.unseen = false;
+      for (const unit of Object.keys(this.passed)) this.passed[unit] = Math.max(this.passed[unit], this.counts[unit] ?? 0);
+    }
+    const allowed = { ...this.counts };
+    for (const unit of Object.keys(this.passed)) {
+      if (unit in allowed && !(unit === "bytes" && this.overHttp)) allowed[unit] = Math.min(allowed[unit], this.passed[unit]);
+    }
+    return allowed;
+  }
+
+  /** A message of the session, either way. */
+  #pass(data) {
+    if (!Object.keys(this.price.units).length) return;
+    this.passed.messages += 1;
+    this.passed.bytes += typeof data === "string" ? new TextEncoder().encode(data).length : data.byteLength;
   }
 
   #count(remaining) {
@@ -290,6 +321,7 @@ export class Session extends EventTarget {
     this.#tell("away", null);
     await pause(this.drainWait ?? 0);
     this.drainWait = 0;
+    this.unseen = true;
     try {
       await this.#enter({ type: "resume", token: this.token });
     } catch (problem) {

@@ -3,7 +3,7 @@
 import { Problem, refund, schema } from "./api.js";
 import * as memory from "./memory.js";
 import { clock, coins, short, spoken } from "./money.js";
-import { lasts, quote, same } from "./price.js";
+import { lasts, quote, same, share, spokenUnits } from "./price.js";
 import { proofOf, readOffer } from "./offer.js";
 import { $, announce, clear, element, show, tell } from "./view.js";
 
@@ -44,7 +44,8 @@ export function use(session, about, wallets) {
   const drawing = setInterval(draw, 250);
 
   function seconds() {
-    return session.price ? lasts(session.price, session.left) : 0;
+    const rest = session.longest ? Math.max(0, session.longest - (Date.now() - session.began) / 1000) : 0;
+    return session.price ? (lasts(session.price, session.left) ?? rest) : 0;
   }
 
   function state(name) {
@@ -57,7 +58,7 @@ export function use(session, about, wallets) {
     const lasts = seconds();
     $("left-time").textContent = clock(lasts);
     $("left").textContent = money(left);
-    $("used").textContent = money(session.paid - left);
+    $("used").textContent = [money(session.paid - left), ...spokenUnits(session.counts)].join(", ");
     $("paid").textContent = money(session.paid);
     const share = session.paid ? Number((left * 1000n) / session.paid) / 10 : 0;
     $("bar-fill").style.width = `${share}%`;
@@ -115,7 +116,8 @@ export function use(session, about, wallets) {
   }
 
   function topUpPrice() {
-    $("top-up-price").textContent = exact(quote(session.price, $("top-up-minutes").value));
+    const seconds_ = Number($("top-up-minutes").value);
+    $("top-up-price").textContent = exact(quote(session.price, seconds_, share(about.counts, about.seconds, seconds_)));
   }
 
   $("top-up").onclick = () => {

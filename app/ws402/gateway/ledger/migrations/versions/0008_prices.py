@@ -1,7 +1,7 @@
-"""Prices in full, beside their whole units a second.
+"""Prices in full, beside their whole units a second, and use in other units than time.
 
 Revision ID: 0008
-Revises: 0005
+Revises: 0006
 """
 
 from __future__ import annotations
@@ -17,3 +17,4 @@ def upgrade() -> None:
     """Add them; what was sold before has none."""
     op.add_column("invoices", sa.Column("price", sa.Text(), nullable=True))
     op.add_column("sessions", sa.Column("price", sa.Text(), nullable=True))
+    op.add_column("checkpoints", sa.Column("units", sa.Text(), nullable=True))
