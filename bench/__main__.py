@@ -1,4 +1,4 @@
-"""`python -m bench [server|gateway|observability …]`: one bench, or all; `--help` after a name tells its options."""
+"""`python -m bench [server|gateway|observability|meters …]`: one, or all; `--help` after a name tells its options."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 
-BENCHES = ("server", "gateway", "observability")
+BENCHES = ("server", "gateway", "observability", "meters")
 
 
 def main() -> None:
