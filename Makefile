@@ -3,6 +3,8 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
+# Stock x402 clients want other versions of what we use.
+X402 ?= .venv-x402
 # Most tests wait for blocks and clocks more than they compute.
 WORKERS ?= 4
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' app/ws402/__init__.py)
@@ -14,10 +16,10 @@ TAG ?= $(VERSION)
 override REGISTRY := $(shell echo '$(REGISTRY)' | tr A-Z a-z)
 # A release's reproducible files carry the time of their commit.
 EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-SUITES := not anvil and not postgres and not browser and not slow and not solana and not vault and not aws and not prometheus and not otlp and not cluster
+SUITES := not anvil and not postgres and not browser and not slow and not solana and not vault and not aws and not prometheus and not otlp and not cluster and not x402
 MONEY_PATH := ledger intake refunds watch
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-observability test-cluster test-slow coverage lint format types bench docs lock images push-images dist sbom chart-package push-chart release check-tag publish-files sign kind-up kind-down clean
+.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-observability test-x402 test-cluster test-slow coverage lint format types bench docs lock images push-images dist sbom chart-package push-chart release check-tag publish-files sign kind-up kind-down clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -55,6 +57,15 @@ test-vault: $(STAMP) ## keys and secrets from Vault (VAULT_ADDR, VAULT_TOKEN) an
 test-observability: $(STAMP) ## metrics, rules and traces (PROMETHEUS_URL, OTLP_HTTP_URL)
 	$(BIN)/pytest -m "(prometheus or otlp) and not slow and not cluster"
 
+$(X402)/.installed: tests/x402/requirements.txt
+	@test -x $(X402)/bin/python || $(PYTHON) -m venv $(X402)
+	@echo "installing stock x402 clients into $(X402) …"
+	@$(X402)/bin/python -m pip install --quiet --require-hashes -r tests/x402/requirements.txt
+	@touch $@
+
+test-x402: $(STAMP) $(X402)/.installed ## unmodified x402 clients, on the embedded chain and anvil (RPC_URL_BASE_SEPOLIA)
+	WS402_X402_PYTHON=$(abspath $(X402)/bin/python) $(BIN)/pytest -n 2 -m "x402 and not slow"
+
 test-cluster: $(STAMP) ## the chart, installed on a cluster (KUBECONFIG)
 	$(BIN)/pytest -m cluster
 
@@ -90,6 +101,7 @@ lock: $(STAMP) ## resolve the requirements anew, with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra gateway --extra aws --extra sentry --extra container pyproject.toml -o requirements/gateway.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --prerelease=if-necessary --generate-hashes --no-header --no-annotate --extra devchain --extra client --extra container pyproject.toml -o requirements/devchain.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --prerelease=if-necessary --generate-hashes --no-header --no-annotate --all-extras --group dev pyproject.toml -o requirements/dev.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate tests/x402/requirements.in -o tests/x402/requirements.txt
 
 images: ## build the container images (docker, podman or buildah; TAG is the version)
 	k8s/build-images $(TAG)

@@ -71,6 +71,7 @@ CLASSES: Final[list[tuple[type[BaseModel], str, str]]] = [
     (settings.TokenSettings, "Tokens", "The entries of an EVM network's `tokens`."),
     (settings.SolanaNetworkSettings, "Solana networks", "The entries of `SOLANA_NETWORKS`."),
     (settings.SplTokenSettings, "SPL tokens", "The entries of a Solana network's `tokens`."),
+    (settings.X402Settings, "x402", "The table `X402`; the gateway and its servers read the same."),
     (settings.VaultSettings, "Vault", "The table `VAULT`."),
     (settings.AwsSettings, "AWS Secrets Manager", "The table `AWS`."),
     (settings.KubernetesIdentitySettings, "Identity in Kubernetes", "The table `KUBERNETES_IDENTITY`."),
@@ -127,13 +128,15 @@ ATTACKS: Final = {
     46: "A key leaks",
     47: "A server tricks the client",
     48: "A passing RPC error burns a claim",
+    49: "A nonce of a signed payment is taken by another payer first",
+    50: "Signed payments that fail on the chain at our cost",
+    51: "A signed payment, read on the chain, is shown by somebody else",
+    52: "A payment header that is too large, too deep, or no payment",
+    53: "A signed payment for another offer than ours",
 }
 
 NOT_OFFERED: Final = {
-    5: "no authorisation is served before it is paid on chain",
     7: "no `upto` authorisations are offered yet",
-    8: "nobody settles in a payer's place yet (no EIP-3009, no Permit2)",
-    32: "EIP-3009 is not offered yet",
     34: "no facilitator is used",
     41: "no vouchers are offered yet",
 }

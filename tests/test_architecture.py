@@ -34,7 +34,7 @@ LEVELS = [
 ]
 """Parts of `app/ws402`, from below: each imports only what stands below it, or beside it where that makes no circle."""
 
-ROOMS = ["ledger", "auth", "usage", "watch", "intake", "refunds", "books", "upkeep", "service", "api", "run"]
+ROOMS = ["ledger", "auth", "usage", "watch", "intake", "refunds", "collect", "books", "upkeep", "service", "api", "run"]
 """Rooms of the gateway, from below."""
 
 
@@ -143,7 +143,7 @@ def imports_at_start(path: Path) -> Iterator[str]:
 
 def test_the_core_knows_no_http_and_no_particular_chain() -> None:
     for module, path in MODULES.items():
-        if re.match(r"ws402\.gateway\.(ledger|usage|watch|intake|refunds|books|upkeep|service)\b", module):
+        if re.match(r"ws402\.gateway\.(ledger|usage|watch|intake|refunds|collect|books|upkeep|service)\b", module):
             found = {each for each in imports(path) if each.startswith(("litestar", "ws402.chains", "ws402.serving"))}
             assert found <= {"ws402.chains.base"}, module
 

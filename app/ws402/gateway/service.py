@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from ws402.chains.base import AnchoredChain, Chain, ChainUnavailableError
@@ -12,6 +13,7 @@ from ws402.errors import InvalidRequestError, NoSolanaError, NotFoundError
 from ws402.gateway.books.balance_check import AuditLine, audit
 from ws402.gateway.books.queries import Queries
 from ws402.gateway.books.stats import stats
+from ws402.gateway.collect.collector import Collector
 from ws402.gateway.intake.claims import Claim
 from ws402.gateway.intake.invoices import Draft, Invoices
 from ws402.gateway.intake.verification import Verifier
@@ -23,10 +25,13 @@ from ws402.gateway.usage.settlement import Settle, Settlement, StockRefund, stoc
 from ws402.gateway.watch.transfers import owe_unclaimed
 from ws402.gateway.watch.watcher import Watcher
 from ws402.jobs import Jobs
+from ws402.keys.base import Signer
 from ws402.protocol import (
     BlockhashResponse,
     Checkpoint,
     CheckpointResponse,
+    CollectRequest,
+    CollectResponse,
     GenerateRequest,
     PaymentDetails,
     RefundRequest,
@@ -35,9 +40,11 @@ from ws402.protocol import (
     ReleaseRequest,
     ResumeRequest,
     ResumeResponse,
+    SessionResponse,
     SettleRequest,
     SettleResponse,
     StatsResponse,
+    TermsResponse,
     VerifyRequest,
     VerifyResponse,
 )
@@ -61,7 +68,10 @@ class PaymentService:
         addresses: Mapping[str, set[str]],
         *,
         on_refunds: Callable[[], None] = lambda: None,
+        collectors: Mapping[str, Signer] = MappingProxyType({}),
+        holder: str = "",
     ) -> None:
+        """`collectors`: by network, the key that collects; `holder` names this process in the ledger."""
         self.settings = settings
         self.database = database
         self.queries = Queries(database)
@@ -69,6 +79,7 @@ class PaymentService:
         self.addresses = addresses
         self.watcher = Watcher(database, chains, addresses)
         self.verifier = Verifier(settings, database, chains, self.watcher)
+        self.collector = Collector(settings, database, chains, collectors, self.verifier, holder)
         self.started_at = time.time()
         self.on_refunds = on_refunds
         self.sessions_settled = 0
@@ -108,6 +119,7 @@ class PaymentService:
     async def close(self) -> None:
         """Finish what is queued and stop; the caller closes the database."""
         await self.jobs.close()
+        await self.collector.close()
         await self.watcher.close()
         await self.verifier.close()
         for batcher in reversed(self.batchers):
@@ -249,6 +261,18 @@ class TenantCalls:
     async def refund_status(self, refund_id: str, /) -> RefundStatusResponse:
         """Where a refund of this tenant is. Raises NotFoundError."""
         return await self._service.queries.refund_status(self._tenant, refund_id)
+
+    async def terms(self) -> TermsResponse:
+        """In which tokens the gateway collects."""
+        return self._service.collector.terms()
+
+    async def collect(self, request: CollectRequest, /, *, key: str | None = None) -> CollectResponse:  # noqa: ARG002
+        """Collect what a payer signed; repeated, it joins what is under way."""
+        return await self._service.collector.collect(self._tenant, request)
+
+    async def session(self, session_id: str, /) -> SessionResponse:
+        """How a session of this tenant stands. Raises NotFoundError."""
+        return await self._service.queries.session(self._tenant, session_id)
 
     async def blockhash(self, network: str | None = None, /) -> BlockhashResponse:
         """A recent blockhash of this network, or of the first of its kind. Raises NoSolanaError."""

@@ -200,6 +200,19 @@ def local_signers(networks: Iterable[NetworkSettings]) -> dict[str, Signer]:
     return signers
 
 
+def collector_signers(networks: Iterable[NetworkSettings]) -> dict[str, Signer]:
+    """Signers of the networks that have a collector's key. Raises ConfigurationError, which does not quote it."""
+    signers: dict[str, Signer] = {}
+    for each in networks:
+        if isinstance(each, EvmNetworkSettings) and each.collector_private_key is not None:
+            try:
+                signers[each.network] = LocalSigner.from_hex(each.collector_private_key)
+            except ConfigurationError as error:
+                told = f"COLLECTOR_PRIVATE_KEY of {each.network}: {error.message}"
+                raise ConfigurationError(told, remedy=error.remedy) from None
+    return signers
+
+
 def _kept(network: NetworkSettings) -> bool:
     if network.signer is None:
         return local_key(network) is None

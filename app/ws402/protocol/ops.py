@@ -8,6 +8,7 @@ import msgspec
 
 from ws402.money import WireAmount
 from ws402.protocol.base import Count, EndReason, Message
+from ws402.protocol.collect import CollectRequest, SessionRequest, TermsRequest
 from ws402.protocol.gateway import GenerateRequest, VerifyRequest
 from ws402.protocol.prices import PriceTerms
 
@@ -150,7 +151,36 @@ class RefundStatusOp(Op, kw_only=True, tag="refund_status"):
     body: RefundStatusRequest
 
 
-AnyOp = GenerateOp | VerifyOp | CheckpointOp | SettleOp | ReleaseOp | ResumeOp | RefundStatusOp
+class TermsOp(Op, kw_only=True, tag="terms"):
+    """Ask in which tokens the gateway collects."""
+
+    body: TermsRequest
+
+
+class CollectOp(Op, kw_only=True, tag="collect"):
+    """Collect a transfer that a payer signed."""
+
+    body: CollectRequest
+
+
+class SessionOp(Op, kw_only=True, tag="session"):
+    """Ask how a session stands."""
+
+    body: SessionRequest
+
+
+AnyOp = (
+    GenerateOp
+    | VerifyOp
+    | CheckpointOp
+    | SettleOp
+    | ReleaseOp
+    | ResumeOp
+    | RefundStatusOp
+    | TermsOp
+    | CollectOp
+    | SessionOp
+)
 
 
 class BatchRequest(Message, kw_only=True):

@@ -1,10 +1,11 @@
-"""The eleven calls of a payment service, as its servers make them, and the service that answers them by tenant."""
+"""The calls of a payment service, as its servers make them, and the service that answers them by tenant."""
 
 from __future__ import annotations
 
 from collections.abc import Awaitable
 from typing import Any, Protocol
 
+from ws402.protocol.collect import CollectRequest, CollectResponse, SessionResponse, TermsResponse
 from ws402.protocol.details import PaymentDetails
 from ws402.protocol.gateway import (
     BlockhashResponse,
@@ -56,6 +57,17 @@ class PaymentCalls(Protocol):
 
     def refund_status(self, refund_id: str, /) -> Awaitable[RefundStatusResponse]:
         """Where a refund is. Raises NotFoundError."""
+
+    def terms(self) -> Awaitable[TermsResponse]:
+        """In which tokens the gateway collects what payers sign."""
+
+    def collect(self, request: CollectRequest, /, *, key: str | None = None) -> Awaitable[CollectResponse]:
+        """Bring a signed transfer to the chain and open its session; a refused one is an answer, not an error. Takes
+        some seconds at most. Raises ConflictError when its nonce was shown for something else.
+        """
+
+    def session(self, session_id: str, /) -> Awaitable[SessionResponse]:
+        """What a session was paid, has consumed and gives back. Raises NotFoundError."""
 
     def refund(self, request: RefundRequest, /) -> Awaitable[RefundResponse]:
         """End a session as stock servers do, by an amount. Raises ConflictError with `refundable`, NotFoundError."""

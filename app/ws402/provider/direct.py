@@ -12,6 +12,8 @@ from ws402.protocol import (
     BlockhashResponse,
     Checkpoint,
     CheckpointResponse,
+    CollectRequest,
+    CollectResponse,
     GenerateRequest,
     PaymentDetails,
     RefundRequest,
@@ -20,9 +22,11 @@ from ws402.protocol import (
     ReleaseRequest,
     ResumeRequest,
     ResumeResponse,
+    SessionResponse,
     SettleRequest,
     SettleResponse,
     StatsResponse,
+    TermsResponse,
     VerifyRequest,
     VerifyResponse,
 )
@@ -89,6 +93,18 @@ class DirectPaymentProvider(StockNames):
     async def refund_status(self, refund_id: str, /) -> RefundStatusResponse:
         """Where a refund is."""
         return await self._repeat(lambda: self._calls.refund_status(refund_id))
+
+    async def terms(self) -> TermsResponse:
+        """In which tokens the service collects."""
+        return await self._repeat(self._calls.terms)
+
+    async def collect(self, request: CollectRequest, /, *, key: str | None = None) -> CollectResponse:
+        """Collect what a payer signed."""
+        return await self._repeat(lambda: self._calls.collect(request, key=key))
+
+    async def session(self, session_id: str, /) -> SessionResponse:
+        """How a session stands."""
+        return await self._repeat(lambda: self._calls.session(session_id))
 
     async def refund(self, request: RefundRequest, /) -> RefundResponse:
         """End a session as stock servers do."""

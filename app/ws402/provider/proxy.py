@@ -24,6 +24,9 @@ from ws402.protocol import (
     Checkpoint,
     CheckpointOp,
     CheckpointResponse,
+    CollectOp,
+    CollectRequest,
+    CollectResponse,
     GenerateOp,
     GenerateRequest,
     OpResult,
@@ -38,10 +41,16 @@ from ws402.protocol import (
     ResumeOp,
     ResumeRequest,
     ResumeResponse,
+    SessionOp,
+    SessionRequest,
+    SessionResponse,
     SettleOp,
     SettleRequest,
     SettleResponse,
     StatsResponse,
+    TermsOp,
+    TermsRequest,
+    TermsResponse,
     VerifyOp,
     VerifyRequest,
     VerifyResponse,
@@ -66,6 +75,9 @@ _checkpoint: Final = msgspec.json.Decoder(CheckpointResponse)
 _settle: Final = msgspec.json.Decoder(SettleResponse)
 _resume: Final = msgspec.json.Decoder(ResumeResponse)
 _status: Final = msgspec.json.Decoder(RefundStatusResponse)
+_terms: Final = msgspec.json.Decoder(TermsResponse)
+_collect: Final = msgspec.json.Decoder(CollectResponse)
+_session: Final = msgspec.json.Decoder(SessionResponse)
 _blockhash: Final = msgspec.json.Decoder(BlockhashResponse)
 _stats: Final = msgspec.json.Decoder(StatsResponse)
 _refund: Final = msgspec.json.Decoder(RefundResponse)
@@ -159,6 +171,23 @@ class ProxyPaymentProvider(StockNames):
     async def refund_status(self, refund_id: str, /) -> RefundStatusResponse:
         """Where a refund is."""
         return await self._ask(self._quick, RefundStatusOp(body=RefundStatusRequest(refund_id=refund_id)), _status)
+
+    async def terms(self) -> TermsResponse:
+        """In which tokens the gateway collects."""
+        return await self._ask(self._quick, TermsOp(body=TermsRequest()), _terms)
+
+    async def collect(self, request: CollectRequest, /, *, key: str | None = None) -> CollectResponse:
+        """Collect what a payer signed."""
+        op = CollectOp(key=key or secrets.token_hex(16), body=request)
+        try:
+            async with asyncio.timeout(VERIFY_SECONDS):
+                return await self._ask(self._fresh, op, _collect)
+        except TimeoutError:
+            raise UnavailableError("The gateway did not collect the payment in time.", code="timeout") from None
+
+    async def session(self, session_id: str, /) -> SessionResponse:
+        """How a session stands."""
+        return await self._ask(self._quick, SessionOp(body=SessionRequest(session_id=session_id)), _session)
 
     async def refund(self, request: RefundRequest, /) -> RefundResponse:
         """End a session as stock servers do."""

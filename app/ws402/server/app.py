@@ -30,9 +30,11 @@ from ws402.server.sockets.http_connection import HttpConnection
 from ws402.server.web.answers import http_error, internal_error, ws402_error
 from ws402.server.web.checkout import CheckoutRoutes
 from ws402.server.web.page import page_handlers, read_assets
+from ws402.server.web.paid import PaidRequests
 from ws402.server.web.resources import ResourceRoutes
 from ws402.server.web.schema import SchemaRoutes
 from ws402.server.web.status import StatusRoutes
+from ws402.server.web.x402_sessions import X402SessionRoutes
 from ws402.settings import ServerSettings
 from ws402.settings.resources import read_resources, resources_source
 
@@ -46,8 +48,26 @@ logger = logging.getLogger(__name__)
 CORS: Final = CORSConfig(
     allow_origins=["*"],
     allow_methods=["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE"],
-    allow_headers=["Authorization", "Content-Type", "Range", "If-Range", "If-None-Match"],
-    expose_headers=["Content-Range", "Accept-Ranges", "ETag", "Link", "Retry-After"],
+    allow_headers=[
+        "Authorization",
+        "Content-Type",
+        "Range",
+        "If-Range",
+        "If-None-Match",
+        "PAYMENT-SIGNATURE",
+        "X-PAYMENT",
+        "Access-Control-Expose-Headers",  # stock x402 clients send it with their request
+    ],
+    expose_headers=[
+        "Content-Range",
+        "Accept-Ranges",
+        "ETag",
+        "Link",
+        "Retry-After",
+        "PAYMENT-REQUIRED",
+        "PAYMENT-RESPONSE",
+        "X-PAYMENT-RESPONSE",
+    ],
 )
 """Any page may use any server: what is private wants a token in the request, and browsers add none by themselves."""
 
@@ -64,11 +84,13 @@ class WS402Server:
         self._uvicorn: _Uvicorn | None = None
         self._connections = Counts(settings.max_connections_per_address)
         schema = SchemaRoutes(sessions)
+        paid = PaidRequests(sessions)
         self.app = Litestar(
             [
                 *schema.handlers(),
                 *self._status.handlers(),
-                *ResourceRoutes(sessions, schema).handlers(),
+                *ResourceRoutes(sessions, schema, paid).handlers(),
+                *X402SessionRoutes(sessions, paid).handlers(),
                 *CheckoutRoutes(sessions).handlers(),
                 *page_handlers(read_assets(), sessions.proxies),
             ],

@@ -20,6 +20,7 @@ from ws402.settings.networks import (
 )
 from ws402.settings.server import ResourceSettings, ServerSettings
 from ws402.settings.sources import AwsSettings, VaultSettings
+from ws402.settings.x402 import X402Settings
 
 __all__ = [
     "EVM_CHAIN_IDS",
@@ -37,5 +38,6 @@ __all__ = [
     "SplTokenSettings",
     "TokenSettings",
     "VaultSettings",
+    "X402Settings",
     "load",
 ]

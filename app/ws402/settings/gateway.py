@@ -12,6 +12,7 @@ from ws402.settings.link import KubernetesIdentitySettings
 from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings, NetworkSettings, SolanaNetworkSettings
 from ws402.settings.observability import ObservedSettings
 from ws402.settings.sources import AwsSettings, VaultSettings
+from ws402.settings.x402 import X402Settings
 
 MIN_API_KEY_LENGTH: Final = 32
 """Shorter API keys can be guessed and are refused."""
@@ -77,6 +78,8 @@ class GatewaySettings(ObservedSettings):
     amount_salt: int = Field(default=0, ge=0)
     """Above 0, an invoice's amount gets a random extra of at most this many smallest units, unique among open invoices:
     it makes the `legacy` binding safe against somebody else's claim."""
+    x402: X402Settings = X402Settings()
+    """What stock x402 clients may pay with."""
     invoice_seconds: int = Field(default=900, ge=30, le=86400)
     """How long an invoice can be paid."""
     invoice_kept_seconds: int = Field(default=7200, ge=60)

@@ -56,6 +56,9 @@ class EvmNetworkSettings(StrictSettings):
     signer: str | None = Field(default=None, pattern=SIGNER_PATTERN)
     """Where that key is: `local` (the setting), `vault` or `aws` (its `keys/<network>`), `vault-transit:<key>` (signs
     in Vault; ed25519 only). Unset: `local` when the key is set, else the source of secrets that is configured."""
+    collector_private_key: SecretStr | None = None
+    """The key, 32 bytes in hex, of an account that holds nothing but gas: it brings to the chain what x402 clients have
+    signed. Never the refund key. Unset: no x402 on this network."""
     tokens: list[TokenSettings] = []
     """Tokens that invoices may ask for, besides the network's own coin."""
     confirmations: int = Field(default=1, ge=1)

@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from ws402.prices import BYTES, MESSAGES, Price, PriceError, by_second, decimals_of, price_of, read_use, read_written
 from ws402.settings.base import StrictSettings
 from ws402.settings.observability import ObservedSettings
+from ws402.settings.x402 import X402Settings
 
 T = TypeVar("T")
 
@@ -155,6 +156,8 @@ class ServerSettings(ObservedSettings):
     """What this server sells. Read anew from the file of WS402_CONFIG when that changes."""
     resources_file: Path | None = None
     """Or: a TOML file with nothing but `[[resources]]`, read anew when it changes."""
+    x402: X402Settings = X402Settings()
+    """What stock x402 clients are offered."""
     update_interval: int = Field(default=3000, ge=100)
     """Milliseconds between usage updates."""
     max_session_duration: int = Field(default=3600, ge=1)

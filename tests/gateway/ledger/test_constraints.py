@@ -120,6 +120,26 @@ ATTEMPT = {
 }
 
 
+AUTHORIZATION = {
+    "id": "aut_1",
+    "network": "base",
+    "asset": "USDC",
+    "payer": "0xp",
+    "nonce": "01" * 32,
+    "recipient": "0xm",
+    "amount": 100,
+    "valid_after": 0,
+    "valid_before": 9,
+    "signature": b"signed",
+    "payload_hash": "00",
+    "invoice_id": "inv_1",
+    "state": "accepted",
+    "since_block": 1,
+    "created_at": 1,
+    "updated_at": 1,
+}
+
+
 async def _insert(database: Database, *rows: tuple[Any, dict[str, Any]]) -> None:
     async with database.begin() as connection:
         for table, row in rows:

@@ -10,7 +10,7 @@ from alembic import command
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Table, delete, insert, select, text, update
 from sqlalchemy.exc import DBAPIError
-from tests.gateway.ledger.test_constraints import DELIVERY, INVOICE, PAYMENT, REFUND, SESSION, TRANSFER
+from tests.gateway.ledger.test_constraints import AUTHORIZATION, DELIVERY, INVOICE, PAYMENT, REFUND, SESSION, TRANSFER
 
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.schema import config
@@ -18,21 +18,26 @@ from ws402.gateway.ledger.states import (
     MOVES,
     OVER,
     SENT,
+    AuthorizationState,
     DeliveryState,
     InvoiceState,
     RefundState,
     SessionState,
     TransferState,
 )
-from ws402.gateway.ledger.tables import deliveries, invoices, payments, refunds, sessions, transfers
+from ws402.gateway.ledger.tables import authorizations, deliveries, invoices, payments, refunds, sessions, transfers
 
 KINDS: dict[type[StrEnum], tuple[Table, dict[str, Any]]] = {
     TransferState: (transfers, TRANSFER),
     SessionState: (sessions, SESSION),
     RefundState: (refunds, REFUND),
     DeliveryState: (deliveries, DELIVERY),
+    AuthorizationState: (authorizations, AUTHORIZATION),
 }
-NEEDED = {RefundState: [(sessions, SESSION), (deliveries, DELIVERY)]}
+NEEDED = {
+    RefundState: [(sessions, SESSION), (deliveries, DELIVERY)],
+    AuthorizationState: [(deliveries, DELIVERY)],
+}
 
 
 def _so(state: StrEnum) -> dict[str, Any]:
@@ -42,6 +47,8 @@ def _so(state: StrEnum) -> dict[str, Any]:
         row["ended_at"] = 2 if state in OVER else None
     if isinstance(state, RefundState):
         row["delivery_id"] = "del_1" if state in SENT else None
+    if isinstance(state, AuthorizationState):
+        row["delivery_id"] = "del_1" if state is AuthorizationState.SENT else None
     return row
 
 
@@ -77,7 +84,8 @@ async def test_a_state_moves_as_it_may_and_in_no_other_way(database: Database, k
 
 
 def test_the_database_was_told_the_same_moves() -> None:
-    told = ScriptDirectory.from_config(config()).get_revision("0005").module.MOVES
+    scripts = ScriptDirectory.from_config(config())
+    told = scripts.get_revision("0005").module.MOVES | scripts.get_revision("0007").module.MOVES
     for kind, (table, _) in KINDS.items():
         assert set(told[table.name].split()) == {
             f"{was}>{each}" for was, moves in MOVES[kind].items() for each in moves

@@ -22,6 +22,17 @@ TRANSFER_LENGTH: Final = 4 + 32 + 32
 
 BALANCE_OF_SELECTOR: Final = "0x70a08231"
 DECIMALS: Final = "0x313ce567"
+NAME: Final = "0x06fdde03"
+VERSION: Final = "0x54fd4d50"
+
+DOMAIN_SEPARATOR: Final = "0x3644e515"
+"""DOMAIN_SEPARATOR(), EIP-2612: the hash of the domain in which a token's holders sign (EIP-712)."""
+
+TRANSFER_WITH_AUTHORIZATION_SELECTOR: Final = "0xe3ee160e"
+"""transferWithAuthorization(address,address,uint256,uint256,uint256,bytes32,uint8,bytes32,bytes32), EIP-3009."""
+
+AUTHORIZATION_STATE_SELECTOR: Final = "0xe94a0102"
+"""authorizationState(address,bytes32), EIP-3009."""
 
 IS_VALID_SIGNATURE_SELECTOR: Final = "0x1626ba7e"
 """isValidSignature(bytes32,bytes), EIP-1271; also the value that it answers for a valid one."""
@@ -52,6 +63,17 @@ def signature_data(digest: bytes, signature: bytes) -> str:
 def l1_fee_data(size: int) -> str:
     """Calldata of getL1FeeUpperBound(size)."""
     return f"{L1_FEE_UPPER_BOUND}{size:064x}"
+
+
+def authorization_tag(network: str, contract: str, payer: str, nonce: str) -> str:
+    """What ties an EIP-3009 transfer to the invoice for which its payer signed: hex without 0x. `nonce` likewise.
+
+    A nonce alone could be another payer's too, who would so block the invoice of the first. Not a SHA-256, as the tags
+    of secret references are: nobody can show a reference for it.
+    """
+    name = network.encode()
+    parts = bytes.fromhex(contract[2:] + payer[2:] + nonce)
+    return bytes(keccak(b"WS402 authorization" + len(name).to_bytes(2, "big") + name + parts)).hex()
 
 
 def bloom_has(bloom: str, *items: str) -> bool:

@@ -14,6 +14,7 @@ from ws402.chains.base import (
 )
 from ws402.chains.evm import abi, signatures
 from ws402.chains.evm.address import address_of, normalize_address, normalize_tx
+from ws402.chains.evm.authorizations import EvmAuthorizations
 from ws402.chains.evm.details import payment_details
 from ws402.chains.evm.fees import Fees
 from ws402.chains.evm.reader import Reader
@@ -51,9 +52,9 @@ class EvmChain(RpcChain):
         self._ours = Ours(self.network, NATIVE, tokens)
         self._ours.add(self.recipient)
         self._reader = Reader(self._ours, settings.final_after)
-        self._refunds = Refunds(
-            self._pool, Fees(self._pool, settings.max_fee_gwei), settings.chain_id, self.assets, self.network
-        )
+        fees = Fees(self._pool, settings.max_fee_gwei)
+        self._refunds = Refunds(self._pool, fees, settings.chain_id, self.assets, self.network)
+        self.authorizations = EvmAuthorizations(settings, self._pool, self._strangers, fees)
 
     reference_is_public = False  # the calldata holds its hash
     daily_fees = None

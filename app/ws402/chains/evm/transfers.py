@@ -102,7 +102,8 @@ def token_transfers(transaction: Json, logs: Sequence[Json], place: Place, ours:
     """Token transfers to us among a transaction's logs, in order.
 
     Their tags: the last word of the input, when the payer itself called `transfer` and this is the only transfer that
-    came of it; the nonce of the payer's EIP-3009 authorization, whoever brought it to the chain.
+    came of it; the nonce of the payer's EIP-3009 authorization, alone and with the payer's name, whoever brought it to
+    the chain.
     """
     found = [log for log in logs if _is_for_us(log, ours)]
     nonces = _authorizations(logs, ours)
@@ -250,8 +251,8 @@ def _last_word(data: str, *, beyond: int) -> tuple[str, ...]:
     return (data[-64:].lower(),) if len(data) - 2 >= 2 * (beyond + 32) else ()
 
 
-def _authorizations(logs: Sequence[Json], ours: Ours) -> dict[int, tuple[str]]:
-    """By the index of a Transfer: the nonce of the EIP-3009 authorization that caused it.
+def _authorizations(logs: Sequence[Json], ours: Ours) -> dict[int, tuple[str, str]]:
+    """By the index of a Transfer: the nonce of the EIP-3009 authorization that caused it, alone and with its payer.
 
     The standard's contracts emit AuthorizationUsed right before the Transfer. Where something stands between, it is
     certain only if the payer used one authorization and made one transfer of this token in the whole transaction.
@@ -262,7 +263,7 @@ def _authorizations(logs: Sequence[Json], ours: Ours) -> dict[int, tuple[str]]:
     uses = Counter(_party(log) for log in used)
     moves = Counter(_party(log) for log in tokens if _is_transfer(log))
     only = {_party(log): log for log in used if uses[_party(log)] == 1 and moves[_party(log)] == 1}
-    found: dict[int, tuple[str]] = {}
+    found: dict[int, tuple[str, str]] = {}
     for log in tokens:
         if not _is_transfer(log):
             continue
@@ -270,7 +271,8 @@ def _authorizations(logs: Sequence[Json], ours: Ours) -> dict[int, tuple[str]]:
         before = by_index.get(index - 1)
         match = before if before is not None and _party(before) == _party(log) else only.get(_party(log))
         if match is not None:
-            found[index] = (match["topics"][2][2:].lower(),)
+            nonce, payer = match["topics"][2][2:].lower(), "0x" + match["topics"][1][-40:].lower()
+            found[index] = nonce, abi.authorization_tag(ours.network, log["address"].lower(), payer, nonce)
     return found
 
 

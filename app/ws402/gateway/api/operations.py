@@ -1,8 +1,8 @@
 """POST /api/ops: a batch of operations, each answered on its own, by one table.
 
-A payment that is not confirmed yet never delays its neighbours: a verification with an idempotency key that is not done
-soon is answered `pending` and goes on. The same operation sent again joins it, and is answered when it, or another one
-of its batch, is done.
+A payment that is not confirmed yet never delays its neighbours: a verification, or a collection, with an idempotency
+key that is not done soon is answered `pending` and goes on. The same operation sent again joins it, and is answered
+when it, or another one of its batch, is done.
 """
 
 from __future__ import annotations
@@ -21,6 +21,8 @@ from ws402.observability import metrics, tracing
 from ws402.protocol import (
     AnyOp,
     CheckpointOp,
+    CollectOp,
+    CollectRequest,
     GenerateOp,
     Message,
     OpError,
@@ -28,7 +30,9 @@ from ws402.protocol import (
     RefundStatusOp,
     ReleaseOp,
     ResumeOp,
+    SessionOp,
     SettleOp,
+    TermsOp,
     VerifyOp,
     VerifyRequest,
 )
@@ -54,6 +58,9 @@ CALLS: Final[Mapping[type[AnyOp], Callable[[PaymentCalls, Any], Awaitable[Any]]]
     ReleaseOp: lambda calls, op: calls.release(op.body),
     ResumeOp: lambda calls, op: calls.resume(op.body, key=op.key),
     RefundStatusOp: lambda calls, op: calls.refund_status(op.body.refund_id),
+    TermsOp: lambda calls, op: calls.terms(),  # noqa: ARG005 - nothing is asked with it
+    CollectOp: lambda calls, op: calls.collect(op.body, key=op.key),
+    SessionOp: lambda calls, op: calls.session(op.body.session_id),
 }
 """What each operation asks."""
 
@@ -90,7 +97,7 @@ class Operations:
 
     async def run(self, tenant: str, ops: Sequence[AnyOp | WS402Error]) -> list[OpResult]:
         """Answer a batch of one tenant, in order. Errors among `ops`: operations that could not be read."""
-        slow = [op for op in ops if isinstance(op, VerifyOp) and op.key]
+        slow = [op for op in ops if isinstance(op, VerifyOp | CollectOp) and op.key]
         if len(slow) == len(ops):
             return await self._verifications.answer(tenant, slow)
         calls = self._service.of(tenant)
@@ -98,14 +105,18 @@ class Operations:
             return await _answer_all(calls, ops)
         answered, others = await asyncio.gather(
             self._verifications.answer(tenant, slow),
-            _answer_all(calls, [op for op in ops if not (isinstance(op, VerifyOp) and op.key)]),
+            _answer_all(calls, [op for op in ops if not _waits(op)]),
         )
         verified, rest = iter(answered), iter(others)
-        return [next(verified) if isinstance(op, VerifyOp) and op.key else next(rest) for op in ops]
+        return [next(verified) if _waits(op) else next(rest) for op in ops]
 
     async def close(self) -> None:
         """Stop what waits for payments; nothing is lost, for whoever asks again starts anew."""
         await self._verifications.close()
+
+
+def _waits(op: AnyOp | WS402Error) -> bool:
+    return isinstance(op, VerifyOp | CollectOp) and bool(op.key)
 
 
 async def _answer_all(calls: PaymentCalls, ops: Sequence[AnyOp | WS402Error]) -> list[OpResult]:
@@ -154,7 +165,7 @@ def _result(result: Any) -> OpResult:
 
 @dataclass(slots=True)
 class _Running:
-    request: VerifyRequest
+    request: VerifyRequest | CollectRequest
     task: asyncio.Task[OpResult]
     waited_for: bool = False
     """Somebody was told `pending`."""
@@ -168,7 +179,7 @@ class PendingVerifications:
         self._running: dict[tuple[str, str], _Running] = {}
         self._unbind = metrics.VERIFICATIONS_WAITING.bind(lambda: [((), len(self._running))])
 
-    async def answer(self, tenant: str, ops: Sequence[VerifyOp]) -> list[OpResult]:
+    async def answer(self, tenant: str, ops: Sequence[VerifyOp | CollectOp]) -> list[OpResult]:
         """Answers in the order of `ops`, all of which have a key."""
         joined = [self._join(tenant, op) for op in ops]
         tasks = {each.task for each in joined if each is not None}
@@ -186,7 +197,7 @@ class PendingVerifications:
         await asyncio.gather(*tasks, return_exceptions=True)
         self._running.clear()
 
-    def _join(self, tenant: str, op: VerifyOp) -> _Running | None:
+    def _join(self, tenant: str, op: VerifyOp | CollectOp) -> _Running | None:
         """The verification of this operation, or None when its key belongs to another one."""
         name = (tenant, op.key or "")
         running = self._running.get(name)
@@ -195,11 +206,11 @@ class PendingVerifications:
             running = self._running[name] = _Running(op.body, task)
         return running if running.request == op.body else None
 
-    async def _verify(self, tenant: str, op: VerifyOp) -> OpResult:
+    async def _verify(self, tenant: str, op: VerifyOp | CollectOp) -> OpResult:
         (result,) = await _answer_all(self._service.of(tenant), [op])
         return result
 
-    def _collect(self, tenant: str, op: VerifyOp, running: _Running | None) -> OpResult:
+    def _collect(self, tenant: str, op: VerifyOp | CollectOp, running: _Running | None) -> OpResult:
         if running is None:
             return failed(ConflictError("The idempotency key was used with another request.", code="key_reused"))
         name = (tenant, op.key or "")

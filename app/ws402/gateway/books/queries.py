@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Select, func, select
 
 from ws402.errors import NotFoundError
 from ws402.gateway.ledger.database import Database
-from ws402.gateway.ledger.states import MOVING, UNFINISHED, RefundState
+from ws402.gateway.ledger.states import MOVING, OVER, UNFINISHED, RefundState
 from ws402.gateway.ledger.tables import (
     attempts,
     checkpoints,
@@ -25,7 +25,7 @@ from ws402.gateway.ledger.tables import transfers as transfers_table
 from ws402.gateway.ledger.types import amount_sum
 from ws402.gateway.watch.transfers import unclaimed
 from ws402.money import wire_amount
-from ws402.protocol import RefundStatusResponse
+from ws402.protocol import RefundStatusResponse, SessionRefund, SessionResponse
 
 MOST: Final = 500
 """Rows of one answer."""
@@ -134,6 +134,32 @@ class Queries:
                 tx = (await connection.execute(newest.order_by(attempts.c.number.desc()).limit(1))).scalar()
         return RefundStatusResponse(
             refund_id=row.id, state=row.state, amount=wire_amount(row.amount), recipient=row.recipient, tx_hash=tx
+        )
+
+    async def session(self, tenant: str, session_id: str) -> SessionResponse:
+        """What a session of this tenant was paid, has consumed, and gives back. Raises NotFoundError."""
+        query = (
+            select(
+                *sessions.c["id", "tenant", "state", "network", "asset", "paid", "consumed"],
+                refunds.c.id.label("refund_id"),
+            )
+            .outerjoin(refunds, refunds.c.session_id == sessions.c.id)
+            .where(sessions.c.id == session_id)
+        )
+        async with self._database.read() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None or row.tenant != tenant:
+            raise NotFoundError(f"There is no session '{session_id}'.")
+        refund = await self.refund_status(tenant, row.refund_id) if row.refund_id else None
+        over = row.state in OVER
+        return SessionResponse(
+            session_id=row.id,
+            state=row.state,
+            network=row.network,
+            asset=row.asset,
+            paid_amount=wire_amount(row.paid),
+            consumed_amount=wire_amount(row.consumed) if over else None,
+            refund=SessionRefund(amount=refund.amount, state=refund.state, tx_hash=refund.tx_hash) if refund else None,
         )
 
     async def credits(self) -> list[dict[str, Any]]:

@@ -54,6 +54,14 @@ class Claim(Keyed):
     confirmations: int = 1
     span: Span | None = None
     """In a sampled trace: the session's settlement and refund will go on there."""
+    collected: str | None = None
+    """The tag of an authorization that is collected: its session waits, released, for who showed the authorization."""
+
+    @property
+    def tag(self) -> str | None:
+        """That of the invoice: everybody can compute a collected one, so nobody may show a reference for it."""
+        reference = self.request.proof.reference
+        return self.collected or (digest(reference) if reference else None)
 
 
 @dataclass(slots=True, frozen=True)
@@ -144,7 +152,7 @@ class Claims:
         return [outcomes[position] for position in range(len(ops))]
 
     async def _read(self, connection: Transaction, ops: Sequence[Claim], batch: Batch) -> None:
-        tags = {digest(op.request.proof.reference) for op in ops if op.request.proof.reference}
+        tags = {op.tag for op in ops if op.tag}
         if not tags:
             return
         batch.invoices = {row.tag: row for row in await connection.fetch(_INVOICES, tags=tags)}
@@ -177,7 +185,7 @@ class Claims:
         wanted = set()
         for op in ops:
             proof = op.request.proof
-            invoice = batch.invoices.get(digest(proof.reference)) if proof.reference else None
+            invoice = batch.invoices.get(op.tag or "")
             if invoice is not None and proof.tx:
                 try:
                     wanted.add((invoice.network, self._chains[invoice.network].normalize_tx(proof.tx)))
@@ -187,9 +195,9 @@ class Claims:
 
     def _judge(self, position: int, op: Claim, batch: Batch) -> Outcome:
         request, proof = op.request, op.request.proof
-        if not proof.reference or not proof.tx:
+        if op.tag is None or not proof.tx:
             return rejected(RejectCode.MALFORMED_PROOF, "The proof needs a reference and a transaction id.")
-        invoice = batch.invoices.get(digest(proof.reference))
+        invoice = batch.invoices.get(op.tag)
         if invoice is None or invoice.tenant != op.tenant or invoice.network not in self._chains:
             return rejected(RejectCode.UNKNOWN_INVOICE, "No invoice has this reference.")
         if request.resource_id is not None and request.resource_id != invoice.resource_id:
@@ -240,7 +248,7 @@ class Claims:
             return rejected(RejectCode.ALREADY_CLAIMED, "The transfer has paid for something already.")
         claim_token = op.request.claim_token
         terms = Terms(
-            kinds=self._settings.bindings,
+            kinds=self._settings.bindings if op.collected is None else ("tag",),
             tag=invoice.tag,
             public=chain.reference_is_public,
             amount=invoice.amount,
@@ -313,12 +321,12 @@ class Claims:
                 "paid": row.amount,
                 "consumed": 0,
                 "refunded": 0,
-                "state": SessionState.LIVE.value,
-                "metered": op.request.server_id is not None,
+                "state": (SessionState.LIVE if op.collected is None else SessionState.RELEASED).value,
+                "metered": op.request.server_id is not None or op.collected is not None,
                 "server_id": op.request.server_id,
                 "epoch": 0,
                 "resume_hash": digest(token) if token else None,
-                "answered": op.request.server_id is not None,
+                "answered": op.request.server_id is not None or op.collected is not None,
                 "source_block": row.block,
                 "opened_at": batch.now,
             }

@@ -46,6 +46,10 @@ class Verifier:
         """Proofs accepted."""
         return self.verified_by.total()
 
+    def height(self, network: str) -> int:
+        """The newest block that the watcher has seen there; -1 before the first."""
+        return self._watcher.heads.get(network, -1)
+
     @property
     def batcher(self) -> Batcher[Claim, Outcome]:
         """The claims that are queued, for metrics."""
@@ -59,13 +63,15 @@ class Verifier:
         """Check a proof against the ledger as it is, without asking the chain."""
         return self._claims.submit(claim)
 
-    async def verify(self, claim: Claim) -> VerifyResponse:
-        """Check a proof, waiting up to `verify_wait_seconds` for its transfer."""
+    async def verify(self, claim: Claim, *, seconds: float | None = None) -> VerifyResponse:
+        """Check a proof, waiting up to so many seconds for its transfer; `verify_wait_seconds` by default."""
         arrived = time.time()
         claim.span = tracing.current()
         response = await self.submit(claim)
         if isinstance(response, Missing):
-            response = await self._wait(claim, response)
+            response = await self._wait(
+                claim, response, self._settings.verify_wait_seconds if seconds is None else seconds
+            )
         self.count(response)
         if response.valid:
             self._time(claim, response.network or "", arrived)
@@ -88,9 +94,9 @@ class Verifier:
         else:
             self.rejected[response.code or ""] += 1
 
-    async def _wait(self, claim: Claim, outcome: Outcome) -> VerifyResponse:
+    async def _wait(self, claim: Claim, outcome: Outcome, seconds: float) -> VerifyResponse:
         loop = asyncio.get_running_loop()
-        deadline = loop.time() + self._settings.verify_wait_seconds
+        deadline = loop.time() + seconds
         recorded = False
         while isinstance(outcome, Missing):
             refusal: VerifyResponse | None = None
@@ -155,7 +161,7 @@ class Verifier:
 
 
 def _invoice(claim: Claim) -> str:
-    return digest(claim.request.proof.reference or "")
+    return claim.tag or ""
 
 
 _NOT_FOUND: Final = rejected(

@@ -1,7 +1,7 @@
-"""What transfers, sessions, refunds, deliveries and invoices can be, and what may become of each: once, for all.
+"""What transfers, sessions, refunds, deliveries, authorizations and invoices can be, and what may become of each.
 
-The database refuses every other value (CHECK) and every other move (triggers, migration 0005). An invoice has no column
-of its own: it is open until a payment names it, then paid, for good.
+Said once, for all: the database refuses every other value (CHECK) and every other move (triggers, migrations 0005 and
+0007). An invoice has no column of its own: it is open until a payment names it, then paid, for good.
 """
 
 from __future__ import annotations
@@ -61,7 +61,16 @@ class DeliveryState(StrEnum):
     FAILED = "failed"
 
 
-_T, _S, _R, _D = TransferState, SessionState, RefundState, DeliveryState
+class AuthorizationState(StrEnum):
+    """A payer's signed transfer: `sent` by us, `landed` whoever sent it, or `expired` unused."""
+
+    ACCEPTED = "accepted"
+    SENT = "sent"
+    LANDED = "landed"
+    EXPIRED = "expired"
+
+
+_T, _S, _R, _D, _A = TransferState, SessionState, RefundState, DeliveryState, AuthorizationState
 
 MOVES: Final[Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]]] = {
     InvoiceState: {
@@ -96,6 +105,12 @@ MOVES: Final[Mapping[type[StrEnum], Mapping[StrEnum, frozenset[StrEnum]]]] = {
         _D.REVERTED: frozenset({_D.SIGNED, _D.INCLUDED, _D.FINAL, _D.FAILED}),
         _D.FINAL: frozenset(),
         _D.FAILED: frozenset(),
+    },
+    AuthorizationState: {
+        _A.ACCEPTED: frozenset({_A.SENT, _A.LANDED, _A.EXPIRED}),
+        _A.SENT: frozenset({_A.LANDED, _A.EXPIRED}),
+        _A.LANDED: frozenset(),
+        _A.EXPIRED: frozenset(),
     },
 }
 """By kind: what each state may become. Staying what it is is no move."""

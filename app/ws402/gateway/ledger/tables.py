@@ -24,7 +24,16 @@ from sqlalchemy import (
     false,
 )
 
-from ws402.gateway.ledger.states import OVER, SENT, DeliveryState, RefundState, SessionState, TransferState, one_of
+from ws402.gateway.ledger.states import (
+    OVER,
+    SENT,
+    AuthorizationState,
+    DeliveryState,
+    RefundState,
+    SessionState,
+    TransferState,
+    one_of,
+)
 from ws402.gateway.ledger.types import Amount
 
 metadata: Final = MetaData(
@@ -219,7 +228,9 @@ refunds = Table(
 )
 
 deliveries = Table(
-    "deliveries",  # one refund transaction and its fee bumps; pays one recipient one or more refunds of one asset
+    # One transaction of ours and its fee bumps: pays one recipient one or more refunds of one asset, or brings one
+    # payer's authorization to the chain ('collect').
+    "deliveries",
     metadata,
     Column("id", Text, primary_key=True),
     Column("network", Text, nullable=False),
@@ -236,7 +247,7 @@ deliveries = Table(
     Column("created_at", BIG, nullable=False),
     Column("updated_at", BIG, nullable=False),
     UniqueConstraint("network", "signer", "nonce"),
-    CheckConstraint("kind IN ('refund', 'cancel')", name="kind"),
+    CheckConstraint("kind IN ('refund', 'cancel', 'collect')", name="kind"),
     CheckConstraint(f"state IN ({one_of(DeliveryState)})", name="state"),
     Index(None, "network", "signer", "state"),
     Index(None, "network", "signer", "created_at"),
@@ -255,7 +266,34 @@ attempts = Table(
     Column("fee_params", Text, nullable=False),  # JSON
     Column("created_at", BIG, nullable=False),
     Column("sent_at", BIG),
-    CheckConstraint("kind IN ('refund', 'cancel')", name="kind"),
+    CheckConstraint("kind IN ('refund', 'cancel', 'collect')", name="kind"),
+)
+
+authorizations = Table(
+    "authorizations",  # transfers that payers signed and we collect; the invoice with their tag comes with each
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("network", Text, nullable=False),
+    Column("asset", Text, nullable=False),
+    Column("payer", Text, nullable=False),
+    Column("nonce", Text, nullable=False),
+    Column("recipient", Text, nullable=False),
+    Column("amount", Amount, nullable=False),
+    Column("valid_after", BIG, nullable=False),  # seconds by the chain's clock, as `valid_before`
+    Column("valid_before", BIG, nullable=False),
+    Column("signature", LargeBinary, nullable=False),
+    Column("payload_hash", Text, nullable=False),  # of all that was asked for with it, the offer's secret too
+    Column("invoice_id", Text, nullable=False, unique=True),
+    Column("state", Text, nullable=False),
+    Column("delivery_id", ForeignKey("deliveries.id"), unique=True),
+    Column("tx", Text),  # what used it, once it pays for a session
+    Column("since_block", BIG, nullable=False),  # the head when it was registered
+    Column("created_at", BIG, nullable=False),
+    Column("updated_at", BIG, nullable=False),
+    UniqueConstraint("network", "asset", "payer", "nonce"),  # a token takes a nonce from a payer once
+    CheckConstraint(f"state IN ({one_of(AuthorizationState)})", name="state"),
+    CheckConstraint("state <> 'sent' OR delivery_id IS NOT NULL", name="delivery"),
+    Index(None, "network", "state", "created_at"),
 )
 
 signers = Table(
@@ -359,6 +397,7 @@ def _amount_checks() -> None:
         payments: ["amount"],
         refunds: ["amount"],
         entries: ["amount"],
+        authorizations: ["amount"],
     }
     for table, columns in positive.items():
         for column in columns:

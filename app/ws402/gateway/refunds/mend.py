@@ -7,7 +7,7 @@ import time
 
 from sqlalchemy import select
 
-from ws402.chains.base import BroadcastRefusedError, RefundImpossibleError
+from ws402.chains.base import BroadcastRefusedError, CollectingChain, RefundImpossibleError
 from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.states import DeliveryState
 from ws402.gateway.ledger.tables import attempts, deliveries
@@ -147,6 +147,8 @@ class Mender:
                 log.warning("delivery %s is called off: %s", delivery.id, error)
                 kind = "cancel"
                 self._context.counters.cancelled += 1
+        elif kind == "collect" and isinstance(chain, CollectingChain):
+            signed = await chain.authorizations.outbid(last.signed, signer)
         if kind == "cancel":
             signed = await chain.sign_cancel(signer, nonce=delivery.nonce or 0, replaces=last.signed)
         return (

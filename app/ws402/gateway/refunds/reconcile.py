@@ -238,6 +238,8 @@ class Reconciler:
     async def _give_back(self, connection: AsyncConnection, outcome: Outcome, now: int) -> None:
         """The delivery paid nothing, for good: its refunds are owed as before."""
         delivery, attempt = outcome.delivery, outcome.attempt
+        if delivery.kind == "collect" and attempt is not None:
+            return  # it owed nobody anything; what became of the authorization is asked of the chain
         if outcome.expired:
             state, reason = RefundState.DUE, None
         elif attempt is None:

@@ -18,7 +18,7 @@ class Attempt(msgspec.Struct, kw_only=True):
     delivery_id: str
     number: int
     kind: str
-    """'refund', or 'cancel': it gives the nonce back without paying."""
+    """'refund'; 'collect': it brings a payer's authorization to the chain; 'cancel': it gives the nonce back."""
     signed: SignedTransaction
     created_at: int
     sent_at: int | None

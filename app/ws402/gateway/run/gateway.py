@@ -28,7 +28,7 @@ from ws402.gateway.run.live_metrics import observe, observe_secrets
 from ws402.gateway.run.rotation import Rotation
 from ws402.gateway.service import PaymentService
 from ws402.keys.base import Signer
-from ws402.keys.keyring import Keyring, local_signers, networks_of, open_keyring, with_networks
+from ws402.keys.keyring import Keyring, collector_signers, local_signers, networks_of, open_keyring, with_networks
 from ws402.observability import metrics
 from ws402.observability.exporter import Exporter, exporter
 from ws402.serving import HttpServer
@@ -53,9 +53,16 @@ class Gateway:
         self.keyring = keyring
         """The source of secrets that is configured, with its counters."""
         self.database = Database(settings.database_url.get_secret_value())
-        self.refunds = RefundEngine(self.database, chains, signers, settings, _holder())
+        holder = _holder()
+        self.refunds = RefundEngine(self.database, chains, signers, settings, holder)
         self.service = PaymentService(
-            settings, self.database, chains, _addresses(chains, signers), on_refunds=self.refunds.wake
+            settings,
+            self.database,
+            chains,
+            _addresses(chains, signers),
+            on_refunds=self.refunds.wake,
+            collectors=collectors_for(settings, chains, signers),
+            holder=holder,
         )
         self._authenticator = Authenticator(settings)
         # Where no wallet is set, invoices are paid to the key's own account, and follow it when it is rotated.
@@ -132,10 +139,15 @@ class Gateway:
         for network in self.signers:
             if network not in missing:
                 await self._adopt(self.chains[network])
+        for network in self.service.collector.workers:
+            if network not in missing:
+                await self._collect(self.chains[network])
+        self.service.collector.start()
         self.service.checks += [self._stored.job.check, self.audit_log.job.check, self.refunds.check]
+        self.service.checks.append(self.service.collector.check)
         self._open.push_async_callback(self.refunds.close)
         await self.refunds.start(missing)
-        self.service.watcher.on_joined += [self._adopt, self._refund]
+        self.service.watcher.on_joined += [self._adopt, self._refund, self._collect]
         if self.keyring is not None:
             rotation = Rotation(self.keyring, self.signers, self._paid, self.service, self.refunds, self._authenticator)
             # Before the refunds: no new secret is taken while they close.
@@ -164,13 +176,20 @@ class Gateway:
         """Send a network's refunds from now on."""
         self.refunds.join(chain.network)
 
+    async def _collect(self, chain: Chain) -> None:
+        """Collect on a network from now on; its collector's coins count among ours."""
+        if worker := self.service.collector.workers.get(chain.network):
+            await self.service.watcher.adopt(chain, worker.context.address, paid=False)
+            await self.service.collector.join(chain.network)
+
     async def _former_accounts(self) -> None:
         """Payments to the account of a rotated key are ours still: an invoice may name it, and a refund look for it."""
         for network, chain in self.chains.items():
             await self.service.invoices.successions.refresh(network)
             for address in await self.service.watcher.accounts(network):
                 self.service.addresses[network].add(address)
-                if network in self._paid:
+                worker = self.service.collector.workers.get(network)
+                if network in self._paid and (worker is None or worker.context.address != address):
                     chain.accept(address)
 
     async def _serve(self) -> None:
@@ -229,6 +248,27 @@ def build(
             f"DEFAULT_NETWORK={settings.default_network} is not configured.", remedy=f"Use one of: {', '.join(chains)}."
         )
     return Gateway(settings, chains, signers or {}, keyring)
+
+
+def collectors_for(
+    settings: GatewaySettings, chains: Mapping[str, Chain], signers: Mapping[str, Signer]
+) -> dict[str, Signer]:
+    """The collectors' keys by network. Raises ConfigurationError for one that sends refunds, too: what a stranger makes
+    us send must not stand in the way of a refund (A24).
+    """
+    found = {name: each for name, each in collector_signers(settings.networks()).items() if name in chains}
+    for network, signer in found.items():
+        chain, refunding = chains[network], signers.get(network)
+        if refunding is not None and chain.address_of(refunding) == chain.address_of(signer):
+            raise ConfigurationError(
+                f"{network} has one key for refunds and for collecting.",
+                remedy="Set collector_private_key to a key of its own, whose account holds nothing but gas.",
+            )
+        if chain.recipient == chain.address_of(signer):
+            raise ConfigurationError(
+                f"{network} is paid on the account of its collector.", remedy="Set merchant_wallet to another account."
+            )
+    return found
 
 
 def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:

@@ -18,6 +18,8 @@ from ws402.protocol import (
     EvmPaymentDetails,
     GenerateRequest,
     RejectCode,
+    SessionRefund,
+    SessionResponse,
     price_terms,
     stated_price,
 )
@@ -174,6 +176,25 @@ class MockBook:
         self.tokens: dict[str, str] = {}
         """By resume token: its session."""
         self.refunds: dict[str, MockRefund] = {}
+
+    def session_response(self, tenant: str, session_id: str) -> SessionResponse:
+        """How a session of this tenant stands. Raises NotFoundError."""
+        session = self.sessions.get(session_id)
+        if session is None or session.tenant != tenant:
+            raise NotFoundError(f"There is no session '{session_id}'.")
+        refund = session.refund
+        over = session.state in ("ended", "reversed")
+        return SessionResponse(
+            session_id=session.id,
+            state=session.state,
+            network=session.network,
+            asset=session.asset,
+            paid_amount=wire_amount(session.paid),
+            consumed_amount=wire_amount(session.consumed) if over else None,
+            refund=SessionRefund(amount=wire_amount(refund.amount), state=refund.state, tx_hash=refund.tx)
+            if refund is not None
+            else None,
+        )
 
     def _session_terms(self, request: GenerateRequest) -> GenerateRequest:
         """A top-up by resume token has the terms of its session."""

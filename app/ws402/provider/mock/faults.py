@@ -11,7 +11,17 @@ from ws402.errors import UnavailableError, WS402Error
 from ws402.protocol import RejectCode
 
 Call = Literal[
-    "*", "generate", "verify", "checkpoint", "settle", "release", "resume", "refund", "refund_status", "ready"
+    "*",
+    "generate",
+    "verify",
+    "checkpoint",
+    "settle",
+    "release",
+    "resume",
+    "refund",
+    "refund_status",
+    "session",
+    "ready",
 ]
 """What a fault applies to; `*`: every call."""
 

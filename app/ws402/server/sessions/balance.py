@@ -8,6 +8,7 @@ from ws402.errors import InvalidRequestError
 from ws402.money import MAX_JSON_INTEGER, wire_amount
 from ws402.prices import BYTES, MESSAGES
 from ws402.protocol import BalanceLow
+from ws402.server.sessions.http_line import HttpLine
 from ws402.server.sessions.meter import Meter
 from ws402.server.sockets.socket import Socket
 
@@ -43,7 +44,7 @@ class Balance:
     next_event: int
     next_ping: int
     next_update: int
-    socket: Socket
+    socket: Socket | HttpLine
 
     if TYPE_CHECKING:
 

@@ -20,7 +20,9 @@ from ws402.server.sessions.ends import Ends
 from ws402.server.sessions.inbox import Inbox
 from ws402.server.sessions.live import Live
 from ws402.server.sessions.opening import Opening
+from ws402.server.sessions.over_http import OverHttp
 from ws402.server.sessions.session import Session
+from ws402.server.sessions.terms import Terms
 from ws402.server.sockets.admission import Admission
 from ws402.server.sockets.context import SocketContext
 from ws402.server.sockets.handshake import Upgrade
@@ -68,6 +70,9 @@ class Sessions:
             update_interval=settings.update_interval,
             ping_interval=int(settings.ping_seconds * 1000),
         )
+        self.server_id = "srv_" + secrets.token_hex(8)
+        """This process, to the gateway."""
+        self.terms = Terms(provider)
         opening = Opening(
             settings,
             provider,
@@ -75,7 +80,7 @@ class Sessions:
             self.live,
             self.calls,
             self.session_context,
-            server_id="srv_" + secrets.token_hex(8),
+            server_id=self.server_id,
         )
         self.socket_context = SocketContext(
             wheel=self.wheel,
@@ -87,13 +92,14 @@ class Sessions:
             handshake_seconds=settings.handshake_seconds,
             max_write_buffer_bytes=settings.max_write_buffer_bytes,
         )
+        self.over_http = OverHttp(settings, self.session_context, self.live)
         self._checkpointer = Checkpointer(
             provider,
             lambda: list(self.live.values()),
             interval_seconds=settings.checkpoint_seconds,
             clock=self.wheel.clock,
         )
-        self.jobs = Jobs([self._checkpointer.job])
+        self.jobs = Jobs([self._checkpointer.job, *([self.terms.job] if settings.x402.enabled else [])])
 
     @property
     def resources(self) -> Mapping[str, Resource]:

@@ -27,6 +27,7 @@ from ws402.protocol import (
     UsageUpdate,
 )
 from ws402.server.sessions.balance import Balance
+from ws402.server.sessions.http_line import HttpLine
 from ws402.server.sessions.meter import Meter
 from ws402.server.sessions.notices import RESUME_LATER, count_end, lost, refund_issued, session_end, settlement_news
 from ws402.server.sockets.frames import TEXT, frame
@@ -69,7 +70,7 @@ class Session(Balance):
     def __init__(
         self,
         context: SessionContext,
-        socket: Socket,
+        socket: Socket | HttpLine,
         resource: Resource,
         meter: Meter,
         *,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any, Final, cast
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import unquote, urlsplit
 
 from litestar import Request
 from litestar.handlers import ASGIRouteHandler, asgi
@@ -11,29 +11,25 @@ from litestar.handlers import ASGIRouteHandler, asgi
 from ws402.errors import ForbiddenError, NotFoundError, WS402Error
 from ws402.server.addresses import query_value
 from ws402.server.resources.base import Receive, Resource, Scope, Send
-from ws402.server.resources.http_answers import FORWARDED, abort
+from ws402.server.resources.http_answers import FORWARDED, abort, is_gone
 from ws402.server.sessions.service import Sessions
 from ws402.server.sessions.session import Session
-from ws402.server.web.answers import send_error, send_json
-from ws402.server.web.callers import base_url, bearer, client_address
+from ws402.server.sockets.handshake import error_body
+from ws402.server.web.answers import error_headers, send_error, send_json
+from ws402.server.web.callers import bearer, client_address
+from ws402.server.web.paid import PaidRequests, duration_of, taken
 from ws402.server.web.schema import SchemaRoutes
 
 PREFIX: Final = "/api/resource"
 
 
-class PaymentRequiredError(WS402Error):
-    """The resource has a price."""
-
-    code = "payment_required"
-    status = 402
-
-
 class ResourceRoutes:
     """Plain ASGI: answers are streamed and may be of any kind."""
 
-    def __init__(self, sessions: Sessions, schema: SchemaRoutes) -> None:
+    def __init__(self, sessions: Sessions, schema: SchemaRoutes, paid: PaidRequests) -> None:
         self._sessions = sessions
         self._schema = schema
+        self._paid = paid
 
     def handlers(self) -> list[ASGIRouteHandler]:
         """The routes."""
@@ -66,14 +62,17 @@ class ResourceRoutes:
             await self._describe(resource_id, scope, send)
             return
         if token is None:
-            await self._ask_for_payment(resource, scope, send)
+            try:
+                await self._sell(resource, path, scope, receive, send)
+            except WS402Error as error:
+                await send_error(send, error)
             return
-        error = ForbiddenError(
+        refusal = ForbiddenError(
             "The token is not (or no longer) good for this resource.",
             remedy="Open a session; the token lives as long as it does.",
             code="token_refused",
         )
-        await send_error(send, error)
+        await send_error(send, refusal)
 
     async def _describe(self, resource_id: str, scope: Scope, send: Send) -> None:
         """`/api/resource/{id}/schema`; a path `schema` of an upstream is therefore not to be had."""
@@ -84,20 +83,38 @@ class ResourceRoutes:
         else:
             await send_json(send, answer)
 
-    async def _ask_for_payment(self, resource: Resource, scope: Scope, send: Send) -> None:
-        url = f"{self._base(scope)}{PREFIX}/{quote(resource.settings.id)}/schema"
-        error = PaymentRequiredError(
-            "This resource is paid for as it is used.",
-            remedy=f"Pay as {url} says, open a session, and come back with its token.",
-        )
-        await send_error(send, error, schema_url=url)
+    async def _sell(self, resource: Resource, path: str, scope: Scope, receive: Receive, send: Send) -> None:
+        """Ask for a payment, or answer for the one that the request shows."""
+        paid = self._paid
+        found = paid.offers(resource, duration_of(scope)) if resource.over_http else []
+        payment = paid.payment(scope) if found else None
+        if payment is None:
+            await paid.ask(resource, found, scope, send)
+            return
+        offer = taken(found, payment)
+        if offer is None:
+            await paid.ask(resource, found, scope, send, reason="invalid_payment_requirements")
+            return
+        opened = await paid.collect(resource, offer, payment, "request", scope)
+        if opened.state != "open":
+            await paid.tell(resource, offer, payment, opened, scope, send)
+            return
+        over_http = self._sessions.over_http
+        if is_gone(scope):
+            over_http.give_back(opened)
+            return
+        headers = paid.receipt(offer, payment, opened, paid.base(scope))
+        session = over_http.session(opened, resource, offer.token, scope)
 
-    def _base(self, scope: Scope) -> str:
-        return self._sessions.settings.public_url or base_url(self._sessions.proxies, scope)
+        async def refuse(error: WS402Error) -> None:
+            await send_json(send, error_body(error), error.status, error_headers(error) | headers)
+
+        scope.setdefault("extensions", {})[FORWARDED] = self._seen(scope)
+        await over_http.serve(session, path, scope, receive, send, headers, refuse)
 
     def _seen(self, scope: Scope) -> tuple[str, str, str]:
         """The client's address, and the scheme and host by which it came here."""
-        site = urlsplit(self._base(scope))
+        site = urlsplit(self._paid.base(scope))
         return client_address(self._sessions.proxies, scope), site.scheme, site.netloc
 
 

@@ -1,0 +1,1 @@
+"""Collecting: transfers that payers signed are brought to the chain, and open sessions there."""

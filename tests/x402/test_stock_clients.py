@@ -1,0 +1,115 @@
+"""Unmodified x402 clients stream by the second over plain HTTP, leave early, and get the rest back to the unit.
+
+`make test-x402` installs them, pinned and by hash, beside our own environment and names it in WS402_X402_PYTHON.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+from eth_account.signers.local import LocalAccount
+from tests.fixtures.evm import Evm
+from tests.fixtures.processes import clean_environment
+from tests.gateway.collect.world import AMOUNT, PRICE
+from tests.gateway.collect.world import Shop as Chain
+from tests.server.web.x402_site import selling
+
+pytestmark = pytest.mark.x402
+
+PIECE = b"x" * 1000
+
+
+@pytest.fixture
+def chain(evm: Evm, tmp_path: Path) -> Chain:
+    return Chain(evm, f"sqlite:///{tmp_path / 'ledger.db'}")
+
+
+@pytest.fixture(scope="session")
+def python() -> str:
+    """The Python that has the stock clients. Skips without one."""
+    found = os.environ.get("WS402_X402_PYTHON")
+    if not found:
+        pytest.skip("WS402_X402_PYTHON is not set: run make test-x402")
+    return found
+
+
+async def stock(python: str, kind: str, url: str, payer: LocalAccount, most: int) -> dict[str, Any]:
+    """What a stock client saw."""
+    script = str(Path(__file__).with_name("stock.py"))
+    process = await asyncio.create_subprocess_exec(
+        python,
+        script,
+        kind,
+        url,
+        "0x" + bytes(payer.key).hex(),
+        str(most),
+        env=clean_environment({}),
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    out, err = await process.communicate()
+    assert process.returncode == 0, err.decode()
+    told: dict[str, Any] = json.loads(out)
+    return told
+
+
+@asynccontextmanager
+async def endless() -> AsyncIterator[str]:
+    """An upstream that never stops sending."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/octet-stream\r\ntransfer-encoding: chunked\r\n\r\n")
+        try:
+            while True:
+                writer.write(b"3e8\r\n" + PIECE + b"\r\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+        except ConnectionError:
+            writer.close()
+
+    server = await asyncio.start_server(answer, "127.0.0.1", 0)
+    async with server:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+
+
+@pytest.mark.parametrize("kind", ["httpx", "requests"])
+async def test_a_stock_client_leaves_early_and_gets_the_rest_back(python: str, kind: str, chain: Chain) -> None:
+    payer = await asyncio.to_thread(chain.payer)
+    async with (
+        endless() as target,
+        selling(chain, [{"id": "film", "kind": "http", "target": target, "price_per_second": PRICE}]) as site,
+    ):
+        told = await stock(python, kind, f"{site.url}/api/resource/film", payer, 5 * len(PIECE))
+        assert told["status"] == 200
+        assert told["size"] >= 5 * len(PIECE)
+        assert told["receipt"]["success"] is True
+        session = await site.gateway.refunded(told["receipt"]["extensions"]["ws402"]["info"]["sessionId"])
+        assert session.refund is not None
+        consumed = int(session.consumed_amount or 0)
+        assert 0 < consumed < AMOUNT
+        assert consumed + int(session.refund.amount) == AMOUNT
+        assert chain.held(payer.address) == 10 * AMOUNT - consumed
+        assert await site.gateway.sent() == 1
+        await site.gateway.check()
+
+
+@pytest.mark.parametrize("kind", ["httpx", "requests"])
+async def test_a_stock_client_gets_a_whole_file(python: str, kind: str, chain: Chain, tmp_path: Path) -> None:
+    film = tmp_path / "film.bin"
+    film.write_bytes(PIECE * 100)
+    payer = await asyncio.to_thread(chain.payer)
+    resource = {"id": "film", "kind": "file", "target": str(film), "price_per_second": PRICE}
+    async with selling(chain, [resource]) as site:
+        told = await stock(python, kind, f"{site.url}/api/resource/film", payer, 0)
+        assert (told["status"], told["size"]) == (200, 100 * len(PIECE))
+        session = await site.gateway.refunded(told["receipt"]["extensions"]["ws402"]["info"]["sessionId"])
+        assert chain.held(payer.address) == 10 * AMOUNT - int(session.consumed_amount or 0)
+        await site.gateway.check()
