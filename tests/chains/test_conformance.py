@@ -276,6 +276,24 @@ async def test_a_refund_arrives_once_and_costs_what_is_told(world: World, asset:
     assert await chain.balance(recipient, asset) == sent
 
 
+async def test_what_our_account_sent_is_told_with_whom_it_paid_and_what_it_cost(world: World, asset: str) -> None:
+    sender = world.chain.address_of(world.signer)
+    first = (await world.chain.head()).block
+    to = world.nobody()
+    signed = await sign(world, to, asset, 5000 * world.unit)
+    await world.chain.broadcast(signed)
+    status = await included(world, signed.tx)
+    world.pay(world.payer(), asset, 77)  # somebody else's
+    world.advance(1)
+    last = (await world.chain.head()).block
+    (sent,) = [each for each in await world.chain.sends([sender], first, last) if each.tx == signed.tx]
+    assert (sent.sender, sent.nonce, sent.block, sent.fee) == (sender, signed.nonce, status.block, status.fee)
+    assert [(each.recipient, each.asset, each.amount) for each in sent.moves] == [(to, asset, 5000 * world.unit)]
+    assert {each.sender for each in await world.chain.sends([sender], first, last)} == {sender}
+    assert await world.chain.sends([world.chain.normalize_address(to)], first, last) == []
+    assert await world.chain.outstanding(sender) == 0
+
+
 async def test_an_empty_account_is_told_apart_from_a_refusing_recipient(world: World, asset: str) -> None:
     chain = world.chain
     too_much = await chain.balance(chain.recipient, asset) + 1

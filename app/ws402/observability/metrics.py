@@ -256,6 +256,9 @@ AUDIT_FAILURES = _counter(
     GATEWAY, "ws402_ledger_audit_failures", "Audits that could not be completed: a chain or the database was away."
 )
 CONNECTIONS = _gauge(GATEWAY, "ws402_database_connections_used", "Connections to the database in use.")
+LEDGER_BYTES = _gauge(GATEWAY, "ws402_ledger_bytes", "Size of an SQLite ledger, its write-ahead log included.")
+VOLUME_FREE = _gauge(GATEWAY, "ws402_ledger_volume_free_bytes", "Free on the volume of an SQLite ledger.")
+VOLUME_SIZE = _gauge(GATEWAY, "ws402_ledger_volume_bytes", "Size of the volume of an SQLite ledger.")
 CLOCK_SKEW = _gauge(
     GATEWAY,
     "ws402_ledger_clock_skew_seconds",

@@ -102,12 +102,15 @@ class RefundResponse(Message, kw_only=True):
 
 
 class HealthResponse(Message, kw_only=True):
-    """GET /api/health. `away`: of /health/ready, the networks that cannot be reached now while others can."""
+    """GET /api/health. Of /health/ready: `away`, the networks that cannot be reached now while others can; `restored`,
+    those that send no refund, for the ledger is a copy that was not reconciled with them.
+    """
 
     status: str
     provider: str
     timestamp: Count
     away: list[str] | None = None
+    restored: list[str] | None = None
 
 
 class ErrorResponse(Message, kw_only=True):

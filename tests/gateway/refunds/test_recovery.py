@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from eth_account.signers.local import LocalAccount
 from sqlalchemy import update
 from tests.fixtures.evm import ETHER, Evm
+from tests.fixtures.solana_world import SolanaWorld
+from tests.gateway.refunds.solana_world import SolanaGateway, solana_gateway
 from tests.gateway.refunds.world import NETWORK, TENANT, World, world
 
 from ws402.chains.base import Chain
+from ws402.chains.solana import from_settings
 from ws402.errors import ConflictError
 from ws402.gateway.ledger import copies
 from ws402.gateway.ledger.database import Database
@@ -27,34 +29,38 @@ from ws402.protocol import RefundRequest
 SMALL = ETHER // 1000
 
 
-async def back_up(w: World, folder: Path) -> Path:
+async def back_up(w: World | SolanaGateway, folder: Path) -> Path:
     """A copy, made by the command's own code while the gateway works."""
     return await asyncio.to_thread(copies.back_up, w.database.name, folder / "copy.db")
 
 
 @asynccontextmanager
-async def restored(w: World, copy: Path, *, key: LocalAccount | None = None) -> AsyncIterator[World]:
-    """The gateway is gone; another one starts on the copy, which was put back."""
+async def put_back(copy: Path, *, at: int | None = None) -> AsyncIterator[Database]:
+    """The copy, restored by the command's own code. `at`: when, ms since the epoch."""
     url = f"sqlite:///{copy.parent}/restored.db"
     part = await asyncio.to_thread(copies.prepare, copy, url)
     database = Database(f"sqlite:///{part}")
     await database.create()
-    await mark(database)
+    await mark(database, at=at)
     await database.close()
     await asyncio.to_thread(copies.exchange, part, url)
     database = Database(url)
-    try:
-        async with world(w.evm, database, key=key or w.key, holder="restored") as after:
-            after.first_block = w.first_block
-            yield after
-    finally:
-        await database.close()
+    yield database
+    await database.close()
 
 
-async def reconcile(w: World, *, dry_run: bool = False) -> Reconciliation:
+@asynccontextmanager
+async def restored(w: World, copy: Path) -> AsyncIterator[World]:
+    """The gateway is gone; another one starts on the copy, which was put back."""
+    async with put_back(copy) as database, world(w.evm, database, key=w.key, holder="restored") as after:
+        after.first_block = w.first_block
+        yield after
+
+
+async def reconcile(w: World | SolanaGateway, *, dry_run: bool = False) -> Reconciliation:
     recovery = Recovery(w.database, w.service.chains, w.service.addresses)
     while True:
-        answer = await recovery.reconcile(NETWORK, dry_run=dry_run)
+        answer = await recovery.reconcile(w.chain.network, dry_run=dry_run)
         if answer.state != "looking":
             return answer
 
@@ -264,3 +270,43 @@ async def test_a19_a_copy_that_was_put_back_by_hand_is_noticed_and_reconciled(
             await w.audit()
     finally:
         await old.close()
+
+
+def solana_again(made: SolanaWorld, database: Database) -> AbstractAsyncContextManager[SolanaGateway]:
+    """Another gateway, with connections of its own."""
+    return solana_gateway(made, database, chain=from_settings(made.settings), holder="restored")
+
+
+async def test_a19_on_solana_what_was_paid_after_the_copy_is_not_paid_again(
+    solana_world: SolanaWorld, sqlite_database: Database, tmp_path: Path
+) -> None:
+    async with solana_gateway(solana_world, sqlite_database) as w:
+        payers = [await w.payer() for _ in range(3)]
+        owed = [await w.owe(payer, 5_000_000 + n, asset) for n, asset in enumerate(("SOL", "DUSD")) for payer in payers]
+        copy = await back_up(w, tmp_path)
+        await w.finish()
+        await w.owe(payers[0], 7_000_000)
+        await w.finish()
+        solana_world.finalize()
+        arrived = {
+            (payer.address, asset): await w.arrived(payer, asset) for payer in payers for asset in w.chain.assets
+        }
+    async with put_back(copy) as database, solana_again(solana_world, database) as w:
+        early = await reconcile(w)
+        assert early.state == "waiting"
+        assert "can still land" in (early.reason or "")
+        assert await w.refunds("final") == []
+    copy.parent.joinpath("restored.db").unlink()
+    long_ago = sqlite_database.now_ms() - 600_000
+    async with put_back(copy, at=long_ago) as database, solana_again(solana_world, database) as w:
+        await w.engine.run_once()
+        assert await w.refunds("in_flight", "confirmed", "final") == []
+        done = await reconcile(w)
+        assert done.state == "done", done.reason
+        assert sorted(each for send in done.sends for each in send.refunds) == sorted(owed)
+        assert [send.amount for send in done.sends if not send.refunds] == [7_000_000]
+        await w.finish()
+        await w.audit()
+        for payer in payers:
+            for asset in w.chain.assets:
+                assert await w.arrived(payer, asset) == arrived[payer.address, asset]

@@ -125,6 +125,25 @@ CASES = (
     one(
         "WS402FloatLow", series("ws402_signer_refunds_payable", network="base"), OF_NET, firing="49x70", silent="50x70"
     ),
+    Case(
+        "WS402LedgerVolumeFilling",
+        A,
+        {
+            series("ws402_ledger_volume_free_bytes", instance="a"): "100x70",
+            series("ws402_ledger_volume_bytes", instance="a"): "1000x70",
+        },
+        {
+            series("ws402_ledger_volume_free_bytes", instance="a"): "300x70",
+            series("ws402_ledger_volume_bytes", instance="a"): "1000x70",
+        },
+    ),
+    one(
+        "WS402LedgerVolumeFull",
+        series("ws402_ledger_volume_free_bytes", instance="a"),
+        A,
+        firing="1000000x70",
+        silent="100000000x70",
+    ),
     one("WS402LedgerRestored", series("ws402_ledger_restored", network="base"), OF_NET, firing="1x70", silent="0x70"),
     one("WS402SignerPaused", series("ws402_signer_paused", network="base"), OF_NET, firing="1x70", silent="0x70"),
     one(

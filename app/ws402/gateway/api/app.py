@@ -73,12 +73,13 @@ class GatewayApp:
         request_seconds: float = REQUEST_SECONDS,
         operators: Sequence[RouteGroup] = (),
         away: Callable[[], Iterable[str]] = tuple,
+        restored: Callable[[], Iterable[str]] = tuple,
     ) -> None:
-        """`away`: the networks that cannot be reached now."""
+        """`away`: the networks that cannot be reached now. `restored`: those that wait to be reconciled."""
         self._requests = Requests(
             authenticator, max_body_bytes=settings.max_body_bytes, request_seconds=request_seconds
         )
-        self._routes = Routes(service, self._requests, provider=provider, away=away)
+        self._routes = Routes(service, self._requests, provider=provider, away=away, restored=restored)
         handlers: list[ControllerRouterHandler] = [
             *self._routes.handlers(),
             *(each for group in operators for each in group.handlers(self._requests)),

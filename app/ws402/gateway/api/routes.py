@@ -43,17 +43,23 @@ MAX_OPS: Final = 1000
 class Routes:
     """The calls over one payment service. `provider` is the name that GET /api/health shows.
 
-    `away`: the networks that cannot be reached now.
+    `away`: the networks that cannot be reached now. `restored`: those that wait to be reconciled with the ledger.
     """
 
     def __init__(
-        self, service: Service, requests: Requests, *, provider: str, away: Callable[[], Iterable[str]] = tuple
+        self,
+        service: Service,
+        requests: Requests,
+        *,
+        provider: str,
+        away: Callable[[], Iterable[str]] = tuple,
+        restored: Callable[[], Iterable[str]] = tuple,
     ) -> None:
         self._service = service
         self._requests = requests
         self._operations = Operations(service)
         self._provider = provider
-        self._away = away
+        self._away, self._restored = away, restored
         self._ready_until = 0.0
         self.draining = False
         """True: no longer ready, because the process ends."""
@@ -144,6 +150,7 @@ class Routes:
                 raise UnavailableError("The gateway cannot serve payments now.", code=error.code) from None
             self._ready_until = time.monotonic() + READY_SECONDS
         health.away = sorted(self._away()) or None
+        health.restored = sorted(self._restored()) or None
         return health
 
 

@@ -12,6 +12,7 @@ import errno
 import logging
 import math
 import os
+import shutil
 import sqlite3
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
@@ -51,8 +52,8 @@ SQLITE_OUTAGES: Final = frozenset(
     {sqlite3.SQLITE_BUSY, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY}
 )
 
-LEAST_ROOM: Final = 65_536
-"""With less free than this, in bytes, an SQLite ledger is as good as full."""
+LEAST_ROOM: Final = 16 * 2**20
+"""With less free than this, in bytes, an SQLite ledger is as good as full: its write-ahead log alone takes some MiB."""
 
 ROOM: Final = "Make room on its volume; nothing was changed, and the same call works then."
 
@@ -67,6 +68,12 @@ class DatabaseUnavailableError(UnavailableError):
     """The database does not answer; nothing was changed."""
 
     code = "database_unavailable"
+
+
+class StorageFullError(DatabaseUnavailableError):
+    """The ledger's volume has no room; nothing was changed."""
+
+    code = "storage_full"
 
 
 def now_ms() -> int:
@@ -249,7 +256,7 @@ class Database:
         except DBAPIError as error:
             if _is_full(error.orig):
                 self._tell_full(_first_line(error.orig))
-                raise DatabaseUnavailableError("The ledger's disk is full.", remedy=ROOM) from error
+                raise StorageFullError("The ledger's disk is full.", remedy=ROOM) from error
             if error.connection_invalidated or _is_outage(error):
                 raise DatabaseUnavailableError(f"The database does not answer: {_first_line(error.orig)}.") from error
             raise
@@ -271,12 +278,24 @@ class Database:
                 if (await connection.execute(text("SHOW transaction_read_only"))).scalar() == "on":
                     raise DatabaseUnavailableError("The database only reads: it is a standby, or was made read-only.")
                 return
-            if _room(self._path) < LEAST_ROOM:
+            if shutil.disk_usage(self._path.parent).free < LEAST_ROOM:
                 self._tell_full("no space left")
-                raise DatabaseUnavailableError("The ledger's disk is full.", remedy=ROOM)
+                raise StorageFullError("The ledger's disk is full.", remedy=ROOM)
             # The same number again: it changes nothing, and is written to the disk.
             version = (await connection.exec_driver_sql("PRAGMA user_version")).scalar()
             await connection.exec_driver_sql(f"PRAGMA user_version = {version}")
+
+    def volume(self) -> tuple[int, int, int] | None:
+        """Of an SQLite ledger, in bytes: itself with its write-ahead log, free on its volume, the volume's size."""
+        if self.dialect != "sqlite":
+            return None
+        try:
+            usage = shutil.disk_usage(self._path.parent)
+            log_file = self._path.with_name(f"{self._path.name}-wal")
+            size = sum(each.stat().st_size for each in (self._path, log_file) if each.exists())
+        except OSError:
+            return None  # a volume that is away is told by everything else
+        return size, usage.free, usage.total
 
     async def close(self) -> None:
         """Close all connections."""
@@ -341,12 +360,6 @@ def file_of(url: str) -> Path:
             "DATABASE_URL names no file.", remedy="Write sqlite:///path: a ledger in memory would lose money."
         )
     return Path(path[1:])
-
-
-def _room(path: Path) -> int:
-    """Bytes that are free where the ledger is."""
-    found = os.statvfs(path.parent)
-    return found.f_bavail * found.f_frsize
 
 
 def _is_full(error: BaseException | None) -> bool:

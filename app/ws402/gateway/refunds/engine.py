@@ -267,6 +267,10 @@ class RefundEngine:
         for worker in (*self.workers.values(), *self.retiring):
             worker.job.check()
 
+    def restored(self) -> list[str]:
+        """Networks whose refunds wait, for the ledger is a restored copy, as far as this process knows."""
+        return [name for name, worker in self.workers.items() if worker.context.condition.restored]
+
     @property
     def counters(self) -> Counters:
         """Events on all networks."""

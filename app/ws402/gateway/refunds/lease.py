@@ -13,6 +13,7 @@ import time
 from typing import Any
 
 from sqlalchemy import BigInteger, Row, literal_column, select, update
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.errors import WS402Error
@@ -135,7 +136,7 @@ class Lease:
             try:
                 if not await self.renew():
                     return
-            except (WS402Error, OSError) as error:
+            except (WS402Error, DBAPIError, OSError) as error:
                 log.warning("cannot renew the lease of %s/%s: %s", self.network, self.address, error)
                 if not self.held:
                     return

@@ -206,6 +206,7 @@ class Gateway:
             provider=kind,
             operators=handlers,
             away=self.service.watcher.errors.keys,
+            restored=self.refunds.restored,
         )
         self._app.starting()
         mutual = self.settings.gateway_tls_client_ca_file is not None

@@ -41,6 +41,9 @@ def observe(service: PaymentService, engine: RefundEngine) -> ExitStack:
         (metrics.ENDPOINT_LAGGING, lambda: _endpoints(service, lambda each: float(each.lagging))),
         (metrics.CHAIN_REORGS, lambda: _by(service.watcher.reorgs_by)),
         (metrics.CONNECTIONS, lambda: [((), service.database.connections_used)]),
+        (metrics.LEDGER_BYTES, lambda: _volume(service, 0)),
+        (metrics.VOLUME_FREE, lambda: _volume(service, 1)),
+        (metrics.VOLUME_SIZE, lambda: _volume(service, 2)),
         (metrics.REFUND_TRANSACTIONS, lambda: _events(engine)),
         (metrics.REFUNDS_DELIVERED, lambda: _events(engine, "refunds_final")),
         (metrics.REFUNDS_FAILED, lambda: _events(engine, "refunds_held")),
@@ -58,6 +61,11 @@ def observe(service: PaymentService, engine: RefundEngine) -> ExitStack:
         bound.callback(gauge.bind(source))
     _show_zeros(service)
     return bound
+
+
+def _volume(service: PaymentService, which: int) -> Numbers:
+    found = service.database.volume()
+    return [] if found is None else [((), found[which])]
 
 
 def _endpoints(service: PaymentService, value: Callable[[EndpointState], float]) -> Numbers:
