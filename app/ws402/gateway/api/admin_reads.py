@@ -13,6 +13,7 @@ from ws402.errors import WS402Error
 from ws402.gateway.api.requests import Requests
 from ws402.gateway.auth.keys import Scope
 from ws402.gateway.books.audit_log import AuditLog, Verdict
+from ws402.gateway.books.cases import Cases
 from ws402.gateway.books.queries import MOST
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.states import RefundState, SessionState
@@ -49,6 +50,13 @@ class RefundQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     id: str
 
 
+class FindQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """GET /api/admin/find. `tag` is the SHA-256, in hex, of a payment's reference: that stays with the caller."""
+
+    what: Annotated[str, msgspec.Meta(min_length=1, max_length=200)] | None = None
+    tag: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
+
+
 class AuditLogQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """GET /api/admin/audit-log."""
 
@@ -64,6 +72,7 @@ class AdminReads:
         self._audit_log = audit_log
         self._engine = refunds
         self._queries = service.queries
+        self._cases = Cases(service.database, service.chains)
 
     def handlers(self, requests: Requests) -> list[ASGIRouteHandler]:
         """All of them."""
@@ -75,6 +84,7 @@ class AdminReads:
             requests.query("/api/admin/invoices", NetworkQuery, self.invoices, Scope.ADMIN),
             requests.query("/api/admin/refunds", RefundsQuery, self.refunds, Scope.ADMIN),
             requests.query("/api/admin/refund", RefundQuery, self.refund, Scope.ADMIN),
+            requests.query("/api/admin/find", FindQuery, self.find, Scope.ADMIN),
             requests.query("/api/admin/audit-log", AuditLogQuery, self.audit_log, Scope.ADMIN),
         ]
 
@@ -134,6 +144,10 @@ class AdminReads:
     async def refund(self, query: RefundQuery) -> dict[str, Any]:
         """One refund."""
         return await self._queries.refund(query.id)
+
+    async def find(self, query: FindQuery) -> dict[str, Any]:
+        """The cases of one payer, transaction, session or invoice."""
+        return await self._cases.find(query.what, query.tag)
 
     async def credits(self) -> dict[str, Any]:
         """Debts too small to send yet."""

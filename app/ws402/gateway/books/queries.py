@@ -99,21 +99,21 @@ class Queries:
                 raise NotFoundError(
                     f"There is no refund '{refund_id}'.", remedy="List them with: ws402 ops refunds list"
                 )
-            answer = _wire(row)
+            answer = wire(row)
             subjects = [refund_id, *([row.session_id] if row.session_id else [])]
             answer["delivery"], answer["attempts"] = None, []
             if row.delivery_id:
                 subjects.append(row.delivery_id)
                 found = await connection.execute(select(deliveries).where(deliveries.c.id == row.delivery_id))
-                answer["delivery"] = _wire(found.one())
+                answer["delivery"] = wire(found.one())
                 tries = select(*attempts.c["number", "kind", "tx", "max_fee", "valid_until", "created_at", "sent_at"])
                 tries = tries.where(attempts.c.delivery_id == row.delivery_id).order_by(attempts.c.number)
-                answer["attempts"] = [_wire(each) for each in await connection.execute(tries)]
+                answer["attempts"] = [wire(each) for each in await connection.execute(tries)]
             booked = select(*entries.c["debit", "credit", "amount", "kind", "created_at"])
             booked = booked.where(
                 entries.c.subject.in_(subjects) | entries.c.subject.like(f"{row.session_id}@%")
             ).order_by(entries.c.id)
-            answer["entries"] = [_wire(each) for each in await connection.execute(booked)]
+            answer["entries"] = [wire(each) for each in await connection.execute(booked)]
         return answer
 
     async def refund_status(self, tenant: str, refund_id: str) -> RefundStatusResponse:
@@ -178,7 +178,7 @@ class Queries:
             .order_by(*keys)
         )
         async with self._database.read() as connection:
-            return [_wire(row) for row in await connection.execute(query)]
+            return [wire(row) for row in await connection.execute(query)]
 
     async def counts(self) -> dict[str, Any]:
         """Sessions and refunds by state, open invoices, and when the oldest unfinished refund was made (ms)."""
@@ -198,7 +198,7 @@ class Queries:
         unfinished = select(*columns).where(refunds.c.state.in_(UNFINISHED))
         query = unfinished.order_by(refunds.c.created_at.desc()).limit(MOST)
         async with self._database.read() as connection:
-            owed = [_wire(row) for row in await connection.execute(query)]
+            owed = [wire(row) for row in await connection.execute(query)]
         return {"invoices": await self.invoices(limit=MOST), "refunds": owed}
 
     async def unclaimed(self) -> list[dict[str, Any]]:
@@ -221,10 +221,10 @@ class Queries:
         if value is not None:
             query = query.where(column == value)
         async with self._database.read() as connection:
-            return [_wire(row) for row in await connection.execute(query.limit(min(limit, MOST)))]
+            return [wire(row) for row in await connection.execute(query.limit(min(limit, MOST)))]
 
 
-def _wire(row: Any) -> dict[str, Any]:
+def wire(row: Any) -> dict[str, Any]:
     """A row in the wire's spelling."""
     return _named(row._mapping)  # noqa: SLF001 - SQLAlchemy's documented name
 
