@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from tests.charts.chart import DEV, EXAMPLES, VERSIONS, kinds, render, text
+from tests.charts.test_edges import MONITORS
 from tests.charts.test_wishes import WISHES
 
 CRDS = Path(__file__).parent / "crds"
@@ -24,11 +25,19 @@ EVERYTHING = {
     "ops": {"subjects": [{"kind": "User", "name": "a", "apiGroup": "rbac.authorization.k8s.io"}]},
     "metrics": {
         "adapter": {"enabled": True},
-        "monitors": {"kind": "ServiceMonitor"},
+        "monitors": {"kind": "ServiceMonitor", **MONITORS},
+        "scrapeConfig": {"enabled": True},
         "rules": {"enabled": True},
         "dashboards": {"enabled": True},
     },
-    "server": {"autoscaling": {"sessionsPerPod": 100}, **WISHES["server"]},
+    "ipFamilyPolicy": "PreferDualStack",
+    "server": {
+        "autoscaling": {"sessionsPerPod": 100},
+        **WISHES["server"],
+        "clients": [{"cidr": "0.0.0.0/0"}],
+        "service": {"type": "LoadBalancer", "loadBalancerClass": "a.b/c", "externalTrafficPolicy": "Local"},
+        "ingress": {"enabled": True, "hosts": [{"host": "a.example", "paths": [{"path": "/a"}]}]},
+    },
     "gateway": WISHES["gateway"],
     "devchain": WISHES["devchain"],
 }

@@ -18,7 +18,7 @@ def test_no_object_of_the_schema_is_open_but_those_that_pass_on() -> None:
     """What is passed on to Kubernetes, or to the programs, is checked there."""
     passed_on = {"global", "behavior", "affinity", "tolerations", "parentRefs", "requests", "limits"}
     passed_on |= {"extraEnv", "extraVolumes", "extraVolumeMounts", "initContainers", "extraContainers", "extraEnvFrom"}
-    passed_on |= {"topologySpreadConstraints", "options", "extraObjects"}
+    passed_on |= {"topologySpreadConstraints", "options", "extraObjects", "relabelings", "metricRelabelings"}
 
     def open_objects(schema: object, name: str) -> list[str]:
         if isinstance(schema, list):

@@ -16,7 +16,7 @@
 {{- fail (printf "The gateway must not share the namespace '%s' with the public servers. Set gateway.namespace.name to another one." $private) -}}
 {{- end -}}
 
-{{- $labels := dict "commonLabels" .Values.commonLabels "metrics.monitors.labels" .Values.metrics.monitors.labels "metrics.rules.labels" .Values.metrics.rules.labels "metrics.dashboards.labels" .Values.metrics.dashboards.labels -}}
+{{- $labels := dict "commonLabels" .Values.commonLabels "metrics.monitors.labels" .Values.metrics.monitors.labels "metrics.rules.labels" .Values.metrics.rules.labels "metrics.dashboards.labels" .Values.metrics.dashboards.labels "gateway.namespace.labels" .Values.gateway.namespace.labels -}}
 {{- range $component := list "server" "gateway" "devchain" -}}
 {{- $_ := set $labels (printf "%s.pod.labels" $component) (index $.Values $component).pod.labels -}}
 {{- range $key, $_ := (index $.Values $component).pod.annotations -}}

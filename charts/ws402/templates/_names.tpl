@@ -64,6 +64,17 @@ labels:
 {{- $image.repository }}:{{ default .root.Chart.AppVersion $image.tag }}{{ with $image.digest }}@{{ . }}{{ end -}}
 {{- end }}
 
+{{/* Address families of a Service; the cluster's own by default. */}}
+{{- define "ws402.families" -}}
+{{- with .Values.ipFamilyPolicy }}
+ipFamilyPolicy: {{ . }}
+{{- end }}
+{{- with .Values.ipFamilies }}
+ipFamilies:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
 {{- define "ws402.gateway.host" -}}
 {{ include "ws402.fullname" . }}-gateway.{{ include "ws402.private" . }}.svc
 {{- end }}
