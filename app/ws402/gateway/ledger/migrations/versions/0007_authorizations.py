@@ -12,7 +12,7 @@ from alembic import op
 from ws402.gateway.ledger.types import Amount
 
 revision = "0007"
-down_revision = "0008"
+down_revision = "0006"
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
