@@ -12,6 +12,7 @@ from ws402.loading import loading
 from ws402.observability import setup, tracing
 from ws402.provider.base import PaymentProvider
 from ws402.settings import ServerSettings, load
+from ws402.settings.sources import mounted
 
 logger = logging.getLogger("ws402.server")
 
@@ -85,10 +86,12 @@ def _proxy(settings: ServerSettings) -> PaymentProvider:
             "GATEWAY_API_KEY is not set, so the gateway would refuse this server.",
             remedy="Set it to one of the keys that the gateway has, or GATEWAY_TOKEN_FILE to a projected token.",
         )
+    # A key in a mounted Secret is followed as a token is.
+    file = mounted("gateway_api_key", settings.gateway_api_key)
     return ProxyPaymentProvider(
         settings.gateway_url,
-        settings.gateway_api_key,
-        token_file=settings.gateway_token_file,
+        settings.gateway_api_key if file is None else None,
+        token_file=file or settings.gateway_token_file,
         files=LinkFiles(settings.gateway_ca_file, settings.gateway_client_cert_file, settings.gateway_client_key_file),
         timeout=settings.timeout,
         retry_attempts=settings.retry_attempts,

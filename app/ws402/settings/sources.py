@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, SecretStr, model_validator
 from pydantic_settings import EnvSettingsSource
 
 from ws402.errors import ConfigurationError
@@ -118,6 +118,14 @@ def known_settings() -> set[str]:
     from ws402.settings import GatewaySettings, ServerSettings  # noqa: PLC0415 - they stand on this module
 
     return set(GatewaySettings.model_fields) | set(ServerSettings.model_fields)
+
+
+def mounted(name: str, value: SecretStr | None) -> Path | None:
+    """The file of WS402_SECRETS_DIR that a setting's value came from, if it did: it can be followed."""
+    folder = os.environ.get("WS402_SECRETS_DIR")
+    if not folder or value is None or read_folder(Path(folder)).get(name) != value.get_secret_value():
+        return None
+    return Path(folder) / name
 
 
 def read_folder(folder: Path) -> dict[str, str | None]:

@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
+from pathlib import Path
 
 from ws402 import tls
 from ws402.chains.base import Chain, ChainUnavailableError
@@ -25,6 +26,7 @@ from ws402.gateway.ledger.database import Database
 from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.run.ledger_metrics import LedgerMetrics
 from ws402.gateway.run.live_metrics import observe, observe_secrets
+from ws402.gateway.run.mounted import MountedSecrets
 from ws402.gateway.run.rotation import Rotation
 from ws402.gateway.service import PaymentService
 from ws402.keys.base import Signer
@@ -159,6 +161,10 @@ class Gateway:
             ledger_metrics = LedgerMetrics(self.service, self.refunds)
             self._open.push_async_callback(ledger_metrics.close)
             await ledger_metrics.start()
+        if http and self.keyring is None and (folder := os.environ.get("WS402_SECRETS_DIR")):
+            mounted = MountedSecrets(Path(folder), self._authenticator)
+            self._open.push_async_callback(mounted.job.close)
+            mounted.job.start()
         if self._http is not None and self._app is not None:
             await self._stored.start()
             self._open.push_async_callback(self._stored.close)
