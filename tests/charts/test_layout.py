@@ -6,7 +6,7 @@ import re
 import subprocess
 
 import pytest
-from tests.charts.chart import CHART, DEV, EXAMPLES, VERSIONS, helms, kinds, notes, one, pods, render
+from tests.charts.chart import CHART, DEV, EXAMPLES, VERSIONS, Refused, helms, kinds, notes, one, pods, render
 
 WORKLOADS = ("Deployment", "StatefulSet")
 CLUSTER_WIDE = ("Namespace",)
@@ -81,6 +81,34 @@ def test_the_gateway_is_one_on_sqlite_and_many_on_postgresql() -> None:
     documents = render(example="postgresql")
     assert not kinds(documents, "StatefulSet")
     assert one(documents, "Deployment", "ws402-gateway")["spec"]["replicas"] == 3
+
+
+def test_the_ledger_is_copied_on_a_schedule_where_somebody_says_so() -> None:
+    assert not kinds(render(), "CronJob")
+    backup = {"enabled": True, "schedule": "5 3 * * *", "keep": 7}
+    documents = render({**DEV, "gateway": {"backup": backup}})
+    spec = one(documents, "CronJob", "ws402-gateway-backup")["spec"]
+    assert (spec["schedule"], spec["timeZone"], spec["concurrencyPolicy"]) == ("5 3 * * *", "Etc/UTC", "Forbid")
+    pod = spec["jobTemplate"]["spec"]["template"]
+    (container,) = pod["spec"]["containers"]
+    assert container["args"] == ["ledger", "backup", "/copies", "--keep", "7"]
+    gateway = one(documents, "StatefulSet", "ws402-gateway")["spec"]
+    assert container["image"] == gateway["template"]["spec"]["containers"][0]["image"]
+    assert container["securityContext"] == gateway["template"]["spec"]["containers"][0]["securityContext"]
+    assert pod["spec"]["securityContext"] == gateway["template"]["spec"]["securityContext"]
+    assert [each["name"] for each in container["env"]] == ["DATABASE_URL"]
+    # Beside the gateway, and never taken for it.
+    (term,) = pod["spec"]["affinity"]["podAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
+    assert term["labelSelector"]["matchLabels"] == gateway["selector"]["matchLabels"]
+    assert not gateway["selector"]["matchLabels"].items() <= pod["metadata"]["labels"].items()
+    claims = {each["persistentVolumeClaim"]["claimName"] for each in pod["spec"]["volumes"] if "emptyDir" not in each}
+    assert claims == {"data-ws402-gateway-0", "ws402-gateway-backup"}
+    claim = one(documents, "PersistentVolumeClaim", "ws402-gateway-backup")
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    own = render({**DEV, "gateway": {"backup": {**backup, "existingClaim": "nightly"}}})
+    assert not kinds(own, "PersistentVolumeClaim")
+    with pytest.raises(Refused, match="pg_dump"):
+        render({"gateway": {"backup": backup}}, example="postgresql")
 
 
 @pytest.mark.parametrize("example", EXAMPLES)

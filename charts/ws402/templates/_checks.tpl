@@ -73,6 +73,20 @@
 {{- fail "The dev chain's throw-away secrets have no database URL. Set gateway.database.kind=sqlite, or secrets.source to where database_url is." -}}
 {{- end -}}
 
+{{- if and .Values.gateway.backup.enabled (eq .Values.gateway.database.kind "postgresql") -}}
+{{- fail "gateway.backup copies an SQLite ledger. Set gateway.backup.enabled=false, and back PostgreSQL up by its own means (pg_dump, or your provider's)." -}}
+{{- end -}}
+{{- if eq .Values.gateway.database.kind "sqlite" -}}
+{{- $name := include "ws402.name" (dict "root" . "component" "gateway") -}}
+{{- $there := include "ws402.found.ledger" (dict "namespace" $private "name" $name) | fromJson -}}
+{{- range (($there.spec).volumeClaimTemplates) -}}
+{{- $size := .spec.resources.requests.storage -}}
+{{- if ne (include "ws402.mebibytes" $size) (include "ws402.mebibytes" $.Values.gateway.database.size) -}}
+{{- fail (printf "gateway.database.size: the ledger's volume was made with %s, and Kubernetes changes it in no StatefulSet. Nothing was changed. To make it larger: kubectl -n %s patch pvc data-%s-0 -p '{\"spec\":{\"resources\":{\"requests\":{\"storage\":\"%s\"}}}}', then kubectl -n %s delete statefulset %s --cascade=orphan, then this again (docs/operations.md, A larger volume)." $size $private $name $.Values.gateway.database.size $private $name) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{- range $component := list "server" "gateway" -}}
 {{- $needed := include (printf "ws402.%s.grace" $component) $ | int -}}
 {{- $set := (index $.Values $component).terminationGracePeriodSeconds -}}
@@ -96,4 +110,11 @@
 {{- if and (ne .Values.server.autoscaling.mode "none") (lt (int .Values.server.autoscaling.maxReplicas) (int .Values.server.autoscaling.minReplicas)) -}}
 {{- fail "server.autoscaling.maxReplicas is below minReplicas." -}}
 {{- end -}}
+{{- end }}
+
+{{/* A size in Mi, as the schema lets it be written, or as the API server writes it then. */}}
+{{- define "ws402.mebibytes" -}}
+{{- if hasSuffix "Ti" . }}{{ mul (trimSuffix "Ti" . | int64) 1048576 }}
+{{- else if hasSuffix "Gi" . }}{{ mul (trimSuffix "Gi" . | int64) 1024 }}
+{{- else }}{{ trimSuffix "Mi" . }}{{ end -}}
 {{- end }}

@@ -26,6 +26,14 @@ names say what to do. */}}
 {{- lookup "v1" "Secret" .namespace .name | toJson -}}
 {{- end }}
 
+{{- define "ws402.found.ledger" -}}
+{{- $else := "This account may not read the gateway's StatefulSet, so that a change of its volume would end half-way. Let it get StatefulSets in the gateway's namespace" -}}
+{{- include $else . -}}
+{{- end }}
+{{- define "This account may not read the gateway's StatefulSet, so that a change of its volume would end half-way. Let it get StatefulSets in the gateway's namespace" -}}
+{{- lookup "apps/v1" "StatefulSet" .namespace .name | toJson -}}
+{{- end }}
+
 {{/* A namespace: (dict "root" $ "name" …). */}}
 {{- define "ws402.found.namespace" -}}
 {{- $else := "This account may not read the gateway's namespace, or it is not there. Let somebody who may make namespaces make it, then set gateway.namespace.create=false and gateway.namespace.check=false" -}}
