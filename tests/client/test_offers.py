@@ -14,6 +14,7 @@ from tests.client.scripted import PRICE, RECIPIENT, ScriptedServer
 
 from ws402.client import EvmWallet, OfferError, Options, PolicyError, Store, ask_offer, connect
 from ws402.errors import InvalidRequestError, UnavailableError
+from ws402.money import AmountError
 from ws402.protocol import succession_message
 
 USDC = "0x036cbd53842c5426634e7929541ec2318f3dcf7e"
@@ -327,6 +328,30 @@ def _pricing() -> dict[str, Any]:
 
 PRICE_IN_FULL = {"rates": [{"unit": "seconds", "amount": 3 * PRICE - 1, "per": 3}]}
 """A third of a wei a second below PRICE."""
+
+
+@pytest.mark.parametrize(
+    ("cap", "error", "match"),
+    [
+        ("0.00059 ETH", PolicyError, "above 590000000000000"),
+        ("5 USDC", PolicyError, "You allow only 'usdc'"),
+        ("0.01 SOL", InvalidRequestError, "0.01 ETH"),
+        ("5 DOGE", InvalidRequestError, "smallest units and its address"),
+        ("0.01", AmountError, "max_amount"),
+        ("1e-2 ETH", AmountError, "decimal places"),
+        ("0 ETH", AmountError, "greater than zero"),
+    ],
+)
+async def test_a_cap_is_written_in_coins(
+    scripted: ScriptedServer, wallet: EvmWallet, cap: str, error: type[Exception], match: str
+) -> None:
+    await refuse(scripted.url, wallet, error, match, max_amount=cap)
+
+
+async def test_a_cap_in_coins_lets_pay_what_it_covers(scripted: ScriptedServer, wallet: EvmWallet) -> None:
+    limits = {"max_amount": "0.0006 ETH", "trust_first_use": True}
+    async with connect(scripted.url, wallet=wallet, resource="ticker", duration=60, **limits) as session:
+        assert session.paid == 60 * PRICE
 
 
 async def test_the_price_in_full_is_what_counts(scripted: ScriptedServer, wallet: EvmWallet) -> None:

@@ -76,3 +76,11 @@ async def model(stream: AsyncStream) -> None:
             await stream.send(f"{stream.charge(int(message), 'tokens')} {stream.charge(10**6, 'unpriced')}")
     finally:
         cancelled.append(stream.session_id)
+
+
+async def without_stream() -> None:
+    """Cannot be a resource: it takes no stream."""
+
+
+async def wants_more(stream: AsyncStream, more: str) -> None:
+    """Cannot be a resource: nobody gives it more."""

@@ -245,6 +245,11 @@ START_ERRORS: list[tuple[dict[str, Any], str]] = [
     ({"RESOURCES": '[{"id":"t","kind":"ticker","price_per_second":0}]'}, "price_per_second".upper()),
     ({"RESOURCES": '[{"id":"../t","kind":"ticker","price_per_second":1}]'}, "RESOURCES.0.ID"),
     ({"RESOURCES": json.dumps([TICKER, TICKER])}, "Two resources"),
+    (
+        {"RESOURCES": '[{"id":"t","kind":"ticker","prise":"0.36 USDC per hour"}]'},
+        "RESOURCES.0.PRISE: is no setting. Did you mean 'price'?",
+    ),
+    ({"RESOURCES": '[{"id":"t","kind":"ticker","price":"0.36 USDC per huor"}]'}, "Did you mean 'hour'?"),
     ({"PROVIDER": "proxy", "GATEWAY_API_KEY": ""}, "GATEWAY_API_KEY"),
     ({"PORT": "70000"}, "PORT"),
     ({"TRUSTED_PROXIES": '["somewhere"]'}, "TRUSTED_PROXIES"),

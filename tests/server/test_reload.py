@@ -134,6 +134,7 @@ async def test_a_payment_for_what_is_gone_is_refunded_whole(shop: Shop, write: W
         ('[[resources]]\nid = "a"\nkind = "http"\ntarget = "ftp://x"\nprice_per_second = 1', "no HTTP URL"),
         ('[[resources]]\nid = "a"\nkind = "ticker"\nprice_per_second = 0', "resources.0.price_per_second"),
         ('[[resources]]\nid = "a"\nkind = "ticker"\nprice = 1\nprice_per_second = 1', "resources.0.price"),
+        ('[[resources]]\nid = "a"\nkind = "ticker"\nprice_per_secnd = 1', "Did you mean 'price_per_second'?"),
     ],
 )
 async def test_a_broken_list_leaves_the_old_one_and_is_told(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import os
 import signal
 from typing import Any
 
@@ -10,7 +12,10 @@ import click
 
 from ws402.loading import loading
 from ws402.observability import setup, tracing
-from ws402.settings import GatewaySettings, load
+from ws402.settings import GatewaySettings, ServerSettings, load
+from ws402.settings.spelling import misspelt
+
+logger = logging.getLogger("ws402.gateway")
 
 
 @click.command("gateway")
@@ -27,6 +32,8 @@ def command(host: str | None, port: int | None) -> None:
     given: dict[str, Any] = {"gateway_host": host, "gateway_port": port}
     settings = load(GatewaySettings, **{name: value for name, value in given.items() if value is not None})
     setup.start(settings, "gateway")
+    for line in misspelt(os.environ, (ServerSettings, GatewaySettings)):
+        logger.warning(line)
     with loading():
         from ws402.gateway.run import gateway as _  # noqa: F401, PLC0415 - only once the settings are right
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 import click
@@ -11,8 +12,9 @@ from ws402.errors import ConfigurationError
 from ws402.loading import loading
 from ws402.observability import setup, tracing
 from ws402.provider.base import PaymentProvider
-from ws402.settings import ServerSettings, load
+from ws402.settings import GatewaySettings, ServerSettings, load
 from ws402.settings.sources import mounted
+from ws402.settings.spelling import misspelt
 
 logger = logging.getLogger("ws402.server")
 
@@ -37,6 +39,8 @@ def command(
         ticker = {"id": "ticker", "name": "Ticker", "kind": "ticker", "price_per_second": 10_000_000_000_000}
         settings = load(ServerSettings, **settings.model_dump(exclude={"resources"}), resources=[ticker])
     setup.start(settings, "server")
+    for line in misspelt(os.environ, (ServerSettings, GatewaySettings)):
+        logger.warning(line)
     with loading():
         from ws402.server import create_server  # noqa: PLC0415 - only once the settings are right
 

@@ -19,13 +19,12 @@ from ws402.client.offers import Offer, fetch_offer, find_resource
 from ws402.client.opening import Door, Opener
 from ws402.client.options import Options
 from ws402.client.payment import Payer
-from ws402.client.policy import NATIVE, Policy, normal_address
+from ws402.client.policy import NATIVE, Policy, normal_address, read_cap
 from ws402.client.session import Session
 from ws402.client.store import Payment, PaymentState, Store
 from ws402.client.target import Target, parse_target, refuse_plaintext
 from ws402.client.wallet import Wallet
 from ws402.errors import ConflictError
-from ws402.money import parse_amount
 from ws402.outgoing import http_client
 from ws402.protocol import (
     Proof,
@@ -49,7 +48,7 @@ async def connect(
     url: str,
     *,
     wallet: Wallet,
-    max_amount: int,
+    max_amount: int | str,
     resource: str | None = None,
     duration: int = 300,
     asset: str = NATIVE,
@@ -65,18 +64,20 @@ async def connect(
     """Pay for `duration` seconds of a resource and open its session; leaving the block ends it.
 
     The server's socket is opened first and paid for then: a server that opens none gets no money.
-    `max_amount` caps the whole session in smallest units of `asset` ('native', 'usdc' or a token's address). The payee
-    must be one of `payees`, or known from before, or met for the first time with `trust_first_use`. With a `store`, a
-    payment that has opened no session yet is used up before a new one is made (in a file: also one that a crash left
-    behind); with a `payment_id`, that payment is made once, however often this is called.
+    `max_amount` caps the whole session: in coins, such as '0.01 ETH' or '5 USDC', or in smallest units of `asset`
+    ('native', 'usdc' or a token's address). The payee must be one of `payees`, or known from before, or met for the
+    first time with `trust_first_use`. With a `store`, a payment that has opened no session yet is used up before a new
+    one is made (in a file: also one that a crash left behind); with a `payment_id`, that payment is made once, however
+    often this is called.
 
     Raises PolicyError, OfferError, WalletError, InvalidRequestError and UnavailableError (SocketUnavailableError where
     there is no socket to be had) before money moves;
     PaymentPendingError, PaymentFailedError and PaymentRejectedError after; SessionLostError and OverchargedError in the
     session.
     """
+    cap, asset = read_cap(max_amount, asset, await wallet.chain() if isinstance(max_amount, str) else "")
     policy = Policy(
-        max_amount=parse_amount(max_amount, field="max_amount"),
+        max_amount=cap,
         asset=asset,
         network=network,
         payees=frozenset(map(normal_address, payees)),

@@ -16,6 +16,8 @@ from ws402.client.offers.solana import SOLANA_CHAINS, is_key
 from ws402.client.store import Payment, Store
 from ws402.client.successions import follows
 from ws402.errors import InvalidRequestError
+from ws402.money import from_decimal, parse_amount
+from ws402.prices import KNOWN_DECIMALS
 
 NATIVE: Final = "native"
 """The network's own coin."""
@@ -27,6 +29,25 @@ USDC: Final = {
     SOLANA_CHAINS["solana-devnet"]: "4zMMC9srt5Ri5X14GAgXhaHii3GnPAERYPJgZJDncDU",
 }
 """Circle's USDC by chain (https://developers.circle.com/stablecoins/usdc-contract-addresses)."""
+
+
+def read_cap(amount: int | str, asset: str, chain: str) -> tuple[int, str]:
+    """A cap in smallest units and the asset that it is in: a whole number of them, or coins like '5 USDC'.
+
+    ETH, SOL and USDC may be written; a cap in another token is a whole number, beside its address as `asset`. Raises
+    InvalidRequestError, AmountError.
+    """
+    if not isinstance(amount, str) or " " not in amount.strip():
+        return parse_amount(amount, field="max_amount"), asset
+    coins, _, symbol = amount.strip().partition(" ")
+    native = "SOL" if chain.startswith("solana:") else "ETH"
+    meant = {native: NATIVE, "USDC": "usdc"}.get(symbol.strip())
+    if meant is None or asset.lower() not in (NATIVE, meant):
+        raise InvalidRequestError(
+            f"The cap '{amount}' is in no asset that it can be written in here.",
+            remedy=f"Write '0.01 {native}' or '5 USDC'; of another token, smallest units and its address as asset.",
+        )
+    return parse_amount(from_decimal(coins, KNOWN_DECIMALS[symbol.strip()]), field="max_amount"), meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

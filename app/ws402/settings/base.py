@@ -18,6 +18,7 @@ from pydantic_settings import (
 )
 
 from ws402.errors import ConfigurationError
+from ws402.settings.spelling import complaints, did_you_mean
 
 
 class StrictSettings(BaseModel):
@@ -69,8 +70,9 @@ class _TomlFile(EnvSettingsSource):
 
         known = set(GatewaySettings.model_fields) | set(ServerSettings.model_fields)
         if unknown := sorted(set(data) - known):
+            meant = "".join(did_you_mean(name, known) for name in unknown)
             raise ConfigurationError(
-                f"{path} has unknown settings: {', '.join(unknown)}.", remedy="Check the spelling."
+                f"{path} has unknown settings: {', '.join(unknown)}.{meant}", remedy="Check the spelling."
             )
         return {name: value for name, value in data.items() if name in self.settings_cls.model_fields}
 
@@ -83,10 +85,7 @@ def load(kind: type[T], **values: Any) -> T:
     try:
         return kind(**values)
     except ValidationError as error:
-        lines = []
-        for each in error.errors(include_input=False, include_url=False):
-            name = ".".join(str(part) for part in each["loc"]).upper() or kind.__name__
-            lines.append(f"{name}: {each['msg'].removeprefix('Value error, ')}")
+        lines = [f"{place.upper() or kind.__name__}: {what}" for place, what in complaints(error, kind)]
         raise ConfigurationError("; ".join(lines)) from None
     except SettingsError as error:
         # Its cause would quote the value; its text names the field.

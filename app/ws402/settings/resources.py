@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from ws402.errors import ConfigurationError
 from ws402.settings.server import ResourceSettings, ServerSettings
+from ws402.settings.spelling import complaints
 
 
 def resources_source(settings: ServerSettings) -> Path | None:
@@ -33,8 +34,6 @@ def read_resources(path: Path) -> list[ResourceSettings]:
     try:
         return TypeAdapter(list[ResourceSettings]).validate_python(data.get("resources", []))
     except ValidationError as error:
-        wrong = "; ".join(
-            f"resources.{'.'.join(str(part) for part in each['loc'])}: {each['msg'].removeprefix('Value error, ')}"
-            for each in error.errors(include_input=False, include_url=False)
-        )
+        found = complaints(error, list[ResourceSettings])
+        wrong = "; ".join(f"resources.{place}: {what}" for place, what in found)
         raise ConfigurationError(f"{path}: {wrong}.") from None

@@ -103,7 +103,7 @@ async def test_a_client_that_is_held_back_is_not_taken_for_dead(open_shop: OpenS
     assert peer.id in shop.server.sessions.live
 
 
-@pytest.mark.parametrize("name", ["not_a_function", "not_async", "not_there"])
+@pytest.mark.parametrize("name", ["not_a_function", "not_async", "not_there", "without_stream", "wants_more"])
 async def test_what_cannot_be_a_resource_is_refused_at_the_start(open_shop: OpenShop, name: str) -> None:
     with pytest.raises(ConfigurationError, match=f"samples:{name}"):
         await open_shop([function(name)])

@@ -123,6 +123,13 @@ class PythonResource(Resource):
                 f"Resource '{self.settings.id}': '{self.settings.target}' is no async function.",
                 remedy="Define it with async def; it gets one argument, the stream.",
             )
+        try:
+            inspect.signature(function).bind(None)
+        except TypeError as error:
+            raise ConfigurationError(
+                f"Resource '{self.settings.id}': '{self.settings.target}' does not take one argument ({error}).",
+                remedy=f"Define it as: async def {function.__name__}(stream). It gets the session's stream alone.",
+            ) from None
         self._function = function
 
     def opened(self, stream: Stream) -> None:
