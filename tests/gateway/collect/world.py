@@ -27,7 +27,7 @@ from ws402.protocol import (
     SettleResponse,
     SignedTransfer,
 )
-from ws402.settings import EvmNetworkSettings, GatewaySettings, TokenSettings
+from ws402.settings import EvmNetworkSettings, GatewaySettings
 
 NETWORK = "base-sepolia"
 TENANT = "shop"
@@ -64,30 +64,27 @@ class Shop:
         self.token: Contract = evm.token()
         self.keys = Keys(evm.account(), evm.account())
 
-    def settings(self, **more: Any) -> GatewaySettings:
-        """As an operator writes them."""
-        token = TokenSettings(
-            symbol="DUSD",
-            contract=self.token.address,
-            decimals=6,
-            eip712_name="Demo Dollar",
-            eip712_version="1",
-        )
-        network = {
+    def network(self) -> dict[str, Any]:
+        """The network as an operator writes it."""
+        token = {"symbol": "DUSD", "contract": self.token.address, "decimals": 6}
+        return {
             "network": NETWORK,
             "chain_id": self.evm.chain_id,
-            "rpc": [SecretStr(self.evm.url)],
-            "merchant_private_key": SecretStr("0x" + bytes(self.keys.refunds.key).hex()),
-            "collector_private_key": SecretStr("0x" + bytes(self.keys.collector.key).hex()),
-            "tokens": [token],
+            "rpc": [self.evm.url],
+            "merchant_private_key": "0x" + bytes(self.keys.refunds.key).hex(),
+            "collector_private_key": "0x" + bytes(self.keys.collector.key).hex(),
+            "tokens": [token | {"eip712_name": "Demo Dollar", "eip712_version": "1"}],
             "final_after": 1,
             "poll_seconds": 0.1,
         }
+
+    def settings(self, **more: Any) -> GatewaySettings:
+        """Of one gateway."""
         overrides = more.pop("network", {})
         return GatewaySettings(
             database_url=SecretStr(self.database_url),
             gateway_api_key=[SecretStr("k" * 40)],
-            evm_networks=[EvmNetworkSettings(**network | overrides)],
+            evm_networks=[EvmNetworkSettings(**self.network() | overrides)],
             refund_interval_seconds=0.1,
             refund_lease_seconds=2,
             **more,

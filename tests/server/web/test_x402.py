@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from tests.fixtures.evm import Evm
 from tests.gateway.collect.world import AMOUNT, PRICE, SECONDS
 from tests.gateway.collect.world import Shop as Chain
 from tests.server.web.x402_site import Site, decoded, encoded, payload, selling
+from websockets.asyncio.client import connect
 
 from ws402.devchain.evm import EvmDevChain
 
@@ -151,7 +153,8 @@ async def test_a_session_is_bought_over_http(site: Site) -> None:
         unpaid = await client.post(f"{site.url}/ws402/sessions", json=wanted)
         assert unpaid.status_code == 402
         headers = await site.pay(payer, decoded(unpaid.headers["payment-required"]))
-        bought = await client.post(f"{site.url}/ws402/sessions", json=wanted, headers=headers)
+        while (bought := await client.post(f"{site.url}/ws402/sessions", json=wanted, headers=headers)).is_error:
+            assert bought.json()["code"] == "settlement_pending"
         assert bought.status_code == 201
         again = await client.post(f"{site.url}/ws402/sessions", json=wanted, headers=headers)
         assert again.status_code == 201
@@ -160,6 +163,28 @@ async def test_a_session_is_bought_over_http(site: Site) -> None:
         assert first["paidAmount"] == AMOUNT
         status = (await client.get(first["statusUrl"])).json()
         assert (status["state"], status["paidAmount"]) == ("released", AMOUNT)
+
+
+async def test_a_bought_session_is_used_on_a_socket(chain: Chain) -> None:
+    async with selling(chain, [{"id": "ticker", "kind": "ticker", "price_per_second": PRICE}]) as site:
+        payer = await asyncio.to_thread(chain.payer)
+        wanted = {"resourceId": "ticker", "duration": SECONDS}
+        async with httpx.AsyncClient(timeout=30) as client:
+            unpaid = await client.post(f"{site.url}/ws402/sessions", json=wanted)
+            headers = await site.pay(payer, decoded(unpaid.headers["payment-required"]))
+            while (bought := await client.post(f"{site.url}/ws402/sessions", json=wanted, headers=headers)).is_error:
+                assert bought.json()["code"] == "settlement_pending"
+            session = bought.json()
+        async with connect(session["websocketUrl"]) as socket:
+            await socket.send(json.dumps({"type": "resume", "token": session["resumeToken"]}))
+            started = json.loads(await socket.recv())
+            assert (started["type"], started["sessionId"]) == ("session_started", session["sessionId"])
+            await socket.send(json.dumps({"type": "end_session"}))
+            while (ended := json.loads(await socket.recv()))["type"] != "session_ended":
+                pass
+        assert ended["consumedAmount"] + ended["refundAmount"] == AMOUNT
+        await site.gateway.refunded(session["sessionId"])
+        assert chain.held(payer.address) == 10 * AMOUNT - ended["consumedAmount"]
 
 
 async def test_a53_a_payment_for_another_offer_is_offered_anew_and_nothing_is_sent(site: Site) -> None:

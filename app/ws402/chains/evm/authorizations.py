@@ -12,14 +12,8 @@ from typing import Any, Final
 import rlp
 from eth_utils.crypto import keccak
 
-from ws402.chains.base import (
-    Authorization,
-    AuthorizationRefusedError,
-    BroadcastRefusedError,
-    ChainUnavailableError,
-    SignedTransaction,
-    SigningDomain,
-)
+from ws402.chains.base import BroadcastRefusedError, ChainUnavailableError, SignedTransaction
+from ws402.chains.collecting import Authorization, AuthorizationRefusedError, SigningDomain
 from ws402.chains.evm import abi
 from ws402.chains.evm.address import address_of, normalize_address, word
 from ws402.chains.evm.fees import Bid, Fees
@@ -45,7 +39,7 @@ _TRANSFER_TYPE: Final = keccak(
 
 
 class EvmAuthorizations:
-    """See `ws402.chains.base.Authorizations`."""
+    """See `ws402.chains.collecting.Authorizations`."""
 
     def __init__(self, settings: EvmNetworkSettings, pool: Pool, strangers: Pool, fees: Fees) -> None:
         """`strangers`: the endpoints' connections for what payers make us ask."""

@@ -12,7 +12,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, Final
 
-from ws402.chains.base import AuthorizationRefusedError, Authorizations, Chain, ChainUnavailableError
+from ws402.chains.base import Chain, ChainUnavailableError
+from ws402.chains.collecting import AuthorizationRefusedError, Authorizations
 from ws402.errors import ConfigurationError, ConflictError
 from ws402.gateway.collect.judge import Judge, Signed, check_times
 from ws402.gateway.collect.register import UNDECIDED, Register, Registration
@@ -172,22 +173,18 @@ class Collector:
         digest = f"{tenant} {signed.payload_hash}"
         row = await self._register.find(network, authorization)
         if row is None:
-            since = await self._check_chain(signed)
-            new = Registration(
-                tenant=tenant,
-                network=network,
-                authorization=authorization,
-                tag=signed.tag,
-                payload_hash=digest,
-                price=signed.price,
-                request=signed.request,
-                since_block=since,
-                expires_at=authorization.valid_before * 1000 + GRACE_MS,
-            )
-            row, made = await self._register.add(new)
-            if made:
-                self.workers[network].job.wake()
-                return row, True
+            try:
+                since = await self._check_chain(signed)
+            except AuthorizationRefusedError:
+                # Another call may have had it collected since we looked.
+                row = await self._register.find(network, authorization)
+                if row is None:
+                    raise
+            else:
+                row, made = await self._add(tenant, signed, digest, since)
+                if made:
+                    self.workers[network].job.wake()
+                    return row, True
         if row.payload_hash != digest:
             raise ConflictError(
                 "This payment was shown for something else, or by somebody else.",
@@ -195,6 +192,20 @@ class Collector:
                 code="payment_used",
             )
         return row, False
+
+    async def _add(self, tenant: str, signed: Signed, digest: str, since: int) -> tuple[Any, bool]:
+        new = Registration(
+            tenant=tenant,
+            network=signed.chain.network,
+            authorization=signed.authorization,
+            tag=signed.tag,
+            payload_hash=digest,
+            price=signed.price,
+            request=signed.request,
+            since_block=since,
+            expires_at=signed.authorization.valid_before * 1000 + GRACE_MS,
+        )
+        return await self._register.add(new)
 
     async def _check_chain(self, signed: Signed) -> int:
         """Whether the chain takes the transfer, or has it. The block from which on to look for it."""
@@ -221,13 +232,13 @@ class Collector:
         loop = asyncio.get_running_loop()
         tx: str | None = None
         while True:
-            news = self._news
+            news, left = self._news, deadline - loop.time()
+            # In this order: what is marked as landed has paid for a session by then.
+            row = await self._register.find(signed.chain.network, signed.authorization)
             answer = await self._register.attach(row, signed.request, may_take=may_take)
             if answer is not None:
                 await self._register.finish(row.id, AuthorizationState.LANDED, answer.tx)
                 return answer
-            left = deadline - loop.time()
-            row = await self._register.find(signed.chain.network, signed.authorization)
             if row.state not in UNDECIDED:  # it expired, or paid for something else
                 tx = row.tx or tx
                 return CollectResponse(state="failed", reason="invalid_transaction_state", tx=tx, payer=row.payer)

@@ -10,7 +10,8 @@ from typing import Final
 
 import msgspec
 
-from ws402.chains.base import Authorization, AuthorizationRefusedError, Authorizations, Chain, CollectingChain, Head
+from ws402.chains.base import Chain, Head
+from ws402.chains.collecting import Authorization, AuthorizationRefusedError, Authorizations, CollectingChain
 from ws402.errors import InvalidRequestError
 from ws402.money import parse_amount, wire_amount
 from ws402.prices import Price, check_decimals

@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import bindparam, func, select, update
 
-from ws402.chains.base import Authorization
+from ws402.chains.collecting import Authorization
 from ws402.errors import RateLimitedError
 from ws402.gateway.ledger.bulk import insert, insert_new
 from ws402.gateway.ledger.bulk import update as update_rows

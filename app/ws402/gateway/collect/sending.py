@@ -14,12 +14,8 @@ from typing import Any, Final
 from sqlalchemy import select, update
 from sqlalchemy.exc import DBAPIError
 
-from ws402.chains.base import (
-    Authorization,
-    AuthorizationRefusedError,
-    Authorizations,
-    BroadcastRefusedError,
-)
+from ws402.chains.base import BroadcastRefusedError
+from ws402.chains.collecting import Authorization, AuthorizationRefusedError, Authorizations
 from ws402.errors import WS402Error
 from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.states import AuthorizationState, DeliveryState
@@ -110,7 +106,7 @@ class CollectWorker:
             )
             rows = (await connection.execute(query)).all()
             row = await context.lease.look(connection) if rows else None
-        if row is None or row.paused:
+        if row is None or row.paused or row.restored_at:
             return False
         held = await context.chain.balance(context.address, context.chain.native)
         gas = held - sum(each.last.signed.max_fee for each in line.waiting)
@@ -165,7 +161,7 @@ class CollectWorker:
         context, now = self.context, self.context.database.now_ms()
         async with context.database.begin() as connection:
             row = await context.lease.fence(connection)
-            if row.next_nonce != first or row.paused:
+            if row.next_nonce != first or row.paused or row.restored_at:
                 raise StaleError("The collector was paused, or its nonces moved, while transfers were being signed.")
             await connection.execute(deliveries.insert(), [each.row() for each in made.values()])
             await connection.execute(attempts.insert(), [each.last.row() for each in made.values()])

@@ -24,16 +24,7 @@ from sqlalchemy import (
     false,
 )
 
-from ws402.gateway.ledger.states import (
-    OVER,
-    SENT,
-    AuthorizationState,
-    DeliveryState,
-    RefundState,
-    SessionState,
-    TransferState,
-    one_of,
-)
+from ws402.gateway.ledger import states
 from ws402.gateway.ledger.types import Amount
 
 metadata: Final = MetaData(
@@ -132,7 +123,7 @@ transfers = Table(
     Column("state", Text, nullable=False),
     Column("seen_at", BIG, nullable=False),
     Column("refund_at", BIG),  # a proof named it, but it pays no session: refund it if it is still unclaimed then
-    CheckConstraint(f"state IN ({one_of(TransferState)})", name="state"),
+    CheckConstraint(f"state IN ({states.one_of(states.TransferState)})", name="state"),
     Index(None, "network", "block"),
     Index(None, "refund_at"),
 )
@@ -161,8 +152,8 @@ sessions = Table(
     Column("opened_at", BIG, nullable=False),
     Column("ended_at", BIG),
     Column("end_reason", Text),
-    CheckConstraint(f"state IN ({one_of(SessionState)})", name="state"),
-    CheckConstraint(f"(state IN ({one_of(OVER)})) = (ended_at IS NOT NULL)", name="ended_at"),
+    CheckConstraint(f"state IN ({states.one_of(states.SessionState)})", name="state"),
+    CheckConstraint(f"(state IN ({states.one_of(states.OVER)})) = (ended_at IS NOT NULL)", name="ended_at"),
     Index(None, "state", "opened_at"),
 )
 
@@ -221,8 +212,8 @@ refunds = Table(
     UniqueConstraint("network", "tx", "idx"),  # one refund a transfer
     ForeignKeyConstraint(["network", "tx", "idx"], ["transfers.network", "transfers.tx", "transfers.idx"]),
     CheckConstraint("(session_id IS NULL) <> (tx IS NULL)", name="one_source"),
-    CheckConstraint(f"state IN ({one_of(RefundState)})", name="state"),
-    CheckConstraint(f"(state IN ({one_of(SENT)})) = (delivery_id IS NOT NULL)", name="delivery"),
+    CheckConstraint(f"state IN ({states.one_of(states.RefundState)})", name="state"),
+    CheckConstraint(f"(state IN ({states.one_of(states.SENT)})) = (delivery_id IS NOT NULL)", name="delivery"),
     Index(None, "network", "state", "source_block"),
     Index(None, "recipient", "asset", "state"),
 )
@@ -248,7 +239,7 @@ deliveries = Table(
     Column("updated_at", BIG, nullable=False),
     UniqueConstraint("network", "signer", "nonce"),
     CheckConstraint("kind IN ('refund', 'cancel', 'collect')", name="kind"),
-    CheckConstraint(f"state IN ({one_of(DeliveryState)})", name="state"),
+    CheckConstraint(f"state IN ({states.one_of(states.DeliveryState)})", name="state"),
     Index(None, "network", "signer", "state"),
     Index(None, "network", "signer", "created_at"),
 )
@@ -291,7 +282,7 @@ authorizations = Table(
     Column("created_at", BIG, nullable=False),
     Column("updated_at", BIG, nullable=False),
     UniqueConstraint("network", "asset", "payer", "nonce"),  # a token takes a nonce from a payer once
-    CheckConstraint(f"state IN ({one_of(AuthorizationState)})", name="state"),
+    CheckConstraint(f"state IN ({states.one_of(states.AuthorizationState)})", name="state"),
     CheckConstraint("state <> 'sent' OR delivery_id IS NOT NULL", name="delivery"),
     Index(None, "network", "state", "created_at"),
 )

@@ -7,7 +7,8 @@ import time
 
 from sqlalchemy import select
 
-from ws402.chains.base import BroadcastRefusedError, CollectingChain, RefundImpossibleError
+from ws402.chains.base import BroadcastRefusedError, RefundImpossibleError
+from ws402.chains.collecting import CollectingChain
 from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.states import DeliveryState
 from ws402.gateway.ledger.tables import attempts, deliveries

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from ws402.errors import ConflictError, UnavailableError, WS402Error
+from ws402.errors import CALLER_REFUSED, ConflictError, UnavailableError, WS402Error
 from ws402.limits import PerMinute
 from ws402.money import wire_amount
 from ws402.protocol import CollectRequest, CollectResponse, price_terms
@@ -135,7 +135,7 @@ class PaidRequests:
         )
         try:
             answer = await self._sessions.provider.collect(request)
-        except UnavailableError as error:
+        except (UnavailableError, *CALLER_REFUSED) as error:
             raise SettlementPendingError(
                 "It is not known yet whether the payment came.", remedy="Show the same payment again; do not pay anew."
             ) from error
