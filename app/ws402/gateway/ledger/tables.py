@@ -219,9 +219,7 @@ refunds = Table(
 )
 
 deliveries = Table(
-    # One transaction of ours and its fee bumps: pays one recipient one or more refunds of one asset, or brings one
-    # payer's authorization to the chain ('collect').
-    "deliveries",
+    "deliveries",  # a transaction of ours and its fee bumps: one recipient's refunds, or an authorization ('collect')
     metadata,
     Column("id", Text, primary_key=True),
     Column("network", Text, nullable=False),
@@ -382,17 +380,8 @@ idempotency_keys = Table(
 
 def _amount_checks() -> None:
     """Bounds on amounts, spelled for each database."""
-    positive = {
-        invoices: ["amount"],
-        transfers: ["amount"],
-        payments: ["amount"],
-        refunds: ["amount"],
-        entries: ["amount"],
-        authorizations: ["amount"],
-    }
-    for table, columns in positive.items():
-        for column in columns:
-            _dialect_check(table, f"{column}_positive", f"{column} > 0", f"decimal_cmp({column}, '0') > 0")
+    for table in (invoices, transfers, payments, refunds, entries, authorizations):
+        _dialect_check(table, "amount_positive", "amount > 0", "decimal_cmp(amount, '0') > 0")
     _dialect_check(
         sessions,
         "consumed_and_refunded_within_paid",

@@ -85,6 +85,8 @@ def offers(
     if terms is None or not settings.enabled:
         return []
     price = resource.terms
+    if price.units or not price.time:
+        return []  # nobody can say how much use to pay for ahead
     asset = resource.asset or (terms.default_asset if resource.network is None else None)
     preferred = resource.network or terms.default_network
     tokens = [each for each in terms.tokens if each.asset == asset and resource.network in (None, each.network)]

@@ -157,6 +157,7 @@ class PaidRequests:
         """Answer a payment that opened nothing here."""
         base = self.base(scope)
         if answer.state == "refused":
+            self._sessions.terms.job.wake()  # ours may be of yesterday
             found = self.offers(resource, offer.seconds)
             await self.ask(resource, found, scope, send, reason=answer.reason or "refused", url=url)
             return
