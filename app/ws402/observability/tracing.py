@@ -8,8 +8,10 @@ WebSocket messages, a row of the ledger. Names follow OpenTelemetry's semantic c
 
 from __future__ import annotations
 
+import atexit
 import os
 import random
+import threading
 from asyncio import Future
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -34,6 +36,10 @@ Attributes = Mapping[str, str | int | float | bool]
 SERVER: Final = SpanKind.SERVER
 CLIENT: Final = SpanKind.CLIENT
 INTERNAL: Final = SpanKind.INTERNAL
+
+SHUT_DOWN_SECONDS: Final = 3.0
+"""How long a program that ends waits for a collector that does not answer. The SDK alone waits for 30, longer than a
+pod has left when its sessions have been handed over."""
 
 _LOW_64_BITS: Final = (1 << 64) - 1
 _EMPTY: Final = Context()
@@ -233,18 +239,22 @@ def configure(component: str, *, exporter: SpanExporter | None = None, sampler: 
     resource = Resource.create({"service.version": __version__, "service.namespace": "ws402"})
     if "service.name" not in os.environ.get("OTEL_RESOURCE_ATTRIBUTES", "") and "OTEL_SERVICE_NAME" not in os.environ:
         resource = resource.merge(Resource({"service.name": f"ws402-{component}"}))
-    provider = TracerProvider(sampler=sampler, resource=resource, id_generator=_state.ids)
+    provider = TracerProvider(sampler=sampler, resource=resource, id_generator=_state.ids, shutdown_on_exit=False)
+    atexit.register(shut_down)  # the SDK's own would wait without our bound
     provider.add_span_processor(BatchSpanProcessor(_Counted(exporter)))
     _state.provider = provider
     _state.tracer = provider.get_tracer("ws402", __version__)
     _state.bound, _state.follows = _rule(provider.sampler)
 
 
-def shut_down() -> None:
-    """Export what is left, and turn traces off."""
+def shut_down(seconds: float = SHUT_DOWN_SECONDS) -> None:
+    """Export what is left, and turn traces off; what the collector has not taken within `seconds` is lost."""
     provider, _state.provider, _state.tracer = _state.provider, None, None
     if provider is not None:
-        provider.shutdown()
+        # Ends with the process, like the thread that it waits for.
+        ending = threading.Thread(target=provider.shutdown, name="traces-shut-down", daemon=True)
+        ending.start()
+        ending.join(seconds)
 
 
 def _wanted() -> bool:
