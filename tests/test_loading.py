@@ -31,7 +31,8 @@ def test_a_gateway_loads_what_its_settings_ask_for_only_then() -> None:
     found = loaded("ws402.cli.gateway", "ws402.gateway.run.gateway", "ws402.chains.evm")
     assert "sqlalchemy" in found
     assert (
-        found & {"alembic", "boto3", "eth_account", "hvac", "pygments", "requests", "rich", "sentry_sdk", "web3"}
+        found
+        & {"alembic", "boto3", "eth_account", "hvac", "pygments", "requests", "rich", "sentry_sdk", "solders", "web3"}
         == set()
     )
 

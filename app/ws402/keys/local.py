@@ -7,8 +7,6 @@ from typing import Final, Literal, Self
 
 import msgspec
 from pydantic import SecretStr
-from solders.keypair import Keypair
-from solders.pubkey import Pubkey
 
 from ws402.errors import ConfigurationError
 from ws402.keys import secp256k1
@@ -69,6 +67,8 @@ class LocalEd25519Signer:
 
     def __init__(self, secret: bytes, *, key_id: str | None = None) -> None:
         """`secret`: the seed (32 bytes), or the seed and its public key (64). Raises ConfigurationError."""
+        from solders.keypair import Keypair  # noqa: PLC0415 - a tenth of the memory of a gateway without Solana
+
         try:
             self._key = Keypair.from_seed(secret) if len(secret) == 32 else Keypair.from_bytes(secret)
         except ValueError:
@@ -99,6 +99,9 @@ class LocalEd25519Signer:
 
 def _decoded(text: str) -> bytes:
     """The key that a text is, or nothing."""
+    from solders.keypair import Keypair  # noqa: PLC0415 - see LocalEd25519Signer
+    from solders.pubkey import Pubkey  # noqa: PLC0415
+
     if text.startswith("["):
         try:
             return bytes(msgspec.json.decode(text, type=list[int]))
