@@ -88,7 +88,7 @@ def test_both_namespaces_are_as_they_should_be(release: Release) -> None:
 
 
 def test_the_server_image_holds_no_way_to_money(release: Release) -> None:
-    """No ledger, chain or key code, no library for them, no compiler, no pip; nothing can be written but /tmp."""
+    """No ledger, chain or key code, no library for them, no compiler, pip, Perl or setuid; only /tmp can be written."""
     pod = release.pods("server")[0]["metadata"]["name"]
     look = """
 import importlib.metadata, importlib.util, os, shutil
@@ -98,8 +98,11 @@ for each in ("web3", "solders", "hvac", "sqlalchemy", "asyncpg", "eth-account", 
     assert each not in names, each
 for each in ("web3", "sqlalchemy", "hvac", "solders", "ws402.gateway", "ws402.chains", "ws402.keys"):
     assert importlib.util.find_spec(each) is None, each
-for each in ("gcc", "cc", "curl", "wget"):
+for each in ("gcc", "cc", "curl", "wget", "perl", "pip"):
     assert shutil.which(each) is None, each
+for folder, _, files in os.walk("/usr"):
+    for each in files:
+        assert not os.lstat(os.path.join(folder, each)).st_mode & 0o6000, each
 assert os.getuid() == os.getgid() == 65532
 for each in ("/opt/app/x", "/etc/x", "/usr/x"):
     try:

@@ -74,6 +74,17 @@ def test_a46_no_secret_can_come_into_a_layer(path: Path) -> None:
     assert {rule for rule in rules if rule.startswith("!")} == {"!app/ws402", "!requirements/*.txt"}
 
 
+@pytest.mark.parametrize("path", DOCKERFILES, ids=lambda each: each.name)
+def test_nothing_that_runs_stands_on_a_base_with_pip_perl_or_setuid_files(path: Path) -> None:
+    stages = " ".join(f"{kind} {argument}\n" for kind, argument in instructions(path)).split("FROM ")[1:]
+    (bare,) = [stage for stage in stages if stage.startswith("${PYTHON_IMAGE} AS bare")]
+    for gone in ("pip|setuptools|wheel", "/usr/bin/pip*", "/usr/bin/perl*", "libperl*", "-perm /6000 -exec chmod a-s"):
+        assert gone in bare
+    running = [stage for stage in stages if "USER 65532" in stage or "ENTRYPOINT" in stage or "CMD" in stage]
+    assert running
+    assert all(stage.split()[0] in {"bare", "common"} for stage in running)
+
+
 def test_a_layer_of_packages_and_a_layer_of_code_differ_so_that_a_change_of_code_moves_little() -> None:
     for path in DOCKERFILES:
         last = " ".join(f"{kind} {argument}\n" for kind, argument in instructions(path)).split("FROM ")[-1]
