@@ -14,6 +14,7 @@ from ws402.gateway.books.balance_check import AuditLine, audit
 from ws402.gateway.books.queries import Queries
 from ws402.gateway.books.stats import stats
 from ws402.gateway.collect.collector import Collector
+from ws402.gateway.intake.arrivals import Arrivals
 from ws402.gateway.intake.claims import Claim
 from ws402.gateway.intake.invoices import Draft, Invoices
 from ws402.gateway.intake.verification import Verifier
@@ -34,6 +35,8 @@ from ws402.protocol import (
     CollectResponse,
     GenerateRequest,
     PaymentDetails,
+    PaymentStatusRequest,
+    PaymentStatusResponse,
     RefundRequest,
     RefundResponse,
     RefundStatusResponse,
@@ -77,7 +80,7 @@ class PaymentService:
         self.queries = Queries(database)
         self.chains = chains
         self.addresses = addresses
-        self.watcher = Watcher(database, chains, addresses)
+        self.watcher = Watcher(database, chains, addresses, grace_seconds=settings.unclaimed_grace_seconds)
         self.verifier = Verifier(settings, database, chains, self.watcher)
         self.collector = Collector(settings, database, chains, collectors, self.verifier, holder)
         self.started_at = time.time()
@@ -87,6 +90,7 @@ class PaymentService:
         """What readiness asks besides; each raises UnavailableError with its reason."""
         settlement, live = Settlement(database), Sessions(database)
         self._live = live
+        self.arrivals = Arrivals(database, chains)
         self.invoices = Invoices(settings, database, chains, self.watcher.missing)
         self.generating: Batcher[Draft, PaymentDetails] = Batcher("generate", self.invoices.create)
         self.settling: Batcher[Settle, SettleResponse] = Batcher("settle", settlement.settle)
@@ -273,6 +277,10 @@ class TenantCalls:
     async def session(self, session_id: str, /) -> SessionResponse:
         """How a session of this tenant stands. Raises NotFoundError."""
         return await self._service.queries.session(self._tenant, session_id)
+
+    async def payment_status(self, request: PaymentStatusRequest, /) -> PaymentStatusResponse:
+        """What has arrived for invoices of this tenant. Raises InvalidRequestError."""
+        return PaymentStatusResponse(payments=await self._service.arrivals.look(self._tenant, request.invoices))
 
     async def blockhash(self, network: str | None = None, /) -> BlockhashResponse:
         """A recent blockhash of this network, or of the first of its kind. Raises NoSolanaError."""

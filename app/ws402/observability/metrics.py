@@ -200,6 +200,20 @@ REFUND_UNCONSIDERED = _gauge(
     "network",
     "asset",
 )
+UNCLAIMED_RETURNED = _counter(
+    GATEWAY,
+    "ws402_unclaimed_returned",
+    "Payments that nobody showed in time and that went back by themselves.",
+    "network",
+    "asset",
+)
+UNCLAIMED_NAMELESS = _counter(
+    GATEWAY,
+    "ws402_unclaimed_nameless",
+    "Transfers to us that name no invoice: nobody but an operator can say whose money it is.",
+    "network",
+    "asset",
+)
 
 # --- gateway: signing keys -------------------------------------------------------------------------------------------
 

@@ -39,6 +39,8 @@ class Details(Message, kw_only=True):
     timestamp: Count | None = None
     successions: list[Succession] | None = None
     """How the recipient came to be the payee, for those who paid one before it."""
+    unique_amount: bool | None = None
+    """A payment of exactly this amount is known as this invoice's, whatever else it carries."""
 
 
 class EvmPaymentDetails(Details, kw_only=True, tag_field="type", tag="base"):

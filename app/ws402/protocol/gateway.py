@@ -28,6 +28,8 @@ class GenerateRequest(Message, kw_only=True):
     estimated_units: dict[str, Count] | None = None
     session_id: str | None = None
     resume_token: str | None = None
+    unique_amount: bool | None = None
+    """Ask for an amount that names the invoice, where a payment link has no room for anything else."""
 
 
 class Proof(Message, kw_only=True):
@@ -78,6 +80,24 @@ class VerifyResponse(Message, kw_only=True):
     price: PriceTerms | None = None
     resume_token: str | None = None
     epoch: Count | None = None
+
+
+class InvoiceSecret(Message, kw_only=True):
+    """What only the one who was given an invoice knows: its `reference`, and the `claim_token` where there is one."""
+
+    reference: str
+    claim_token: str | None = None
+
+
+class PaymentStatus(Message, kw_only=True):
+    """What has arrived for an invoice: `waiting` (nothing), `arrived` (show `tx` and `sender` as a proof), `paid` (its
+    session was opened), `returned` (it goes back to its sender), `expired` (nothing came in time), `unknown`.
+    """
+
+    state: Literal["waiting", "arrived", "paid", "returned", "expired", "unknown"]
+    tx: str | None = None
+    sender: str | None = None
+    amount: WireAmount | None = None
 
 
 class RefundRequest(Message, kw_only=True):

@@ -9,7 +9,7 @@ import msgspec
 from ws402.money import WireAmount
 from ws402.protocol.base import Count, EndReason, Message
 from ws402.protocol.collect import CollectRequest, SessionRequest, TermsRequest
-from ws402.protocol.gateway import GenerateRequest, VerifyRequest
+from ws402.protocol.gateway import GenerateRequest, InvoiceSecret, PaymentStatus, VerifyRequest
 from ws402.protocol.prices import PriceTerms
 
 
@@ -99,6 +99,18 @@ class RefundStatusResponse(Message, kw_only=True):
     tx_hash: str | None = None
 
 
+class PaymentStatusRequest(Message, kw_only=True):
+    """What has arrived for these invoices?"""
+
+    invoices: list[InvoiceSecret]
+
+
+class PaymentStatusResponse(Message, kw_only=True):
+    """What has arrived, in the order of the request."""
+
+    payments: list[PaymentStatus]
+
+
 class Op(Message, kw_only=True, tag_field="op"):
     """One operation of a batch. `key` makes it idempotent: the same key and body give the same answer.
 
@@ -169,6 +181,12 @@ class SessionOp(Op, kw_only=True, tag="session"):
     body: SessionRequest
 
 
+class PaymentStatusOp(Op, kw_only=True, tag="payment_status"):
+    """Ask what has arrived for invoices."""
+
+    body: PaymentStatusRequest
+
+
 AnyOp = (
     GenerateOp
     | VerifyOp
@@ -180,6 +198,7 @@ AnyOp = (
     | TermsOp
     | CollectOp
     | SessionOp
+    | PaymentStatusOp
 )
 
 

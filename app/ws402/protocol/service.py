@@ -19,6 +19,8 @@ from ws402.protocol.gateway import (
 from ws402.protocol.ops import (
     Checkpoint,
     CheckpointResponse,
+    PaymentStatusRequest,
+    PaymentStatusResponse,
     RefundStatusResponse,
     ReleaseRequest,
     ResumeRequest,
@@ -68,6 +70,9 @@ class PaymentCalls(Protocol):
 
     def session(self, session_id: str, /) -> Awaitable[SessionResponse]:
         """What a session was paid, has consumed and gives back. Raises NotFoundError."""
+
+    def payment_status(self, request: PaymentStatusRequest, /) -> Awaitable[PaymentStatusResponse]:
+        """What has arrived for invoices whose secrets the caller knows. Raises InvalidRequestError."""
 
     def refund(self, request: RefundRequest, /) -> Awaitable[RefundResponse]:
         """End a session as stock servers do, by an amount. Raises ConflictError with `refundable`, NotFoundError."""

@@ -16,6 +16,8 @@ from ws402.protocol import (
     CollectResponse,
     GenerateRequest,
     PaymentDetails,
+    PaymentStatusRequest,
+    PaymentStatusResponse,
     RefundRequest,
     RefundResponse,
     RefundStatusResponse,
@@ -105,6 +107,10 @@ class DirectPaymentProvider(StockNames):
     async def session(self, session_id: str, /) -> SessionResponse:
         """How a session stands."""
         return await self._repeat(lambda: self._calls.session(session_id))
+
+    async def payment_status(self, request: PaymentStatusRequest, /) -> PaymentStatusResponse:
+        """What has arrived for invoices."""
+        return await self._repeat(lambda: self._calls.payment_status(request))
 
     async def refund(self, request: RefundRequest, /) -> RefundResponse:
         """End a session as stock servers do."""

@@ -31,6 +31,9 @@ from ws402.protocol import (
     GenerateRequest,
     OpResult,
     PaymentDetails,
+    PaymentStatusOp,
+    PaymentStatusRequest,
+    PaymentStatusResponse,
     RefundRequest,
     RefundResponse,
     RefundStatusOp,
@@ -78,6 +81,7 @@ _status: Final = msgspec.json.Decoder(RefundStatusResponse)
 _terms: Final = msgspec.json.Decoder(TermsResponse)
 _collect: Final = msgspec.json.Decoder(CollectResponse)
 _session: Final = msgspec.json.Decoder(SessionResponse)
+_payments: Final = msgspec.json.Decoder(PaymentStatusResponse)
 _blockhash: Final = msgspec.json.Decoder(BlockhashResponse)
 _stats: Final = msgspec.json.Decoder(StatsResponse)
 _refund: Final = msgspec.json.Decoder(RefundResponse)
@@ -188,6 +192,10 @@ class ProxyPaymentProvider(StockNames):
     async def session(self, session_id: str, /) -> SessionResponse:
         """How a session stands."""
         return await self._ask(self._quick, SessionOp(body=SessionRequest(session_id=session_id)), _session)
+
+    async def payment_status(self, request: PaymentStatusRequest, /) -> PaymentStatusResponse:
+        """What has arrived for invoices."""
+        return await self._ask(self._quick, PaymentStatusOp(body=request), _payments)
 
     async def refund(self, request: RefundRequest, /) -> RefundResponse:
         """End a session as stock servers do."""

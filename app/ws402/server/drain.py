@@ -32,6 +32,7 @@ async def drain(sessions: Sessions, seconds: float) -> None:
         return
     sessions.admission.draining = True
     metrics.DRAINING.set(1)
+    sessions.arrivals.release()
     for socket in list(sessions.waiting):
         socket.leave()
     logger.info("draining: %d sessions have %g s to move", len(sessions.live), seconds)

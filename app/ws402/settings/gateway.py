@@ -85,6 +85,9 @@ class GatewaySettings(ObservedSettings):
     invoice_kept_seconds: int = Field(default=7200, ge=60)
     """How long an unpaid invoice is kept after it has expired: a late payment that names it is sent back by itself.
     Later ones, an operator sends back."""
+    unclaimed_grace_seconds: int = Field(default=3600, ge=300)
+    """How long money that names an invoice, and opened no session, waits after the invoice's end for somebody who shows
+    it. Then it goes back to its sender by itself."""
     max_unpaid_invoices: int = Field(default=100_000, ge=1)
     """Unpaid invoices that can be open at once, over all tenants; beyond, new ones are refused, but not top-ups."""
     verify_wait_seconds: float = Field(default=20, ge=0, le=25)

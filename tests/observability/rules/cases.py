@@ -116,6 +116,20 @@ CASES = (
         silent="0x40 1x5 0x25",
     ),
     one(
+        "WS402UnclaimedReturned",
+        series("ws402_unclaimed_returned_total", network="base", asset="ETH"),
+        OF_ASSET,
+        firing="0+1x70",
+        silent="0x30 1x40",
+    ),
+    one(
+        "WS402NamelessMoney",
+        series("ws402_unclaimed_nameless_total", network="base", asset="ETH"),
+        OF_ASSET,
+        firing="0x10 1x60",
+        silent="0x70",
+    ),
+    one(
         "WS402FloatShort",
         series("ws402_signer_short_units", network="base", asset="ETH"),
         OF_ASSET,

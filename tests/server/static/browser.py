@@ -71,6 +71,8 @@ class Page:
         """Load the page with nothing remembered."""
         origin = {"origin": self.url.rstrip("/"), "storageTypes": "local_storage"}
         self.driver.execute_cdp_cmd("Storage.clearDataForOrigin", origin)
+        if self.driver.current_url.startswith(self.url):
+            self.script("sessionStorage.clear()")
         self.driver.get(self.url + fragment)
         self.until(lambda: self.enabled("choose-go"))
 
@@ -124,6 +126,11 @@ class Page:
 
     def shows(self, identifier: str, seconds: float = 20) -> None:
         self.until(lambda: self.visible(identifier), seconds)
+
+    def remembered(self) -> list[str]:
+        """What the browser keeps besides the offers that were shown: payments and sessions."""
+        keys = self.script("return Object.keys(localStorage)")
+        return [each for each in keys if not each.startswith("ws402.offer.")]
 
     def main(self) -> str:
         return self.driver.find_element(By.TAG_NAME, "main").text

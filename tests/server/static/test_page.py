@@ -87,7 +87,7 @@ def test_a_refused_payment_is_told_with_what_to_do(page: Page, shop: EvmShop, co
     assert remedy in page.text("problem-remedy")
     page.driver.find_element(By.CSS_SELECTOR, "#problem-actions button").click()
     page.shows("choose")
-    assert page.script("return localStorage.length") == 0
+    assert page.remembered() == []
 
 
 def test_a_payment_that_is_too_young_is_shown_again_until_it_counts(page: Page, shop: EvmShop) -> None:
@@ -114,7 +114,7 @@ def test_a_payment_outlives_a_reload_while_the_gateway_is_away(page: Page, shop:
     assert len(shop.provider.sessions) == 1
     page.click("end")
     page.shows("done")
-    assert page.script("return localStorage.length") == 0
+    assert page.remembered() == []
 
 
 def test_a47_an_unused_payment_is_offered_before_another_is_made(page: Page, shop: EvmShop) -> None:
@@ -163,7 +163,7 @@ def test_a47_where_no_socket_opens_no_price_is_asked_to_be_paid(
     page.shows("problem", 60)
     assert "so nothing was paid" in page.text("problem-text")
     assert not page.visible("pay")
-    assert page.script("return localStorage.length") == 0
+    assert page.remembered() == []
     full = False
     page.choose()
     full = True
@@ -171,7 +171,7 @@ def test_a47_where_no_socket_opens_no_price_is_asked_to_be_paid(
     page.pay()
     page.shows("problem", 60)
     assert "so nothing was paid" in page.text("problem-text")
-    assert page.script("return localStorage.length") == 0
+    assert page.remembered() == []
     assert shop.provider.sessions == {}
 
 

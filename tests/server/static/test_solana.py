@@ -80,7 +80,7 @@ def test_the_whole_way_with_a_key_of_the_page(page: Page, shop: SolanaShop) -> N
         (found,) = shop.solana.rpc("getSignaturesForAddress", details.reference, {"commitment": "confirmed"})
         assert found["memo"] == "[10] ws402:memo"
         assert paid_to(shop.solana, shop.recipient, found["signature"]) == 60 * LAMPORTS
-    assert page.script("return localStorage.length") == 0, "the key is nowhere but in the page"
+    assert page.remembered() == [], "the key is nowhere but in the page"
 
 
 def test_a_code_and_a_link_by_which_wallets_pay(page: Page, shop: SolanaShop) -> None:
@@ -161,7 +161,7 @@ def test_a_wallet_that_injects_itself_pays_or_declines(page: Page, shop: SolanaS
     if declined:
         page.shows("problem")
         assert page.text("problem-text") == "You declined in your wallet."
-        assert page.script("return localStorage.length") == 0
+        assert page.remembered() == []
         return
     page.shows("use")
     assert page.script("return calls") == [["signAndSendTransaction"]]

@@ -86,7 +86,7 @@ def test_declining_in_the_wallet_pays_nothing_and_can_be_tried_again(page: Page,
     page.shows("problem")
     assert page.text("problem-text") == "You declined in your wallet."
     assert "Nothing was paid" in page.text("problem-remedy")
-    assert page.script("return localStorage.length") == 0
+    assert page.remembered() == []
     page.driver.find_element(By.CSS_SELECTOR, "#problem-actions button").click()
     page.shows("pay")
 
@@ -98,5 +98,5 @@ def test_an_account_with_too_little_is_told_so(page: Page, shop: EvmShop) -> Non
     page.shows("problem")
     assert page.text("problem-text") == "The account holds too little for the amount and the fee."
     assert "choose a shorter time" in page.text("problem-remedy")
-    assert page.script("return localStorage.length") == 0
+    assert page.remembered() == []
     assert shop.provider.sessions == {}

@@ -27,6 +27,7 @@ from ws402.protocol import (
     Message,
     OpError,
     OpResult,
+    PaymentStatusOp,
     RefundStatusOp,
     ReleaseOp,
     ResumeOp,
@@ -61,6 +62,7 @@ CALLS: Final[Mapping[type[AnyOp], Callable[[PaymentCalls, Any], Awaitable[Any]]]
     TermsOp: lambda calls, op: calls.terms(),  # noqa: ARG005 - nothing is asked with it
     CollectOp: lambda calls, op: calls.collect(op.body, key=op.key),
     SessionOp: lambda calls, op: calls.session(op.body.session_id),
+    PaymentStatusOp: lambda calls, op: calls.payment_status(op.body),
 }
 """What each operation asks."""
 

@@ -6,6 +6,7 @@
 - `signature`: the payer signed the reference, the network and the transaction.
 - `legacy`: nothing but the sender's name, the exact amount and the time: what stock clients offer. Somebody who sees
   such a transfer first, and holds an open invoice of the same amount, can use it; a refund still goes to the payer.
+  Not where the amount names an invoice: then it pays for that one only.
 """
 
 from __future__ import annotations
@@ -13,14 +14,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any
 
 from sqlalchemy import Row
 
+from ws402.gateway.watch.named import EARLY_MS
 from ws402.protocol import RejectCode
-
-BLOCK_TIME_TOLERANCE_MS: Final = 3_000
-"""Block times are whole seconds and set by block producers; an invoice's times are ours."""
 
 
 class Binding(StrEnum):
@@ -36,6 +35,7 @@ class Binding(StrEnum):
 class Terms:
     """What an invoice asks for, and what the proof offers."""
 
+    invoice_id: str
     kinds: Sequence[str]
     tag: str
     public: bool
@@ -68,9 +68,9 @@ def bind(terms: Terms, transfer: Row[Any]) -> Binding | Refusal:
         return binding
     exact = binding is Binding.LEGACY
     bound = not exact
-    if transfer.block_time < terms.created_at - BLOCK_TIME_TOLERANCE_MS and not (bound and terms.tag in tags):
+    if transfer.block_time < terms.created_at - EARLY_MS and not (bound and terms.tag in tags):
         return Refusal(RejectCode.TRANSFER_TOO_OLD, "The transfer is older than the invoice.")
-    if transfer.block_time > terms.expires_at + BLOCK_TIME_TOLERANCE_MS:
+    if transfer.block_time > terms.expires_at + EARLY_MS:
         return Refusal(
             RejectCode.TRANSFER_TOO_LATE, "The invoice had expired; the payment will be refunded.", bound, stray=True
         )
@@ -99,6 +99,8 @@ def _binding(terms: Terms, transfer: Row[Any], tags: list[str]) -> Binding | Ref
             RejectCode.BINDING_REQUIRED,
             "The transfer does not name the invoice: send the details' `data`, or sign the proof.",
         )
+    if transfer.invoice_id not in (None, terms.invoice_id):
+        return Refusal(RejectCode.BINDING_INVALID, "The transfer's amount names another invoice.")
     if terms.sender is None:
         return Refusal(RejectCode.MALFORMED_PROOF, "The proof names no sender.")
     return Binding.LEGACY

@@ -15,7 +15,8 @@ from ws402.gateway.ledger.statements import Statement
 from ws402.gateway.ledger.tables import checkpoints, invoices, payments, sessions, transfers
 from ws402.gateway.ledger.transactions import Transaction
 from ws402.gateway.usage.sessions import ANSWERED
-from ws402.gateway.watch.transfers import TransferKey, refund_transfer
+from ws402.gateway.watch.named import TransferKey
+from ws402.gateway.watch.transfers import refund_transfer
 
 
 @dataclass(slots=True)
@@ -109,7 +110,7 @@ _REFUND_LATER: Final = Statement(
         transfers.c.network == bindparam("b_network"),
         transfers.c.tx == bindparam("b_tx"),
         transfers.c.idx == bindparam("b_idx"),
-        transfers.c.refund_at.is_(None),
+        transfers.c.refund_at.is_(None) | (transfers.c.refund_at > bindparam("refund_at")),
     )
     .values(refund_at=bindparam("refund_at"))
 )

@@ -249,6 +249,7 @@ class Claims:
         claim_token = op.request.claim_token
         terms = Terms(
             kinds=self._settings.bindings if op.collected is None else ("tag",),
+            invoice_id=invoice.id,
             tag=invoice.tag,
             public=chain.reference_is_public,
             amount=invoice.amount,

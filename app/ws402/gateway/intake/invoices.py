@@ -13,7 +13,7 @@ from sqlalchemy import select
 
 from ws402.chains.base import Chain, ChainUnavailableError, InvoiceTerms
 from ws402.errors import ConflictError, InvalidRequestError, NotFoundError, WS402Error
-from ws402.gateway.intake.open_invoices import OpenInvoices, too_many
+from ws402.gateway.intake.open_invoices import OpenInvoices, by_link, too_many
 from ws402.gateway.intake.successions import Successions
 from ws402.gateway.ledger.bulk import insert
 from ws402.gateway.ledger.database import Database
@@ -25,7 +25,7 @@ from ws402.gateway.ledger.transactions import Transaction
 from ws402.gateway.usage.settlement import price_of, unpriced
 from ws402.money import Asset, parse_amount, wire_amount
 from ws402.prices import Price, check_decimals
-from ws402.protocol import GenerateRequest, PaymentDetails, price_terms, price_text, stated_price
+from ws402.protocol import EvmPaymentDetails, GenerateRequest, PaymentDetails, price_terms, price_text, stated_price
 from ws402.settings import GatewaySettings
 
 _SESSIONS: Final = Statement(
@@ -47,6 +47,8 @@ class Draft:
     amount: int
     price: Price | None
     request: GenerateRequest
+    unique: bool = False
+    """No other open invoice asks for this amount."""
 
 
 class Invoices:
@@ -112,9 +114,8 @@ class Invoices:
         results: list[PaymentDetails | WS402Error] = []
         rows: list[dict[str, Any]] = []
         refused = await self._top_ups(connection, drafts) | {position: too_many() for position in beyond}
-        if self._settings.amount_salt:
-            left = [(position, draft) for position, draft in enumerate(drafts) if position not in refused]
-            refused |= await self._open.salt(connection, left, now)
+        left = [(position, draft) for position, draft in enumerate(drafts) if position not in refused]
+        refused |= await self._open.salt(connection, left, now)
         for position, draft in enumerate(drafts):
             if error := refused.get(position):
                 results.append(error)
@@ -145,9 +146,10 @@ class Invoices:
             token = new_token()
             details = structs.replace(details, claim_token=token)
             claim_hash = digest(token)
-        details.binding = [
-            kind for kind in self._settings.bindings if kind in (details.binding or ())
-        ] or details.binding
+        details.binding = [kind for kind in self._settings.bindings if kind in (details.binding or ())]
+        if not by_link(chain, details.binding) and isinstance(details, EvmPaymentDetails):
+            details.eip681 = None  # what is paid by it would be sent back
+        details.unique_amount = draft.unique or None
         details.resource_id = request.resource_id
         details.estimated_duration = request.estimated_duration
         price = draft.price
@@ -173,6 +175,7 @@ class Invoices:
             "session_id": request.session_id,
             "created_at": now,
             "expires_at": expires_at,
+            "unique_amount": draft.amount if draft.unique else None,
         }
         return row, details
 

@@ -82,9 +82,11 @@ invoices = Table(
     Column("created_at", BIG, nullable=False),
     Column("expires_at", BIG, nullable=False),
     Column("returned", Integer, nullable=False, server_default="0"),  # payments that were owed back at once
+    Column("unique_amount", Amount),  # the amount, where no other open invoice asks for it: it names the invoice
     CheckConstraint("expires_at > created_at", name="expires_later"),
     Index(None, "network", "expires_at"),
     Index(None, "network", "asset", "amount", "expires_at"),
+    Index(None, "network", "asset", "unique_amount"),
 )
 
 networks = Table(
@@ -122,7 +124,8 @@ transfers = Table(
     Column("tags", Text, nullable=False),  # space-separated
     Column("state", Text, nullable=False),
     Column("seen_at", BIG, nullable=False),
-    Column("refund_at", BIG),  # a proof named it, but it pays no session: refund it if it is still unclaimed then
+    Column("refund_at", BIG),  # refund it if it still pays for no session then; unset: an operator decides
+    Column("invoice_id", Text, index=True),  # the invoice that it names, by its tag or a unique amount
     CheckConstraint(f"state IN ({states.one_of(states.TransferState)})", name="state"),
     Index(None, "network", "block"),
     Index(None, "refund_at"),

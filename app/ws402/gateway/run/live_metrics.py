@@ -25,6 +25,16 @@ _OWN: Final = ("refunds_final", "refunds_held", "refunds_credited", "refunds_ret
 """Counters of the engine that have a metric of their own."""
 
 
+_BY_ASSET: Final = (
+    metrics.PAYMENTS_VERIFIED,
+    metrics.PAYMENT_VOLUME,
+    metrics.REFUNDS_ISSUED,
+    metrics.UNCLAIMED_RETURNED,
+    metrics.UNCLAIMED_NAMELESS,
+)
+"""Counters that show 0 for every asset from the start on."""
+
+
 def observe(service: PaymentService, engine: RefundEngine) -> ExitStack:
     """Show this gateway in the metrics until the answer is closed."""
     bound = ExitStack()
@@ -104,7 +114,7 @@ def _show_zeros(service: PaymentService) -> None:
         metrics.REFUND_DELIVERY_SECONDS.of(network)
         metrics.CHAIN_REORGS.ready(network)
         for asset in chain.assets:
-            for counter in (metrics.PAYMENTS_VERIFIED, metrics.PAYMENT_VOLUME, metrics.REFUNDS_ISSUED):
+            for counter in _BY_ASSET:
                 counter.ready(network, asset)
 
 

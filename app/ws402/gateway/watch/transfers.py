@@ -16,15 +16,8 @@ from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.states import SENT, RefundState, TransferState
 from ws402.gateway.ledger.tables import networks, payments, refunds, sessions, transfers
 from ws402.gateway.ledger.transactions import Connection, after_commit, fetch
+from ws402.gateway.watch.named import Named, TransferKey, key_of, names
 from ws402.observability import metrics
-
-TransferKey = tuple[str, str, int]
-"""(network, tx, index)."""
-
-
-def key_of(transfer: Transfer) -> TransferKey:
-    """What makes a transfer unique."""
-    return transfer.network, transfer.tx, transfer.index
 
 
 def of_transactions(table: Table) -> ColumnElement[bool]:
@@ -58,8 +51,11 @@ async def lock_transfers(connection: Connection, keys: Collection[tuple[Any, ...
     return {(row.network, row.tx, row.idx): row for row in found}
 
 
-async def record(connection: AsyncConnection, found: Sequence[Transfer], now: int) -> None:
-    """Record transfers, and book the money that is new: once, also when they are found twice or in another block."""
+async def record(connection: AsyncConnection, found: Sequence[Transfer], now: int, *, grace_ms: int) -> None:
+    """Record transfers, and book the money that is new: once, also when they are found twice or in another block.
+
+    What names an invoice, and opens no session, is sent back `grace_ms` after the invoice's end.
+    """
     if not found:
         return
     first_blocks = {
@@ -71,12 +67,17 @@ async def record(connection: AsyncConnection, found: Sequence[Transfer], now: in
     # What is older than the opening balance is part of it.
     unique = {key_of(each): each for each in found if each.block > first_blocks.get(each.network, -1)}
     known = await lock_transfers(connection, unique)
-    rows = [_row(each, now) for key, each in sorted(unique.items()) if key not in known]
+    new = [each for key, each in sorted(unique.items()) if key not in known]
+    named = await names(connection, new)
+    rows = [_row(each, now, named.get(key_of(each)), grace_ms) for each in new]
     booked: list[Transfer] = []
     if rows:
         columns = (transfers.c.network, transfers.c.tx, transfers.c.idx)
         inserted = await connection.execute(insert_ignore(connection, transfers).returning(*columns), rows)
         booked += [unique[row.network, row.tx, row.idx] for row in inserted]
+        for each in booked:
+            if key_of(each) not in named:
+                _tell_nameless(connection, each)
     back = [key for key, row in known.items() if row.state == TransferState.ORPHANED]
     for key, row in known.items():
         # A reorg can also bring back the very block that an earlier one took away.
@@ -102,7 +103,12 @@ def subject(key: TransferKey, at: int) -> str:
     return f"{key[0]}/{key[1]}/{key[2]}@{at}"
 
 
-def _row(each: Transfer, now: int) -> dict[str, Any]:
+def _tell_nameless(connection: AsyncConnection, each: Transfer) -> None:
+    """Nobody can say by itself whose money this is: it may be the operator's own."""
+    after_commit(connection, lambda: metrics.UNCLAIMED_NAMELESS.inc(each.network, each.asset))
+
+
+def _row(each: Transfer, now: int, named: Named | None, grace_ms: int) -> dict[str, Any]:
     return {
         "network": each.network,
         "tx": each.tx,
@@ -117,6 +123,8 @@ def _row(each: Transfer, now: int) -> dict[str, Any]:
         "tags": " ".join(each.tags),
         "state": TransferState.SEEN,
         "seen_at": now,
+        "refund_at": None if named is None else max(each.block_time, named.expires_at) + grace_ms,
+        "invoice_id": None if named is None else named.invoice_id,
     }
 
 
@@ -238,25 +246,48 @@ async def unclaimed(connection: AsyncConnection, *, limit: int = 500) -> Sequenc
 async def owe_unclaimed(connection: AsyncConnection, network: str, tx: str, now: int) -> list[str]:
     """Owe what of one transaction pays for no session to its senders; the refunds' ids."""
     query = select(transfers).where(transfers.c.network == network, transfers.c.tx == tx)
-    query = query.where(transfers.c.state == TransferState.SEEN, _unpaid()).order_by(transfers.c.idx).with_for_update()
+    query = query.where(transfers.c.state == TransferState.SEEN).order_by(transfers.c.idx).with_for_update()
+    unpaid, _ = await _divide(connection, (await connection.execute(query)).all())
     made = []
-    for row in (await connection.execute(query)).all():
+    for row in unpaid:
         key = (row.network, row.tx, row.idx)
         made.append(await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, now))
     return [each for each in made if each]
 
 
-async def refund_unclaimed(connection: AsyncConnection, now: int, *, limit: int = 200) -> int:
-    """Owe transfers that a proof named, that could open no session, and that nobody claimed in time."""
+async def refund_unclaimed(connection: AsyncConnection, now: int, *, limit: int = 500) -> int:
+    """Owe transfers that name an invoice, or that a proof named, and that nobody claimed in time; how many."""
     query = (
         select(transfers)
-        .where(transfers.c.refund_at < now, transfers.c.state == TransferState.SEEN, _unpaid())
+        .where(transfers.c.refund_at < now, transfers.c.state == TransferState.SEEN)
         .order_by(transfers.c.network, transfers.c.tx, transfers.c.idx)
         .limit(limit)
         .with_for_update()
     )
-    rows = (await connection.execute(query)).all()
-    for row in rows:
+    unpaid, paid = await _divide(connection, (await connection.execute(query)).all())
+    for row in unpaid:
         key = (row.network, row.tx, row.idx)
-        await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, now)
-    return len(rows)
+        if await refund_transfer(connection, key, row.asset, row.sender, row.amount, row.block, now):
+            _tell_returned(connection, row)
+    for row in paid:
+        await connection.execute(
+            update(transfers).where(_where(transfers, (row.network, row.tx, row.idx))).values(refund_at=None)
+        )
+    return len(unpaid)
+
+
+def _tell_returned(connection: AsyncConnection, row: Row[Any]) -> None:
+    after_commit(connection, lambda: metrics.UNCLAIMED_RETURNED.inc(row.network, row.asset))
+
+
+async def _divide(connection: AsyncConnection, locked: Sequence[Row[Any]]) -> tuple[list[Row[Any]], list[Row[Any]]]:
+    """Locked transfers that pay for no session, and those that do.
+
+    Asked after they are locked: a claim holds the same locks until it is committed, and a query that waits for one in
+    PostgreSQL does not look at other tables again (its manual, §13.2.1).
+    """
+    query = select(*payments.c["network", "tx", "idx"]).where(of_transactions(payments))
+    found = await fetch(connection, Statement(query), **transaction_keys([(row.network, row.tx) for row in locked]))
+    claimed = {(row.network, row.tx, row.idx) for row in found}
+    unpaid = [row for row in locked if (row.network, row.tx, row.idx) not in claimed]
+    return unpaid, [row for row in locked if (row.network, row.tx, row.idx) in claimed]

@@ -48,8 +48,17 @@ KEEP_BLOCKS: Final = 512
 class Watcher:
     """Follows the chains of one gateway. Several gateways may watch the same chain: the ledger sorts it out."""
 
-    def __init__(self, database: Database, chains: Mapping[str, Chain], addresses: Mapping[str, set[str]]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        chains: Mapping[str, Chain],
+        addresses: Mapping[str, set[str]],
+        *,
+        grace_seconds: int = 3600,
+    ) -> None:
+        """`grace_seconds`: how long money that names an invoice waits after its end before it goes back."""
         self._database = database
+        self._grace_ms = grace_seconds * 1000
         self._chains = chains
         self._addresses = addresses
         self.heads: dict[str, int] = {}
@@ -137,7 +146,7 @@ class Watcher:
         """
         async with self._database.begin() as connection:
             canonical = await _canonical(connection, found)
-            await record(connection, canonical, self._database.now_ms())
+            await record(connection, canonical, self._database.now_ms(), grace_ms=self._grace_ms)
 
     def wake(self, network: str) -> None:
         """Look soon: something is known to have happened on the chain, so it can be asked."""
@@ -310,7 +319,7 @@ class Watcher:
             locked = select(networks.c.block).where(networks.c.network == network).with_for_update()
             if (await connection.execute(locked)).scalar_one() != cursor:
                 return False
-            await record(connection, arrived, now)
+            await record(connection, arrived, now, grace_ms=self._grace_ms)
             stale = (
                 select(transfers)
                 .where(

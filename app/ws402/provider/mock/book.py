@@ -14,9 +14,11 @@ from ws402.errors import ConflictError, InvalidRequestError, NotFoundError
 from ws402.money import Asset, parse_amount, to_decimal, wire_amount
 from ws402.prices import Price, check_decimals
 from ws402.protocol import (
+    Checkpoint,
     EndReason,
     EvmPaymentDetails,
     GenerateRequest,
+    PaymentStatus,
     RejectCode,
     SessionRefund,
     SessionResponse,
@@ -84,6 +86,8 @@ class MockTransfer:
     amount: int
     time: int
     state: TransferState
+    reference: str = ""
+    """Of the invoice that it names."""
 
 
 @dataclass(slots=True)
@@ -139,6 +143,14 @@ class MockRefusal(Exception):  # noqa: N818 - an answer, not an error
     def __init__(self, code: RejectCode) -> None:
         super().__init__(code)
         self.code = code
+
+
+def record(session: MockSession, usage: Checkpoint) -> None:
+    """Usage never falls: a late or repeated report changes nothing."""
+    session.elapsed_ms = max(session.elapsed_ms, usage.elapsed_ms)
+    session.bytes_transferred = max(session.bytes_transferred, usage.bytes_transferred)
+    session.message_count = max(session.message_count, usage.message_count)
+    session.units |= {unit: max(session.units.get(unit, 0), n) for unit, n in (usage.units or {}).items()}
 
 
 def check_transfer(invoice: MockInvoice, transfer: MockTransfer, sender: str) -> None:
@@ -285,6 +297,7 @@ class MockBook:
             price=request.price,
             gateway="ws402-mock",
             timestamp=invoice.created_at,
+            unique_amount=request.unique_amount,
         )
 
     def pay(
@@ -308,9 +321,28 @@ class MockBook:
             amount=invoice.amount if amount is None else amount,
             time=now_ms() if at is None else at,
             state=state,
+            reference=invoice.reference,
         )
         self.transfers[transfer.tx] = transfer
         return transfer
+
+    def payment_status(self, tenant: str, reference: str) -> PaymentStatus:
+        """What has arrived for an invoice."""
+        invoice = self.invoices.get(reference)
+        if invoice is None or invoice.tenant != tenant:
+            return PaymentStatus(state="unknown")
+        if invoice.paid_by is not None:
+            return PaymentStatus(state="paid")
+        for each in self.transfers.values():
+            if each.reference == reference and each.state == "included":
+                fits = each.amount >= invoice.amount and each.time <= invoice.expires_at
+                return PaymentStatus(
+                    state="arrived" if fits else "returned",
+                    tx=each.tx,
+                    sender=each.sender,
+                    amount=wire_amount(each.amount),
+                )
+        return PaymentStatus(state="expired" if now_ms() > invoice.expires_at else "waiting")
 
     def claim(
         self, invoice: MockInvoice, transfer: MockTransfer, server_id: str | None, session: MockSession | None

@@ -12,6 +12,8 @@ from ws402.protocol import (
     CollectResponse,
     GenerateRequest,
     PaymentDetails,
+    PaymentStatusRequest,
+    PaymentStatusResponse,
     RefundRequest,
     RefundResponse,
     RefundStatusResponse,
@@ -81,6 +83,12 @@ class MockCalls:
         return await self._service.call(
             "session", lambda: self._service.book.session_response(self._tenant, session_id)
         )
+
+    async def payment_status(self, request: PaymentStatusRequest, /) -> PaymentStatusResponse:
+        """What has arrived for invoices."""
+        look = self._service.book.payment_status
+        found = [look(self._tenant, each.reference) for each in request.invoices]
+        return await self._service.call("payment_status", lambda: PaymentStatusResponse(payments=found))
 
     async def refund(self, request: RefundRequest, /) -> RefundResponse:
         """End a session as stock servers do."""

@@ -21,6 +21,7 @@ Call = Literal[
     "refund",
     "refund_status",
     "session",
+    "payment_status",
     "ready",
 ]
 """What a fault applies to; `*`: every call."""

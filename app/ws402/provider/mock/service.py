@@ -37,6 +37,7 @@ from ws402.provider.mock.book import (
     MockSession,
     check_transfer,
     now_ms,
+    record,
 )
 from ws402.provider.mock.calls import MockCalls
 from ws402.provider.mock.faults import Call, Faults
@@ -236,7 +237,7 @@ class MockPaymentService:
             return CheckpointResponse(session_id=session.id, live=False, reason=EndReason.SUPERSEDED)
         if session.state in ("ended", "reversed"):
             return CheckpointResponse(session_id=session.id, live=False, reason=session.reason)
-        _record(session, request)
+        record(session, request)
         session.state = "released" if release else "live"
         return CheckpointResponse(session_id=session.id, live=True)
 
@@ -246,7 +247,7 @@ class MockPaymentService:
         if session.epoch != request.epoch:
             raise ConflictError("The session moved to another server.", code="superseded")
         if session.state not in ("ended", "reversed"):
-            _record(session, request)
+            record(session, request)
             self.book.end(session, session.cost, request.reason)
         return SettleResponse(
             session_id=session.id,
@@ -332,11 +333,3 @@ class MockPaymentService:
             state=refund.state if refund else None,
             tx_hash=refund.tx if refund else None,
         )
-
-
-def _record(session: MockSession, usage: Checkpoint) -> None:
-    """Usage never falls: a late or repeated report changes nothing."""
-    session.elapsed_ms = max(session.elapsed_ms, usage.elapsed_ms)
-    session.bytes_transferred = max(session.bytes_transferred, usage.bytes_transferred)
-    session.message_count = max(session.message_count, usage.message_count)
-    session.units |= {unit: max(session.units.get(unit, 0), n) for unit, n in (usage.units or {}).items()}

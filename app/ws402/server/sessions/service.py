@@ -14,6 +14,7 @@ from ws402.server.calls import Calls
 from ws402.server.catalog import Catalog
 from ws402.server.events import Callbacks
 from ws402.server.resources.base import Resource
+from ws402.server.sessions.arrivals import Arrivals
 from ws402.server.sessions.checkpoints import Checkpointer
 from ws402.server.sessions.context import SessionContext
 from ws402.server.sessions.ends import Ends
@@ -99,7 +100,10 @@ class Sessions:
             interval_seconds=settings.checkpoint_seconds,
             clock=self.wheel.clock,
         )
-        self.jobs = Jobs([self._checkpointer.job, *([self.terms.job] if settings.x402.enabled else [])])
+        self.arrivals = Arrivals(provider)
+        self.jobs = Jobs(
+            [self._checkpointer.job, self.arrivals.job, *([self.terms.job] if settings.x402.enabled else [])]
+        )
 
     @property
     def resources(self) -> Mapping[str, Resource]:

@@ -97,6 +97,7 @@ class SchemaRoutes:
             estimated_units=units,
             session_id=session_id,
             resume_token=token,
+            unique_amount=request.query_params.get("uniqueAmount") == "1" or None,
         )
         try:
             details = await sessions.provider.generate(asked)

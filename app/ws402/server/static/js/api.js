@@ -33,10 +33,15 @@ async function read(answer) {
   }
 }
 
-async function get(path) {
+const get = (path) => call(path, {});
+
+async function call(path, { headers, signal, ...more }) {
   let answer;
+  const signals = [AbortSignal.timeout(CALL_MS), ...(signal ? [signal] : [])];
   try {
-    answer = await fetch(path, { headers: { accept: "application/json" }, cache: "no-store", signal: AbortSignal.timeout(CALL_MS) });
+    answer = await fetch(path, {
+      headers: { accept: "application/json", ...headers }, cache: "no-store", signal: AbortSignal.any(signals), ...more,
+    });
   } catch {
     throw new Problem("The server does not answer.", "Check your connection, then try again.", "offline");
   }
@@ -60,6 +65,8 @@ export async function resources() {
 /** An offer for so many seconds; `topUp` has the session's id and its current token. */
 export function schema(resourceId, seconds, topUp = null) {
   const query = new URLSearchParams({ duration: String(seconds) });
+  // A payment from another device has room for nothing but its amount to tell whose it is.
+  if (!topUp) query.set("uniqueAmount", "1");
   if (topUp) {
     query.set("sessionId", topUp.sessionId);
     query.set("token", topUp.token);
@@ -74,6 +81,12 @@ export function blockhash(network) {
 
 export function refund(refundId) {
   return get(`ws402/refund/${encodeURIComponent(refundId)}`);
+}
+
+/** What has arrived for an offer: answered as soon as something has, or after some time. */
+export function arrival({ reference, claimToken }, { signal, wait = true } = {}) {
+  const body = JSON.stringify({ reference, wait, ...(claimToken ? { claimToken } : {}) });
+  return call("ws402/payment", { method: "POST", headers: { "content-type": "application/json" }, body, signal });
 }
 
 /** How this server's page is set up; older servers do not say. */

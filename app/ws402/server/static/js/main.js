@@ -1,10 +1,12 @@
 // The way from a price to a running session.
 
-import { Problem, page, qr, resources, schema } from "./api.js";
+import { Problem, page, resources, schema } from "./api.js";
+import { alreadyArrived, arrived } from "./arrival.js";
 import * as memory from "./memory.js";
-import { amount, clock, coins, grouped, short, spoken } from "./money.js";
+import { amount, coins, grouped, short, spoken } from "./money.js";
 import { kept, quote, readPrice, same, share, spokenPrice } from "./price.js";
 import { proofOf, readOffer } from "./offer.js";
+import { drawExpiry, drawOffer } from "./pay_view.js";
 import { Session } from "./session.js";
 import { use } from "./use.js";
 import { $, announce, clear, copyButtons, element, show, tell } from "./view.js";
@@ -13,23 +15,14 @@ import { browserWallets, devWallet } from "./wallets/evm.js";
 import { solanaWallets } from "./wallets/solana.js";
 
 const listing = new Map();
+const KEPT_MS = 3_600_000; // what was paid and not shown for longer goes back by itself
+const MOST_OFFERS = 5;
 const DECIMALS = { ETH: 18, SOL: 9, USDC: 6 };
-/** What people type in by hand, by kind of network. */
-const SPELLING = {
-  evm: {
-    tx: ["0x[0-9a-fA-F]{64}", "0x and 64 hexadecimal digits"],
-    from: ["0x[0-9a-fA-F]{40}", "0x and 40 hexadecimal digits"],
-    start: "0x…",
-  },
-  solana: {
-    tx: ["[1-9A-HJ-NP-Za-km-z]{64,88}", "64 to 88 letters and digits"],
-    from: ["[1-9A-HJ-NP-Za-km-z]{32,44}", "32 to 44 letters and digits"],
-    start: "",
-  },
-};
 let wallets = [];
 let offer = null;
 let expiring = 0;
+/** Ends the wait for a payment from elsewhere. */
+let watching = new AbortController();
 /** { offer, session }: the socket of the offer that is shown, open before anything is paid. */
 let entrance = null;
 
@@ -144,67 +137,71 @@ async function reach(what) {
 // --- Pay -------------------------------------------------------------------------------------------------------
 
 function showOffer() {
-  const exact = `${coins(offer.units, offer.decimals)} ${offer.symbol}`;
-  $("pay-amount").textContent = exact;
-  $("pay-what").textContent = `${offer.name}, up to ${spoken(offer.seconds)}.`;
-  $("fact-amount").textContent = exact;
-  $("fact-units").textContent = `${grouped(offer.units)} ${offer.unit}`;
-  $("fact-to").textContent = offer.recipient;
-  $("fact-network").textContent = offer.networkName;
-  for (const id of ["fact-token", "fact-token-term"]) $(id).hidden = !offer.token;
-  $("fact-token").replaceChildren(element("code", { textContent: offer.token ?? "" }));
-  const tie = offer.kind === "solana" ? offer.reference : offer.token ? "" : offer.tag;
-  for (const id of ["fact-data-box", "fact-data-term"]) $(id).hidden = !tie;
-  $("fact-data").textContent = tie;
-  $("fact-data-term").textContent = offer.kind === "solana" ? "Reference" : "Data";
-  $("fact-data-note").textContent = offer.kind === "solana"
-    ? "A key that ties the payment to this offer; wallets that read the code add it themselves."
-    : "Ties the payment to this offer, if your wallet can send data.";
-  $("qr").hidden = $("pay-link").hidden = !offer.link;
-  if (offer.link) {
-    $("qr").src = qr(offer.link);
-    $("pay-link").href = offer.link;
-  }
-  const usable = usableFor(offer);
-  $("wallets").replaceChildren(...usable.map(payButton));
-  $("no-wallet").hidden = usable.length > 0;
-  $("manual").open = false;
-  spell();
+  memory.shown.set(offer);
+  memory.offers.set(offer);
+  drawOffer(offer, usableFor(offer), pay);
   clearInterval(expiring);
   expiring = setInterval(expiry, 1000);
-  expiry();
   show("pay");
+  expiry();
+  watch(offer);
 }
 
-/** What the form for payments made elsewhere takes. */
-function spell() {
-  const { tx, from, start } = SPELLING[offer.kind];
-  for (const [id, [pattern, title]] of [["manual-tx", tx], ["manual-from", from]]) {
-    Object.assign($(id), { pattern, title, placeholder: start, value: "" });
+/** Goes on by itself once the offer is paid, wherever that was done. */
+async function watch(what) {
+  unwatch();
+  const { signal } = watching;
+  $("pay-watch").hidden = false;
+  const status = await arrived(what, signal);
+  if (signal.aborted) return;
+  $("pay-watch").hidden = true;
+  if (status?.state === "arrived") {
+    clear();
+    progress(["Payment received", "The server checks the payment"]);
+    const paid = { offer: what, tx: status.tx, from: status.sender };
+    memory.payments.set(paid);
+    await prove(paid);
+  } else if (status?.state === "returned") {
+    forget(what);
+    tell(new Problem(
+      `A payment came that is too small, or too late: ${coins(amount(status.amount), what.decimals)} ${what.symbol}.`,
+      "It goes back by itself to the account that paid. Ask for a new price.",
+    ), [["New price", renew]]);
+  } else if (status?.state === "paid") {
+    forget(what);
+    tell(new Problem("This offer has been paid, and its session was opened in another window.", "Go on there, or start anew here."), [["Start again", back]]);
   }
 }
 
-function payButton(wallet, at) {
-  const button = element("button", {
-    type: "button",
-    className: at ? "wide" : "primary wide",
-    textContent: `Pay with ${wallet.name}`,
-  });
-  button.addEventListener("click", () => pay(wallet));
-  return button;
+function unwatch() {
+  watching.abort();
+  watching = new AbortController();
+}
+
+/** Nothing is to come of this offer any more. */
+function forget(what) {
+  memory.offers.drop(what);
+  memory.shown.set(null);
+}
+
+/** The same for today's price. */
+function renew() {
+  const { resourceId, seconds } = offer;
+  const resource = listing.get(resourceId);
+  back();
+  if (resource) priced(resource, seconds);
 }
 
 function expiry() {
-  const left = Math.floor((offer.expiresAt - Date.now()) / 1000);
-  $("pay-expiry").textContent = left > 0 ? `This price holds for ${clock(left)}.` : "This price has expired.";
-  if (left > 0) return;
+  if (drawExpiry(offer)) return;
   clearInterval(expiring);
-  for (const button of $("wallets").children) button.disabled = true;
-  if (!$("pay").hidden) tell(new Problem("The price has expired.", "Ask for a new one; do not pay this one."), [["New price", back]]);
+  memory.shown.set(null);
 }
 
 async function pay(wallet) {
   clear();
+  unwatch();
+  memory.shown.set(null);
   const paid = { offer, tx: null, from: null };
   progress(["Confirm in your wallet", "Wait for a block", "The server checks the payment"]);
   try {
@@ -234,6 +231,7 @@ async function again(paid) {
 /** Opens the session that a payment pays for; never throws. */
 async function prove(paid) {
   clearInterval(expiring);
+  unwatch();
   const checks = $("checks").childElementCount;
   step(checks - 1, paid.tx);
   const { socketUrl, resourceId, units, price } = paid.offer;
@@ -245,11 +243,15 @@ async function prove(paid) {
     await session.prove(proof, paid.offer.claimToken ? { claimToken: paid.offer.claimToken } : {});
   } catch (problem) {
     const forGood = !problem.again && problem.code !== "closed";
-    if (forGood) memory.payments.drop(paid);
+    if (forGood) {
+      memory.payments.drop(paid);
+      forget(paid.offer);
+    }
     failed(problem, forGood ? [["Start again", back]] : [["Try again", () => again(paid)]]);
     return;
   }
   memory.payments.drop(paid);
+  forget(paid.offer);
   if (!same(session.price, kept(paid.offer.price))) {
     session.overcharged = true;
     session.end();
@@ -341,6 +343,8 @@ async function goOn(left, then) {
 
 function back() {
   clearInterval(expiring);
+  unwatch();
+  memory.shown.set(null);
   entrance?.session.abandon();
   entrance = null;
   clear();
@@ -357,6 +361,7 @@ async function start() {
     ask();
   });
   $("pay-back").addEventListener("click", back);
+  $("pay-new").addEventListener("click", renew);
   $("progress-back").addEventListener("click", back);
   $("again").addEventListener("click", back);
   $("manual-form").addEventListener("submit", (event) => {
@@ -373,7 +378,23 @@ async function start() {
   if (settings.devRpcUrl) wallets.push(devWallet(settings.devRpcUrl));
   if (settings.devSolanaRpcUrl) wallets.push(new BurnerWallet(settings.devSolanaRpcUrl));
   await load();
+  const left = memory.shown.get();
+  if (left && left.expiresAt > Date.now() && listing.has(left.resourceId)) {
+    offer = left;
+    showOffer();
+    return;
+  }
+  await seekPaid();
   offerToGoOn();
+}
+
+/** Offers that were shown before this page was loaded may have been paid since. */
+async function seekPaid() {
+  const open = memory.offers.all();
+  const late = Date.now() - KEPT_MS;
+  open.filter(({ expiresAt }) => expiresAt < late).forEach(memory.offers.drop);
+  const paid = await alreadyArrived(open.filter(({ expiresAt }) => expiresAt >= late).slice(-MOST_OFFERS));
+  paid.forEach(memory.payments.set);
 }
 
 start();

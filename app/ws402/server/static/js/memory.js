@@ -3,6 +3,8 @@
 
 const PAYMENT = "ws402.payment.";
 const SESSION = "ws402.session.";
+const OFFER = "ws402.offer.";
+const SHOWN = "ws402.shown";
 
 const pack = (value) => JSON.stringify(value, (_, each) => (typeof each === "bigint" ? { big: each.toString() } : each));
 const unpack = (text) => JSON.parse(text, (_, each) => (typeof each?.big === "string" ? BigInt(each.big) : each));
@@ -44,6 +46,28 @@ function entries(prefix, nameOf) {
 
 /** { offer, tx, from }; `tx` is null until the wallet has answered. */
 export const payments = entries(PAYMENT, ({ offer }) => offer.reference);
+
+/** Offers that are shown and not paid from here: somebody may pay them from another device. */
+export const offers = entries(OFFER, ({ reference }) => reference);
+
+/** The offer that this very tab shows: a reload goes on with it. */
+export const shown = {
+  get() {
+    try {
+      return unpack(sessionStorage.getItem(SHOWN));
+    } catch {
+      return null;
+    }
+  },
+  set(offer) {
+    try {
+      if (offer) sessionStorage.setItem(SHOWN, pack(offer));
+      else sessionStorage.removeItem(SHOWN);
+    } catch {
+      // no storage
+    }
+  },
+};
 
 /** { id, token, socketUrl, resourceId, paid, price, began } and what `use` is told about it. */
 export const sessions = entries(SESSION, ({ id }) => id);

@@ -23,7 +23,8 @@ export async function readOffer(schema, resourceId, seconds) {
     if (schema.resourceId !== resourceId || schema.pricing.estimatedDuration !== seconds) refuse("it is for something else");
     const counts = schema.pricing.estimatedUnits ?? {};
     const most = quote(price, seconds, counts);
-    if (units === 0n || units > most + most / 1000n) refuse("it costs more than its price says");
+    const more = details.uniqueAmount === true ? most / 100n : most / 1000n; // what makes it one of a kind
+    if (units === 0n || units > most + more) refuse("it costs more than its price says");
     return {
       resourceId,
       seconds,
@@ -35,6 +36,8 @@ export async function readOffer(schema, resourceId, seconds) {
       expiresAt: details.expiresAt,
       socketUrl: schema.websocketEndpoint,
       longest: schema.maxSessionDuration,
+      unique: details.uniqueAmount === true,
+      ties: Array.isArray(details.binding) ? details.binding : null,
       ...(await kind(details, { units })),
     };
   } catch (error) {

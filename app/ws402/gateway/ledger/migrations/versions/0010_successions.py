@@ -1,7 +1,7 @@
 """Payees that named the one after them, each with its signature.
 
 Revision ID: 0010
-Revises: 0008
+Revises: 0009
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from alembic import op
 
 revision = "0010"
-down_revision = "0008"
+down_revision = "0009"
 
 BIG = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 

@@ -52,7 +52,8 @@ export async function evmOffer(details, { units }) {
   const decimals = token ? places(details.decimals ?? null) : 18;
   if (decimals !== null && trimmed(details.amountETH) !== coins(units, decimals)) refuse("it names two amounts");
   const tag = await tagOf(details);
-  const link = details.eip681 ?? (token ? null : `ethereum:${recipient}@${details.chainId}?value=${units}`);
+  // The link has room for the amount only, so it is good where that alone tells whose payment it is.
+  const link = details.uniqueAmount === true ? (details.eip681 ?? null) : null;
   if (details.eip681) checkLink(details.eip681, { recipient, token, chainId: details.chainId, units, tag });
   const call = token ? TRANSFER + recipient.slice(2).toLowerCase().padStart(64, "0") + units.toString(16).padStart(64, "0") : "";
   const symbol = details.asset ?? (token ? "tokens" : "ETH");
@@ -64,6 +65,8 @@ export async function evmOffer(details, { units }) {
     recipient,
     token,
     tag: tag ? `0x${tag}` : "",
+    // Whether a payment without the data is taken, however the wallet sends it.
+    plain: !Array.isArray(details.binding) || details.binding.includes("legacy"),
     link,
     network: details.network,
     networkName: `${networkName}, chain ${details.chainId}`,

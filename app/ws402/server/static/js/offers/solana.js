@@ -36,6 +36,9 @@ function checkLink(details, token) {
   return found.memo ?? "";
 }
 
+/** Whether a payment that carries the reference is taken. */
+const taken = ({ binding }) => !Array.isArray(binding) || binding.some((each) => each === "claim_token" || each === "legacy");
+
 /** What is particular to Solana; see `readOffer`. */
 export async function solanaOffer(details, { units }) {
   if (!String(details.network).startsWith("solana")) refuse("its network is not Solana");
@@ -57,7 +60,8 @@ export async function solanaOffer(details, { units }) {
     tokenProgram: token && decimals !== null && PROGRAMS.has(details.tokenProgram) ? details.tokenProgram : null,
     reference: address("its reference", details.reference),
     memo: checkLink(details, token),
-    link: details.solanaPayURL,
+    link: taken(details) ? details.solanaPayURL : null,
+    plain: false,
     network: details.network,
     networkName: NETWORKS[details.network] ?? details.network,
   };
