@@ -37,6 +37,7 @@ from ws402.protocol.details import (
     succession_message,
 )
 from ws402.protocol.gateway import (
+    AssetInfo,
     BlockhashRequest,
     BlockhashResponse,
     ErrorResponse,
@@ -117,6 +118,7 @@ __all__ = [
     "TRANSIENT_REJECTS",
     "VERSION",
     "AnyOp",
+    "AssetInfo",
     "BalanceExhausted",
     "BalanceLow",
     "BalanceUpdated",

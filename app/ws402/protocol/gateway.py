@@ -147,6 +147,15 @@ class ErrorResponse(Message, kw_only=True):
     schema_url: str | None = None
 
 
+class AssetInfo(Message, kw_only=True):
+    """What can be paid in. `native`: an invoice that names this network and no asset asks for it."""
+
+    network: str
+    asset: str
+    decimals: Count
+    native: bool
+
+
 class StatsResponse(Message, kw_only=True):
     """GET /api/stats. Counters are since this process started; volume is in smallest units by network and asset."""
 
@@ -164,6 +173,9 @@ class StatsResponse(Message, kw_only=True):
     refunds_failed: Count
     total_volume: dict[str, dict[str, WireAmount]]
     average_response_time: float
+    default_asset: str | None = None
+    """What an invoice asks for that names neither network nor asset."""
+    assets: list[AssetInfo] | None = None
 
 
 class BlockhashRequest(Message, kw_only=True):

@@ -50,6 +50,9 @@ class ResourceListing(Message, kw_only=True):
     name: str
     type: str
     pricing: Pricing
+    network: str | None = None
+    """Where it is paid, and how many places its currency has; unset while the gateway is away."""
+    decimals: Count | None = None
 
 
 class SessionStatus(Message, kw_only=True):

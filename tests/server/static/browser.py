@@ -128,9 +128,9 @@ class Page:
         self.until(lambda: self.visible(identifier), seconds)
 
     def remembered(self) -> list[str]:
-        """What the browser keeps besides the offers that were shown: payments and sessions."""
+        """What the browser keeps besides offers that were shown and receipts: payments and sessions."""
         keys = self.script("return Object.keys(localStorage)")
-        return [each for each in keys if not each.startswith("ws402.offer.")]
+        return [each for each in keys if not each.startswith(("ws402.offer.", "ws402.receipt."))]
 
     def main(self) -> str:
         return self.driver.find_element(By.TAG_NAME, "main").text

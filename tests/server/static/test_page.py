@@ -56,7 +56,7 @@ def test_a_payment_made_elsewhere_is_shown_by_its_hash(page: Page, shop: EvmShop
     page.choose()
     page.until(lambda: page.script("return document.getElementById('qr').naturalWidth") > 0)
     assert page.attribute("pay-link", "href").startswith("ethereum:0x")
-    page.driver.find_element(By.TAG_NAME, "summary").click()
+    page.driver.find_element(By.CSS_SELECTOR, "#manual summary").click()
     page.find("manual-tx").send_keys("0x123")
     page.find("manual-form").find_element(By.TAG_NAME, "button").click()
     assert page.visible("pay"), "a hash that is none is not sent"
@@ -215,3 +215,73 @@ def test_an_error_of_the_server_is_told_with_its_remedy(page: Page, shop: EvmSho
     assert page.text("problem-text") == "The gateway is away."
     assert page.text("problem-remedy") == "Try again later."
     page.choose()
+
+
+def test_a_receipt_has_an_address_and_survives_a_reload_and_a_closed_tab(page: Page, shop: EvmShop) -> None:
+    page.begin("ticker", 60)
+    page.click("end")
+    page.shows("done")
+    page.until(lambda: page.text("refund-state") == "Refunded")
+    (session,) = shop.provider.sessions.values()
+    address = page.driver.current_url
+    assert address.endswith(f"#receipt/{session.id}")
+    told = {each: page.text(f"done-{each}") for each in ("name", "time", "paid", "used", "refund", "network", "txs")}
+    assert told["name"] == "Ticker"
+    assert told["txs"] == session.txs[0]
+    link = page.find("done-txs").find_element(By.TAG_NAME, "a").get_attribute("href")
+    assert link == f"https://sepolia.basescan.org/tx/{session.txs[0]}"
+    page.driver.get("about:blank")
+    page.driver.get(address)
+    page.shows("done")
+    assert {each: page.text(f"done-{each}") for each in told} == told
+    page.until(lambda: page.text("refund-state") == "Refunded")
+    page.click("again")
+    page.shows("choose")
+    assert "#receipt" not in page.driver.current_url
+    page.find("receipts").find_element(By.TAG_NAME, "summary").click()
+    page.find("receipt-list").find_element(By.TAG_NAME, "a").click()
+    page.shows("done")
+
+
+def test_a_session_that_runs_in_another_window_is_said_to_run_there(page: Page, shop: EvmShop) -> None:
+    page.begin()
+    first = page.driver.current_window_handle
+    page.driver.switch_to.new_window("tab")
+    second = page.driver.current_window_handle
+    try:
+        page.driver.get(page.url)
+        page.shows("waiting-session")
+        assert page.text("waiting-text") == "Ticker is running in another window, and is metered there."
+        page.click("waiting-drop")
+        assert not page.visible("waiting-session")
+        page.reload()
+        page.shows("waiting-session")
+        page.click("waiting-go")
+        page.shows("use")
+        page.driver.switch_to.window(first)
+        page.until(lambda: "goes on in another window" in page.text("problem-text"))
+        assert not page.visible("done"), "taken over is not ended"
+        assert len(shop.provider.sessions) == 1
+        assert shop.provider.refunds == []
+    finally:
+        page.driver.switch_to.window(second)
+        page.driver.close()
+        page.driver.switch_to.window(first)
+
+
+def test_the_first_screen_has_the_right_price_before_anybody_asks_for_an_offer(page: Page, shop: EvmShop) -> None:
+    page.open()
+    assert page.text("choose-total") == "0.003 ETH"
+    assert page.text("choose-note") == "for 5 min, on Base Sepolia (test network)"
+    assert shop.provider.service.book.invoices == {}
+
+
+def test_names_of_settings_are_not_told_to_payers(page: Page, shop: EvmShop) -> None:
+    refused = UnavailableError("Too many invoices wait.", remedy="The operator can raise MAX_UNPAID_INVOICES.")
+    shop.provider.faults.fail("generate", refused)
+    page.expected.append("503")
+    page.open()
+    page.click("choose-go")
+    page.shows("problem")
+    assert page.text("problem-text") == "Too many invoices wait."
+    assert page.text("problem-remedy") == "Try again in a moment. If it stays so, tell the site’s owner."

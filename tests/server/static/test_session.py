@@ -43,7 +43,7 @@ def test_a_session_that_was_left_can_be_ended_for_its_refund(page: Page, shop: E
     page.click("waiting-drop")
     page.shows("done")
     page.until(lambda: page.text("refund-state") == "Refunded")
-    assert page.script("return localStorage.length") == 0
+    assert page.remembered() == []
     assert shop.provider.audit() == 0
 
 

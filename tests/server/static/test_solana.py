@@ -91,7 +91,7 @@ def test_a_code_and_a_link_by_which_wallets_pay(page: Page, shop: SolanaShop) ->
     assert (link.scheme, link.path) == ("solana", shop.recipient)
     assert parse_qs(link.query)["reference"] == [shop.asking.asked[0].reference]
     assert page.attribute("qr", "src").endswith("label%3DWS402")
-    page.driver.find_element(By.TAG_NAME, "summary").click()
+    page.driver.find_element(By.CSS_SELECTOR, "#manual summary").click()
     key = Keypair()
     signature = str(key.sign_message(b"paid elsewhere"))
     for wrong in ("0x" + "ab" * 32, signature + "0"):
@@ -200,7 +200,7 @@ def test_the_payment_is_legible_and_fits(page: Page, shop: SolanaShop, width: in
     page.media(dark=dark)
     page.open()
     page.choose()
-    page.driver.find_element(By.TAG_NAME, "summary").click()
+    page.driver.find_element(By.CSS_SELECTOR, "#manual summary").click()
     assert page.low_contrast() == []
     assert page.nameless() == []
     assert not page.overflows()

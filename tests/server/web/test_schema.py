@@ -178,3 +178,12 @@ async def test_a_price_counted_by_other_decimals_than_the_asset_has_gets_no_invo
     answer = await (await open_shop([resource])).get("/ws402/schema/film")
     assert (answer.status_code, answer.json()["code"]) == (400, "wrong_decimals")
     assert "decimals = 6" in answer.json()["remedy"]
+
+
+async def test_a_list_tells_what_the_gateway_asks_for_before_any_invoice(open_shop: OpenShop) -> None:
+    shop = await open_shop([TICKER, {**TICKER, "id": "coin", "asset": "USDC"}])
+    listed = {each["id"]: each for each in (await shop.get("/api/resources")).json()}
+    assert (listed["ticker"]["pricing"]["currency"], listed["ticker"]["decimals"]) == ("ETH", 18)
+    assert (listed["coin"]["pricing"]["currency"], listed["coin"]["decimals"]) == ("USDC", 6)
+    assert {each["network"] for each in listed.values()} == {"base-sepolia"}
+    assert shop.provider.service.book.invoices == {}

@@ -10,7 +10,7 @@ from ws402.chains.base import Chain
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.states import RefundState
 from ws402.money import WireAmount, wire_amount
-from ws402.protocol import StatsResponse
+from ws402.protocol import AssetInfo, StatsResponse
 from ws402.settings import GatewaySettings
 
 
@@ -69,4 +69,10 @@ def stats(
         refunds_failed=refunds.get(RefundState.HELD, 0),
         total_volume=volume,
         average_response_time=0.0,
+        default_asset=settings.default_asset or chain.native,
+        assets=[
+            AssetInfo(network=each.network, asset=symbol, decimals=asset.decimals, native=symbol == each.native)
+            for each in chains.values()
+            for symbol, asset in each.assets.items()
+        ],
     )

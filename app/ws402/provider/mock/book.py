@@ -14,6 +14,7 @@ from ws402.errors import ConflictError, InvalidRequestError, NotFoundError
 from ws402.money import Asset, parse_amount, to_decimal, wire_amount
 from ws402.prices import Price, check_decimals
 from ws402.protocol import (
+    AssetInfo,
     Checkpoint,
     EndReason,
     EvmPaymentDetails,
@@ -325,6 +326,13 @@ class MockBook:
         )
         self.transfers[transfer.tx] = transfer
         return transfer
+
+    def sold_for(self) -> list[AssetInfo]:
+        """What can be paid in."""
+        return [
+            AssetInfo(network=each.network, asset=each.symbol, decimals=each.decimals, native=each.contract is None)
+            for each in self.assets.values()
+        ]
 
     def payment_status(self, tenant: str, reference: str) -> PaymentStatus:
         """What has arrived for an invoice."""

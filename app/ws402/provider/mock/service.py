@@ -104,6 +104,8 @@ class MockPaymentService:
             refunds_failed=0,
             total_volume={self.book.network: {asset: wire_amount(total) for asset, total in volume.items()}},
             average_response_time=0.0,
+            default_asset="ETH",
+            assets=self.book.sold_for(),
         )
 
     async def blockhash(self, network: str | None) -> BlockhashResponse:

@@ -36,6 +36,8 @@ class PageSettings(msgspec.Struct, rename="camel", omit_defaults=True):
 
     dev_rpc_url: str | None = None
     dev_solana_rpc_url: str | None = None
+    max_session_duration: int | None = None
+    """Seconds."""
 
 
 class PaymentQuestion(InvoiceSecret, kw_only=True):
@@ -77,7 +79,7 @@ class CheckoutRoutes:
         @get("/ws402/page")
         async def page(request: AnyRequest) -> Response[bytes]:
             self._asked.take(group(client_address(sessions.proxies, request.scope)))
-            return json(PageSettings(settings.dev_rpc_url, settings.dev_solana_rpc_url))
+            return json(PageSettings(settings.dev_rpc_url, settings.dev_solana_rpc_url, settings.max_session_duration))
 
         @get("/blockhash")
         async def blockhash(request: AnyRequest) -> Response[bytes]:

@@ -28,6 +28,7 @@ from ws402.server.resources.base import Resource
 from ws402.server.sessions.service import Sessions
 from ws402.server.web.answers import AnyRequest, json
 from ws402.server.web.callers import base_url, bearer, client_address
+from ws402.server.web.currencies import Currencies
 from ws402.settings import ResourceSettings
 
 logger = logging.getLogger(__name__)
@@ -45,6 +46,7 @@ class SchemaRoutes:
         self._settings = sessions.settings
         self._asked = PerMinute(sessions.settings.schema_per_minute)
         self._listed = PerMinute(LISTS_PER_MINUTE)
+        self._currencies = Currencies(sessions.provider)
         self._symbols: dict[ResourceSettings, str] = {}
         """What the gateway asks to be paid in, where the settings do not say it."""
 
@@ -58,6 +60,7 @@ class SchemaRoutes:
         @get("/api/resources")
         async def resources(request: AnyRequest) -> Response[bytes]:
             self._listed.take(group(client_address(self._sessions.proxies, request.scope)))
+            await self._currencies.refresh()
             return json([self._listing(each.settings) for each in self._sessions.resources.values()])
 
         return [schema, resources]
@@ -146,12 +149,15 @@ class SchemaRoutes:
         return int(text)
 
     def _listing(self, settings: ResourceSettings) -> ResourceListing:
-        symbol = settings.asset or self._symbols.get(settings, "")
+        paid_in = self._currencies.of(settings)
+        symbol = settings.asset or (paid_in.asset if paid_in else self._symbols.get(settings, ""))
         return ResourceListing(
             id=settings.id,
             name=settings.name or settings.id,
             type=settings.kind,
             pricing=_pricing(settings.terms, settings.estimated_seconds, settings.use or None, symbol),
+            network=paid_in.network if paid_in else settings.network,
+            decimals=paid_in.decimals if paid_in else None,
         )
 
 

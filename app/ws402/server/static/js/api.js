@@ -33,6 +33,9 @@ async function read(answer) {
   }
 }
 
+/** What the server says, unless it speaks to its operator: of settings, by their names. */
+const forPayers = (text) => (typeof text === "string" && !/\b[A-Z0-9]+_[A-Z0-9_]+\b/.test(text) ? text : undefined);
+
 const get = (path) => call(path, {});
 
 async function call(path, { headers, signal, ...more }) {
@@ -49,8 +52,8 @@ async function call(path, { headers, signal, ...more }) {
   if (!answer.ok || body === null) {
     const said = body ?? {};
     throw new Problem(
-      said.message ?? (answer.ok ? "The server’s answer cannot be read." : `The server answered ${answer.status}.`),
-      said.remedy ?? "Try again in a moment.",
+      forPayers(said.message) ?? (answer.ok ? "The server’s answer cannot be read." : `The server answered ${answer.status}.`),
+      forPayers(said.remedy) ?? "Try again in a moment. If it stays so, tell the site’s owner.",
       said.code ?? `http_${answer.status}`,
     );
   }

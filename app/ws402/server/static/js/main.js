@@ -2,11 +2,13 @@
 
 import { Problem, page, resources, schema } from "./api.js";
 import { alreadyArrived, arrived } from "./arrival.js";
+import { chosen, drawResources, limitDuration, listing, total } from "./choose.js";
 import * as memory from "./memory.js";
-import { amount, coins, grouped, short, spoken } from "./money.js";
-import { kept, quote, readPrice, same, share, spokenPrice } from "./price.js";
+import { amount, coins } from "./money.js";
+import { kept, same } from "./price.js";
 import { proofOf, readOffer } from "./offer.js";
 import { drawExpiry, drawOffer } from "./pay_view.js";
+import { addressed, drawReceipts, leaveReceipt, showReceipt } from "./receipt.js";
 import { Session } from "./session.js";
 import { use } from "./use.js";
 import { $, announce, clear, copyButtons, element, show, tell } from "./view.js";
@@ -14,10 +16,9 @@ import { BurnerWallet } from "./wallets/burner.js";
 import { browserWallets, devWallet } from "./wallets/evm.js";
 import { solanaWallets } from "./wallets/solana.js";
 
-const listing = new Map();
 const KEPT_MS = 3_600_000; // what was paid and not shown for longer goes back by itself
 const MOST_OFFERS = 5;
-const DECIMALS = { ETH: 18, SOL: 9, USDC: 6 };
+const ALIVE_MS = 90_000; // browsers let windows in the background write once a minute
 let wallets = [];
 let offer = null;
 let expiring = 0;
@@ -32,59 +33,11 @@ async function load() {
   clear();
   try {
     const found = await resources();
-    listing.clear();
-    found.forEach((each) => listing.set(each.id, each));
     drawResources(found);
   } catch (problem) {
     $("loading")?.remove();
     tell(problem, [["Try again", load]]);
   }
-}
-
-function drawResources(found) {
-  const wanted = decodeURIComponent(location.hash.slice(1));
-  const chosen = listing.has(wanted) ? wanted : found[0]?.id;
-  $("resources").replaceChildren(...found.map((each) => choice(each, each.id === chosen)));
-  if (!found.length) $("resources").append(element("p", { className: "quiet", textContent: "Nothing is sold here yet." }));
-  $("choose-go").disabled = !found.length;
-  total();
-}
-
-function choice(each, checked) {
-  const input = element("input", { type: "radio", name: "resource", value: each.id, checked });
-  const price = element("span", { className: "price" });
-  for (const { coins: shown, words } of spokenPrice(readPrice(each.pricing), DECIMALS[symbolOf(each)], symbolOf(each))) {
-    if (price.hasChildNodes()) price.append(element("br"));
-    price.append(shown, element("br"), element("small", { className: "quiet", textContent: words }));
-  }
-  const name = element("span", { className: "name", textContent: each.name || each.id });
-  return element("label", { className: "choice" }, input, name, price);
-}
-
-/** A listing names no decimals: for symbols that everybody knows, coins; else smallest units. */
-function inCoins(units, symbol) {
-  const decimals = DECIMALS[symbol || "ETH"];
-  return decimals === undefined ? `${grouped(units)} units of ${symbol}` : `${short(units, decimals)} ${symbol || "ETH"}`;
-}
-
-const symbolOf = ({ pricing }) => pricing.currency || "ETH";
-
-function chosen() {
-  const form = new FormData($("choose-form"));
-  const own = form.get("duration") === "own";
-  $("own-duration").hidden = !own;
-  const seconds = own ? Math.round(Number($("own-minutes").value) * 60) : Number(form.get("duration"));
-  return { resource: listing.get(form.get("resource")), seconds };
-}
-
-function total() {
-  const { resource, seconds } = chosen();
-  const fine = resource && Number.isInteger(seconds) && seconds > 0;
-  $("choose-go").disabled = !fine;
-  $("choose-total").textContent = fine
-    ? inCoins(quote(readPrice(resource.pricing), seconds, share(resource.pricing.estimatedUnits, resource.pricing.estimatedDuration, seconds)), resource.pricing.currency)
-    : "–";
-  $("choose-note").textContent = fine ? `for ${spoken(seconds)}` : "";
 }
 
 async function ask() {
@@ -256,12 +209,12 @@ async function prove(paid) {
     session.overcharged = true;
     session.end();
   }
-  use(session, about(paid.offer), usableFor(paid.offer));
+  use(session, { ...about(paid.offer), txs: [paid.tx] }, usableFor(paid.offer));
 }
 
 /** What a session must know of its offer: how to show amounts, and which wallets can pay more of it. */
-const about = ({ name, symbol, decimals, kind, network, token, tokenProgram, counts, seconds }) => (
-  { name, symbol, decimals, kind, network, token, tokenProgram, counts, seconds }
+const about = ({ name, symbol, decimals, kind, network, token, tokenProgram, counts, seconds, txs }) => (
+  { name, symbol, decimals, kind, network, token, tokenProgram, counts, seconds, txs }
 );
 const usableFor = (what) => wallets.filter((each) => each.pays(what));
 
@@ -296,11 +249,14 @@ function offerToGoOn(passed = []) {
   const paid = memory.payments.all().find(fresh);
   if (!left && !paid) return;
   const pass = () => offerToGoOn([...passed, left ? left.id : paid.offer.reference]);
-  $("waiting-text").textContent = left
-    ? `You have an open session: ${left.name}. Its meter stands still, for some minutes.`
-    : paid.tx
-      ? `You paid for ${paid.offer.name}, but the session has not begun.`
-      : `You were about to pay for ${paid.offer.name}. If your wallet has sent it, show the payment.`;
+  const elsewhere = left && left.alive > Date.now() - ALIVE_MS;
+  $("waiting-text").textContent = elsewhere
+    ? `${left.name} is running in another window, and is metered there.`
+    : left
+      ? `You have an open session: ${left.name}. Its meter stands still, for some minutes.`
+      : paid.tx
+        ? `You paid for ${paid.offer.name}, but the session has not begun.`
+        : `You were about to pay for ${paid.offer.name}. If your wallet has sent it, show the payment.`;
   $("waiting-session").hidden = false;
   $("waiting-go").onclick = () => {
     $("waiting-session").hidden = true;
@@ -314,17 +270,18 @@ function offerToGoOn(passed = []) {
       $("manual-tx").focus();
     }
   };
-  $("waiting-drop").textContent = left ? "End it" : paid.tx ? "Not now" : "Forget it";
+  $("waiting-go").textContent = elsewhere ? "Bring it here" : "Go on with it";
+  $("waiting-drop").textContent = elsewhere ? "Leave it there" : left ? "End it" : paid.tx ? "Not now" : "Forget it";
   $("waiting-drop").onclick = () => {
     $("waiting-session").hidden = true;
-    if (left) {
+    if (left && !elsewhere) {
       goOn(left, (session, ...rest) => {
         use(session, ...rest);
         session.end();
       });
       return;
     }
-    if (!paid.tx) memory.payments.drop(paid);
+    if (!left && !paid.tx) memory.payments.drop(paid);
     pass();
   };
 }
@@ -348,6 +305,8 @@ function back() {
   entrance?.session.abandon();
   entrance = null;
   clear();
+  leaveReceipt();
+  drawReceipts();
   show("choose");
   total();
 }
@@ -364,6 +323,11 @@ async function start() {
   $("pay-new").addEventListener("click", renew);
   $("progress-back").addEventListener("click", back);
   $("again").addEventListener("click", back);
+  $("print").addEventListener("click", () => print());
+  addEventListener("hashchange", () => {
+    const receipt = addressed();
+    if (receipt && $("use").hidden && $("progress").hidden) showReceipt(receipt);
+  });
   $("manual-form").addEventListener("submit", (event) => {
     event.preventDefault();
     const typed = $("manual-tx").value.trim();
@@ -375,9 +339,16 @@ async function start() {
   addEventListener("pageshow", ({ persisted }) => persisted && location.reload());
   const [settings, ...found] = await Promise.all([page(), browserWallets(), solanaWallets()]);
   wallets = found.flat();
+  limitDuration(settings.maxSessionDuration);
   if (settings.devRpcUrl) wallets.push(devWallet(settings.devRpcUrl));
   if (settings.devSolanaRpcUrl) wallets.push(new BurnerWallet(settings.devSolanaRpcUrl));
   await load();
+  const receipt = addressed();
+  if (receipt) {
+    showReceipt(receipt);
+    return;
+  }
+  drawReceipts();
   const left = memory.shown.get();
   if (left && left.expiresAt > Date.now() && listing.has(left.resourceId)) {
     offer = left;

@@ -4,6 +4,7 @@
 const PAYMENT = "ws402.payment.";
 const SESSION = "ws402.session.";
 const OFFER = "ws402.offer.";
+const RECEIPT = "ws402.receipt.";
 const SHOWN = "ws402.shown";
 
 const pack = (value) => JSON.stringify(value, (_, each) => (typeof each === "bigint" ? { big: each.toString() } : each));
@@ -49,6 +50,9 @@ export const payments = entries(PAYMENT, ({ offer }) => offer.reference);
 
 /** Offers that are shown and not paid from here: somebody may pay them from another device. */
 export const offers = entries(OFFER, ({ reference }) => reference);
+
+/** What sessions cost: see `receipt.js`. */
+export const receipts = entries(RECEIPT, ({ id }) => id);
 
 /** The offer that this very tab shows: a reload goes on with it. */
 export const shown = {

@@ -1,27 +1,16 @@
 // The running session: the meter, the resource's messages, top-ups, the end, and where the refund is.
 
-import { Problem, refund, schema } from "./api.js";
+import { Problem, schema } from "./api.js";
 import * as memory from "./memory.js";
 import { clock, coins, short, spoken } from "./money.js";
 import { lasts, quote, same, share, spokenUnits } from "./price.js";
 import { proofOf, readOffer } from "./offer.js";
+import { keepReceipt, showReceipt } from "./receipt.js";
 import { $, announce, clear, element, show, tell } from "./view.js";
 
 const MAX_MESSAGES = 200;
 const SAY_EVERY_S = 60;
-const REFUND_MS = 15 * 60_000;
-
-const WHY = {
-  client_ended: "You ended the session.",
-  client_closed: "You left.",
-  balance_exhausted: "All that was paid is used.",
-  max_duration: "The session was as long as one may be.",
-  resource_ended: "The resource has no more to give.",
-  server_error: "The server failed; you pay only for what you got.",
-  server_draining: "The server went away.",
-  slow_reader: "Your connection was too slow.",
-  reorged: "The payment left the chain.",
-};
+const BEAT_MS = 5_000; // how often other windows are told that the session runs here
 
 /** `about`: name, symbol, decimals, and what tells which wallets can pay; `wallets`: what can top up. */
 export function use(session, about, wallets) {
@@ -29,6 +18,7 @@ export function use(session, about, wallets) {
   const exact = (units) => `${coins(units, about.decimals)} ${about.symbol}`;
   let said = null;
   let lowSaid = false;
+  let elapsed = 0;
 
   $("use-name").textContent = about.name;
   document.title = `${about.name} – pay by the second`;
@@ -79,10 +69,10 @@ export function use(session, about, wallets) {
     if (atEnd) list.scrollTop = list.scrollHeight;
   }
 
-  function remember() {
+  function remember(alive = Date.now()) {
     if (!session.token) return;
     const { id, resourceId, url, paid, price, token, began } = session;
-    memory.sessions.set({ ...about, id, resourceId, socketUrl: url, paid, price, token, began });
+    memory.sessions.set({ ...about, alive, id, resourceId, socketUrl: url, paid, price, token, began });
   }
 
   async function addTime(wallet, seconds_) {
@@ -101,6 +91,7 @@ export function use(session, about, wallets) {
       status("Waiting for a block …");
       await wallet.included(tx);
       status("The server checks the payment …");
+      about.txs = [...(about.txs ?? []), tx];
       await session.topUp(proofOf(offer, tx, account), offer.claimToken ? { claimToken: offer.claimToken } : {});
       status("");
       $("top-up-form").hidden = true;
@@ -152,12 +143,13 @@ export function use(session, about, wallets) {
     state("live");
     clear();
   });
-  session.addEventListener("token", remember);
+  session.addEventListener("token", () => remember());
   session.addEventListener("away", () => {
     state("away");
     announce("The connection was lost; reconnecting.");
   });
   session.addEventListener("waiting", () => state("away"));
+  session.addEventListener("usage", ({ detail }) => (elapsed = detail.elapsedSeconds));
   session.addEventListener("message", ({ detail }) => {
     line(typeof detail === "string" ? detail : `[${detail.byteLength} bytes]`);
   });
@@ -176,7 +168,7 @@ export function use(session, about, wallets) {
   });
   session.addEventListener("ended", ({ detail }) => {
     finish();
-    ended(detail, exact, session.overcharged);
+    bill(detail);
   });
   session.addEventListener("lost", ({ detail: problem }) => {
     if (problem.code === "superseded") {
@@ -187,66 +179,32 @@ export function use(session, about, wallets) {
       return;
     }
     finish();
-    ended({ paid: session.paid, consumed: session.paid - session.remaining, refund: session.remaining, exact: false }, exact);
+    bill({ paid: session.paid, consumed: session.paid - session.remaining, refund: session.remaining, refundId: null, exact: false });
     tell(problem);
   });
-  addEventListener("pagehide", () => session.leave());
+  addEventListener("pagehide", () => {
+    if (session.live) remember(0);
+    session.leave();
+  });
   remember();
+  const beating = setInterval(() => session.live && remember(), BEAT_MS);
+
+  /** The bill, at an address of its own. */
+  function bill(settlement) {
+    const { name, symbol, decimals, network, txs = [] } = about;
+    const overcharged = session.overcharged === true;
+    const onlyTime = !Object.keys(session.price.units).length;
+    showReceipt(keepReceipt({
+      ...settlement, id: session.id, name, symbol, decimals, network, txs, overcharged,
+      seconds: onlyTime ? lasts(session.price, settlement.consumed) : elapsed,
+      counts: spokenUnits(session.counts), began: session.began, ended: Date.now(),
+    }));
+  }
 
   function finish({ keep = false } = {}) {
     clearInterval(drawing);
+    clearInterval(beating);
     if (!keep) memory.sessions.drop(session);
     document.title = "Pay by the second";
   }
-}
-
-/** The bill, and then the refund's way to the chain. */
-async function ended(settlement, exact, overcharged = false) {
-  const about = settlement.exact ? "" : "about ";
-  $("done-why").textContent = overcharged
-    ? "The meter ran faster than the time, so this page ended the session. Tell the site’s owner."
-    : (WHY[settlement.reason] ?? "");
-  $("done-paid").textContent = exact(settlement.paid);
-  $("done-used").textContent = about + exact(settlement.consumed);
-  $("done-refund").textContent = about + exact(settlement.refund);
-  $("refund-tx-line").hidden = true;
-  $("refund-note").textContent = "";
-  $("refund-box").hidden = settlement.refund === 0n;
-  show("done");
-  if (settlement.refund === 0n) return;
-  if (!settlement.refundId) {
-    $("refund-state").textContent = "The refund comes by itself";
-    $("refund-note").textContent = "It goes to the account that paid, usually within minutes.";
-    return;
-  }
-  const end = Date.now() + REFUND_MS;
-  for (let wait = 1000; Date.now() < end; wait = Math.min(wait * 1.3, 6000)) {
-    try {
-      if (await showRefund(settlement.refundId)) return;
-    } catch {
-      $("refund-note").textContent = "The server does not answer now; the refund is recorded and will be sent.";
-    }
-    await new Promise((resolve) => setTimeout(resolve, wait));
-  }
-}
-
-const REFUND = {
-  waiting: ["Refund recorded", "It is sent as soon as the payment is final on the chain."],
-  due: ["Refund recorded", "It is sent in a moment."],
-  in_flight: ["Refund sent", "It waits for a block."],
-  confirmed: ["Refunded", "The money is back in the account that paid."],
-  final: ["Refunded", "The money is back in the account that paid."],
-  credit: ["Kept as credit", "It is worth less than sending it; it comes with your next refund."],
-  held: ["Refund held", "Your account could not take it. The operator will look into it."],
-};
-
-/** Whether nothing more is to be expected. */
-async function showRefund(id) {
-  const { state, txHash } = await refund(id);
-  const [title, note] = REFUND[state] ?? [state, ""];
-  if ($("refund-state").textContent !== title) $("refund-state").textContent = title;
-  $("refund-note").textContent = note;
-  $("refund-tx").textContent = txHash ?? "";
-  $("refund-tx-line").hidden = !txHash;
-  return ["confirmed", "final", "credit", "held"].includes(state);
 }

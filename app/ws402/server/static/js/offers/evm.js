@@ -1,9 +1,10 @@
 // Offers on EVM chains: the chain's coin, or an ERC-20 token by its transfer().
 
 import { amount, coins } from "../money.js";
+import { nameOf } from "../networks.js";
 import { places, refuse, trimmed } from "./refuse.js";
 
-const NETWORKS = { base: [8453, "Base"], "base-sepolia": [84532, "Base Sepolia (test network)"] };
+const CHAINS = { base: 8453, "base-sepolia": 84532 };
 const TRANSFER = "a9059cbb";
 
 function address(what, text) {
@@ -47,8 +48,7 @@ export async function evmOffer(details, { units }) {
   const token = details.tokenAddress ? address("its token", details.tokenAddress) : null;
   if ((details.currency === "ERC20") !== (token !== null)) refuse("its currency and its token differ");
   const recipient = address("its recipient", details.recipient);
-  const [knownId, networkName] = NETWORKS[details.network] ?? [details.chainId, details.network];
-  if (knownId !== details.chainId) refuse("its network and its chain id differ");
+  if ((CHAINS[details.network] ?? details.chainId) !== details.chainId) refuse("its network and its chain id differ");
   const decimals = token ? places(details.decimals ?? null) : 18;
   if (decimals !== null && trimmed(details.amountETH) !== coins(units, decimals)) refuse("it names two amounts");
   const tag = await tagOf(details);
@@ -69,7 +69,7 @@ export async function evmOffer(details, { units }) {
     plain: !Array.isArray(details.binding) || details.binding.includes("legacy"),
     link,
     network: details.network,
-    networkName: `${networkName}, chain ${details.chainId}`,
+    networkName: `${nameOf(details.network)}, chain ${details.chainId}`,
     chainId: details.chainId,
     transaction: { to: token ?? recipient, value: token ? 0n : units, data: `0x${call}${tag}` },
   };

@@ -1,16 +1,11 @@
 // Offers on Solana: SOL or an SPL token, with the reference key among the transfer's accounts (Solana Pay).
 
 import { amount, coins } from "../money.js";
+import { nameOf } from "../networks.js";
 import { key } from "../solana/base58.js";
 import { PROGRAMS } from "../solana/transaction.js";
 import { places, refuse, trimmed } from "./refuse.js";
 
-const NETWORKS = {
-  solana: "Solana",
-  "solana-devnet": "Solana Devnet (test network)",
-  "solana-testnet": "Solana Testnet (test network)",
-  "solana-localnet": "Solana, a private network",
-};
 const FIELDS = new Set(["amount", "spl-token", "reference", "label", "message", "memo"]);
 const SOL_DECIMALS = 9;
 
@@ -63,6 +58,6 @@ export async function solanaOffer(details, { units }) {
     link: taken(details) ? details.solanaPayURL : null,
     plain: false,
     network: details.network,
-    networkName: NETWORKS[details.network] ?? details.network,
+    networkName: nameOf(details.network),
   };
 }
