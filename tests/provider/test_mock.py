@@ -21,8 +21,8 @@ from ws402.protocol import (
     VerifyRequest,
     VerifyResponse,
 )
-from ws402.provider.mock.book import PAYER
 from ws402.provider.mock.provider import MockPaymentProvider
+from ws402.provider.mock.records import PAYER
 
 PRICE = 1000
 

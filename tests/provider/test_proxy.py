@@ -34,7 +34,7 @@ from ws402.protocol import (
     VerifyResponse,
 )
 from ws402.provider.base import PaymentProvider
-from ws402.provider.mock.book import PAYER
+from ws402.provider.mock.records import PAYER
 from ws402.provider.proxy import ProxyPaymentProvider
 from ws402.testing import MockGateway
 

@@ -8,9 +8,9 @@ import msgspec
 
 from ws402.errors import NotFoundError
 from ws402.protocol import EndReason, Message, Proof, RejectCode
-from ws402.provider.mock.book import PAYER, RECIPIENT, TransferState
 from ws402.provider.mock.faults import Call
 from ws402.provider.mock.provider import MockPaymentProvider
+from ws402.provider.mock.records import PAYER, RECIPIENT, TransferState
 
 
 class Command(Message, kw_only=True, tag_field="do"):

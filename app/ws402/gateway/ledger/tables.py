@@ -25,7 +25,7 @@ from sqlalchemy import (
 )
 
 from ws402.gateway.ledger import states
-from ws402.gateway.ledger.types import Amount
+from ws402.gateway.ledger.types import Amount, dialect_check
 
 metadata: Final = MetaData(
     naming_convention={
@@ -384,19 +384,14 @@ idempotency_keys = Table(
 def _amount_checks() -> None:
     """Bounds on amounts, spelled for each database."""
     for table in (invoices, transfers, payments, refunds, entries, authorizations):
-        _dialect_check(table, "amount_positive", "amount > 0", "decimal_cmp(amount, '0') > 0")
-    _dialect_check(
+        dialect_check(table, "amount_positive", "amount > 0", "decimal_cmp(amount, '0') > 0")
+    dialect_check(
         sessions,
         "consumed_and_refunded_within_paid",
         "consumed >= 0 AND refunded >= 0 AND consumed + refunded <= paid",
         "decimal_cmp(consumed, '0') >= 0 AND decimal_cmp(refunded, '0') >= 0"
         " AND decimal_cmp(decimal_add(consumed, refunded), paid) <= 0",
     )
-
-
-def _dialect_check(table: Table, name: str, postgresql: str, sqlite: str) -> None:
-    for dialect, text in (("postgresql", postgresql), ("sqlite", sqlite)):
-        table.append_constraint(CheckConstraint(text, name=name).ddl_if(dialect=dialect))
 
 
 _amount_checks()

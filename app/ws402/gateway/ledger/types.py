@@ -5,7 +5,7 @@ from __future__ import annotations
 from decimal import Decimal
 from typing import Any
 
-from sqlalchemy import ColumnElement, Numeric, Text
+from sqlalchemy import CheckConstraint, ColumnElement, Numeric, Table, Text
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -60,3 +60,9 @@ def _sum(element: amount_sum, compiler: SQLCompiler, **kw: Any) -> str:
 @compiles(amount_sum, "sqlite")
 def _decimal_sum(element: amount_sum, compiler: SQLCompiler, **kw: Any) -> str:
     return f"decimal_sum({compiler.process(element.clauses, **kw)})"
+
+
+def dialect_check(table: Table, name: str, postgresql: str, sqlite: str) -> None:
+    """Add a constraint that each database spells its own way."""
+    for dialect, text in (("postgresql", postgresql), ("sqlite", sqlite)):
+        table.append_constraint(CheckConstraint(text, name=name).ddl_if(dialect=dialect))

@@ -134,22 +134,7 @@ class Gateway:
             await self._serve()
         self._open.push_async_callback(self.audit_log.close)
         self.audit_log.start()
-        await self._former_accounts()
-        self._open.push_async_callback(self.service.close)
-        await self.service.start()
-        missing = self.service.watcher.missing
-        for network in self.signers:
-            if network not in missing:
-                await self._adopt(self.chains[network])
-        for network in self.service.collector.workers:
-            if network not in missing:
-                await self._collect(self.chains[network])
-        self.service.collector.start()
-        self.service.checks += [self._stored.job.check, self.audit_log.job.check, self.refunds.check]
-        self.service.checks.append(self.service.collector.check)
-        self._open.push_async_callback(self.refunds.close)
-        await self.refunds.start(missing)
-        self.service.watcher.on_joined += [self._adopt, self._refund, self._collect]
+        await self._start_money()
         if self.keyring is not None:
             rotation = Rotation(self.keyring, self.signers, self._paid, self.service, self.refunds, self._authenticator)
             # Before the refunds: no new secret is taken while they close.
@@ -171,6 +156,25 @@ class Gateway:
             # Closed once more, and first: what was asked is answered while the rest still works.
             self._open.push_async_callback(self._http.close)
             self._app.started()
+
+    async def _start_money(self) -> None:
+        """Watch, collect and refund; networks that are away join later."""
+        await self._former_accounts()
+        self._open.push_async_callback(self.service.close)
+        await self.service.start()
+        missing = self.service.watcher.missing
+        for network in self.signers:
+            if network not in missing:
+                await self._adopt(self.chains[network])
+        for network in self.service.collector.workers:
+            if network not in missing:
+                await self._collect(self.chains[network])
+        self.service.collector.start()
+        self.service.checks += [self._stored.job.check, self.audit_log.job.check, self.refunds.check]
+        self.service.checks.append(self.service.collector.check)
+        self._open.push_async_callback(self.refunds.close)
+        await self.refunds.start(missing)
+        self.service.watcher.on_joined += [self._adopt, self._refund, self._collect]
 
     async def _adopt(self, chain: Chain) -> None:
         """Count the account of a network's key among ours."""

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from ws402.protocol import EndReason, PaymentDetails, Proof
 from ws402.provider.direct import DirectPaymentProvider
-from ws402.provider.mock.book import PAYER, RECIPIENT, MockRefund, MockSession, TransferState
 from ws402.provider.mock.faults import Faults
+from ws402.provider.mock.records import PAYER, RECIPIENT, MockRefund, MockSession, TransferState
 from ws402.provider.mock.service import MockPaymentService
 
 

@@ -29,18 +29,10 @@ from ws402.protocol import (
     VerifyResponse,
     price_terms,
 )
-from ws402.provider.mock.book import (
-    REASONS,
-    RECIPIENT,
-    MockBook,
-    MockRefusal,
-    MockSession,
-    check_transfer,
-    now_ms,
-    record,
-)
+from ws402.provider.mock.book import REASONS, MockBook
 from ws402.provider.mock.calls import MockCalls
 from ws402.provider.mock.faults import Call, Faults
+from ws402.provider.mock.records import RECIPIENT, MockRefusal, MockSession, check_transfer, now_ms, record
 
 T = TypeVar("T")
 
