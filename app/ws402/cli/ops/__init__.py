@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
-from ws402.cli.ops import audit_log, find, keys, look, reconcile, refunds, signers, unclaimed
+from ws402.cli.ops import audit_log, export, find, keys, look, reconcile, refunds, signers, unclaimed
 from ws402.cli.ops.kube import Installation
 from ws402.cli.ops.remote import Target
 from ws402.errors import ConfigurationError
@@ -68,6 +68,7 @@ def command(
 for each in (
     *look.COMMANDS,
     find.command,
+    export.command,
     refunds.group,
     refunds.credit,
     signers.group,

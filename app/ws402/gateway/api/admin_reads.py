@@ -12,6 +12,7 @@ from ws402 import __version__
 from ws402.errors import WS402Error
 from ws402.gateway.api.requests import Requests
 from ws402.gateway.auth.keys import Scope
+from ws402.gateway.books.accounts import Accounts
 from ws402.gateway.books.audit_log import AuditLog, Verdict
 from ws402.gateway.books.cases import Cases
 from ws402.gateway.books.queries import MOST
@@ -19,6 +20,7 @@ from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.states import RefundState, SessionState
 from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.service import PaymentService
+from ws402.money import MAX_JSON_INTEGER
 
 Limit = Annotated[int, msgspec.Meta(ge=1, le=MOST)]
 
@@ -57,6 +59,20 @@ class FindQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     tag: Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")] | None = None
 
 
+class BalancesQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """GET /api/admin/balances. `before`: ms since the epoch."""
+
+    before: Annotated[int, msgspec.Meta(ge=0, le=MAX_JSON_INTEGER)]
+
+
+class EntriesQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """GET /api/admin/entries: those after one id, up to another."""
+
+    last: Annotated[int, msgspec.Meta(ge=0, le=MAX_JSON_INTEGER)]
+    after: Annotated[int, msgspec.Meta(ge=0, le=MAX_JSON_INTEGER)] = 0
+    limit: Annotated[int, msgspec.Meta(ge=1, le=2000)] = 1000
+
+
 class AuditLogQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """GET /api/admin/audit-log."""
 
@@ -73,6 +89,7 @@ class AdminReads:
         self._engine = refunds
         self._queries = service.queries
         self._cases = Cases(service.database, service.chains)
+        self._accounts = Accounts(service.database, service.chains)
 
     def handlers(self, requests: Requests) -> list[ASGIRouteHandler]:
         """All of them."""
@@ -85,6 +102,8 @@ class AdminReads:
             requests.query("/api/admin/refunds", RefundsQuery, self.refunds, Scope.ADMIN),
             requests.query("/api/admin/refund", RefundQuery, self.refund, Scope.ADMIN),
             requests.query("/api/admin/find", FindQuery, self.find, Scope.ADMIN),
+            requests.query("/api/admin/balances", BalancesQuery, self.balances, Scope.ADMIN),
+            requests.query("/api/admin/entries", EntriesQuery, self.entries, Scope.ADMIN),
             requests.query("/api/admin/audit-log", AuditLogQuery, self.audit_log, Scope.ADMIN),
         ]
 
@@ -148,6 +167,14 @@ class AdminReads:
     async def find(self, query: FindQuery) -> dict[str, Any]:
         """The cases of one payer, transaction, session or invoice."""
         return await self._cases.find(query.what, query.tag)
+
+    async def balances(self, query: BalancesQuery) -> dict[str, Any]:
+        """What the ledger's accounts held at a time."""
+        return await self._accounts.balances(query.before)
+
+    async def entries(self, query: EntriesQuery) -> dict[str, Any]:
+        """The ledger's entries, with whose they are."""
+        return await self._accounts.entries(after=query.after, last=query.last, limit=query.limit)
 
     async def credits(self) -> dict[str, Any]:
         """Debts too small to send yet."""
