@@ -232,4 +232,4 @@ def test_an_amount_in_json_that_is_no_integer_is_not_decoded(number: str) -> Non
 def test_refusals_that_may_turn_claim_nothing() -> None:
     assert RejectCode.ALREADY_CLAIMED not in TRANSIENT_REJECTS
     assert set(RejectCode) > TRANSIENT_REJECTS
-    assert len(get_args(AnyOp)) == 8
+    assert len(get_args(AnyOp)) == 11

@@ -16,7 +16,6 @@ from ws402.protocol import (
     EndReason,
     EvmPaymentDetails,
     GenerateRequest,
-    PaymentStatus,
     RejectCode,
     SessionRefund,
     SessionResponse,
@@ -218,24 +217,6 @@ class MockBook:
             AssetInfo(network=each.network, asset=each.symbol, decimals=each.decimals, native=each.contract is None)
             for each in self.assets.values()
         ]
-
-    def payment_status(self, tenant: str, reference: str) -> PaymentStatus:
-        """What has arrived for an invoice."""
-        invoice = self.invoices.get(reference)
-        if invoice is None or invoice.tenant != tenant:
-            return PaymentStatus(state="unknown")
-        if invoice.paid_by is not None:
-            return PaymentStatus(state="paid")
-        for each in self.transfers.values():
-            if each.reference == reference and each.state == "included":
-                fits = each.amount >= invoice.amount and each.time <= invoice.expires_at
-                return PaymentStatus(
-                    state="arrived" if fits else "returned",
-                    tx=each.tx,
-                    sender=each.sender,
-                    amount=wire_amount(each.amount),
-                )
-        return PaymentStatus(state="expired" if now_ms() > invoice.expires_at else "waiting")
 
     def claim(
         self, invoice: MockInvoice, transfer: MockTransfer, server_id: str | None, session: MockSession | None

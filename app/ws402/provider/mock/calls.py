@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ws402.money import wire_amount
 from ws402.protocol import (
     BlockhashResponse,
     Checkpoint,
@@ -12,6 +13,7 @@ from ws402.protocol import (
     CollectResponse,
     GenerateRequest,
     PaymentDetails,
+    PaymentStatus,
     PaymentStatusRequest,
     PaymentStatusResponse,
     RefundRequest,
@@ -28,8 +30,10 @@ from ws402.protocol import (
     VerifyRequest,
     VerifyResponse,
 )
+from ws402.provider.mock.book import now_ms
 
 if TYPE_CHECKING:
+    from ws402.provider.mock.book import MockBook
     from ws402.provider.mock.service import MockPaymentService
 
 
@@ -86,8 +90,7 @@ class MockCalls:
 
     async def payment_status(self, request: PaymentStatusRequest, /) -> PaymentStatusResponse:
         """What has arrived for invoices."""
-        look = self._service.book.payment_status
-        found = [look(self._tenant, each.reference) for each in request.invoices]
+        found = [_arrived(self._service.book, self._tenant, each.reference) for each in request.invoices]
         return await self._service.call("payment_status", lambda: PaymentStatusResponse(payments=found))
 
     async def refund(self, request: RefundRequest, /) -> RefundResponse:
@@ -105,3 +108,22 @@ class MockCalls:
     async def ready(self) -> None:
         """Ready unless a fault says otherwise."""
         await self._service.ready()
+
+
+def _arrived(book: MockBook, tenant: str, reference: str) -> PaymentStatus:
+    """What has arrived for an invoice."""
+    invoice = book.invoices.get(reference)
+    if invoice is None or invoice.tenant != tenant:
+        return PaymentStatus(state="unknown")
+    if invoice.paid_by is not None:
+        return PaymentStatus(state="paid")
+    for each in book.transfers.values():
+        if each.reference == reference and each.state == "included":
+            fits = each.amount >= invoice.amount and each.time <= invoice.expires_at
+            return PaymentStatus(
+                state="arrived" if fits else "returned",
+                tx=each.tx,
+                sender=each.sender,
+                amount=wire_amount(each.amount),
+            )
+    return PaymentStatus(state="expired" if now_ms() > invoice.expires_at else "waiting")
