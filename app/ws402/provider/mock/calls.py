@@ -30,7 +30,7 @@ from ws402.protocol import (
     VerifyRequest,
     VerifyResponse,
 )
-from ws402.provider.mock.book import now_ms
+from ws402.provider.mock.records import now_ms
 
 if TYPE_CHECKING:
     from ws402.provider.mock.book import MockBook
