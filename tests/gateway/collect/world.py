@@ -86,7 +86,7 @@ class Shop:
             gateway_api_key=[SecretStr("k" * 40)],
             evm_networks=[EvmNetworkSettings(**self.network() | overrides)],
             refund_interval_seconds=0.1,
-            refund_lease_seconds=2,
+            refund_lease_seconds=30,
             **more,
         )
 

@@ -91,9 +91,12 @@ async def test_version_1_pays_the_same_way(site: Site) -> None:
     payer = await asyncio.to_thread(site.chain.payer)
     async with httpx.AsyncClient(timeout=30) as client:
         entry = (await client.get(f"{site.url}/api/resource/film")).json()["accepts"][0]
-        signed = await asyncio.to_thread(site.chain.sign, payer, amount=int(entry["maxAmountRequired"]))
-        shown = {"x402Version": 1, "scheme": "exact", "network": entry["network"], "payload": payload(signed)}
-        answer = await client.get(f"{site.url}/api/resource/film", headers={"x-payment": encoded(shown)})
+        while True:  # what a busy machine does not tell in time goes back: version 1 asks once
+            signed = await asyncio.to_thread(site.chain.sign, payer, amount=int(entry["maxAmountRequired"]))
+            shown = {"x402Version": 1, "scheme": "exact", "network": entry["network"], "payload": payload(signed)}
+            answer = await client.get(f"{site.url}/api/resource/film", headers={"x-payment": encoded(shown)})
+            if answer.status_code != 503:
+                break
         assert (answer.status_code, answer.content) == (200, CONTENT)
         receipt = decoded(answer.headers["x-payment-response"])
         assert (receipt["success"], receipt["network"]) == (True, "base-sepolia")
