@@ -56,6 +56,9 @@ Rights in the two namespaces are enough: see [docs/kubernetes.md](../../docs/kub
 Tables that go into the programs' settings (`resources`, `networks`, `settings`) have the settings' own names, see
 [docs/configuration.md](../../docs/configuration.md). Amounts above 2^53 are written in quotes.
 
+Argo CD and Flux: `gitops: true`, see [examples/gitops](examples/gitops/values.yaml). OpenShift, managed clusters, IPv6:
+see [docs/kubernetes.md](../../docs/kubernetes.md#other-clusters).
+
 | example | shows |
 |---|---|
 """
@@ -66,12 +69,24 @@ TAIL: Final = """
 - The private namespace and the SQLite volume outlive `helm uninstall`; the same release, installed again, finds them.
 - `resources` change without a restart. Other settings roll the pods, with a drain each.
 - `tls.mode=generated` makes certificates once and keeps them by looking them up in the cluster. Tools that only render
-  (GitOps) would make new ones each time: use `certManager` or `existingSecret` there,
-  and set `gateway.egress.apiServer`.
+  would make new ones each time: `gitops: true` refuses what would differ, and says what to set.
 - A gateway brings its ledger's schema up to date when it starts, in one transaction behind a lock of the database;
   replicas may start together, so there is no migration Job.
 - An HPA that counts sessions needs the custom-metrics API: `metrics.adapter.enabled` ships the rule for
   prometheus-adapter.
+
+## Upgrading
+
+`helm upgrade` with your values file, or with `--reset-then-reuse-values`: `--reuse-values` keeps the old chart's
+defaults, and the new one refuses what lacks its own. The chart's version is its own; `appVersion` is that of the
+programs and images.
+
+From 0.1 to 0.2, refused before anything is changed, with the value to set:
+
+- A name of more than 40 characters, which was cut: set `fullnameOverride` to the name that the objects have.
+- Labels and annotations that the chart sets itself, in `commonLabels`, `pod.labels` and their like.
+- Settings that the programs do not know, and secrets, in `server.settings` and `gateway.settings`.
+- A null in place of a default, where it does not say that it may be null.
 """
 
 

@@ -56,9 +56,10 @@ def test_every_name_that_is_mounted_or_run_as_exists(example: str) -> None:
     documents = render(example=example)
     made = {(each["kind"], each["metadata"].get("namespace"), each["metadata"]["name"]) for each in documents}
     given = {"kube-root-ca.crt", "vault-ca", "internal-ca"}
-    if example == "postgresql":  # the user's Secret, and what cert-manager makes of the Certificates
-        given |= {"ws402-gateway", "ws402-gateway-tls", "ws402-server-client-tls"}
-        assert {each["spec"]["secretName"] for each in kinds(documents, "Certificate")} <= given
+    given |= {each["spec"]["secretName"] for each in kinds(documents, "Certificate")}
+    given |= {each["spec"]["target"]["name"] for each in kinds(documents, "ExternalSecret")}
+    if example == "postgresql":
+        given |= {"ws402-gateway"}  # the user's Secret
     for name, pod in pods(documents):
         namespace = pod["metadata"]["namespace"]
         assert ("ServiceAccount", namespace, pod["spec"]["serviceAccountName"]) in made, name

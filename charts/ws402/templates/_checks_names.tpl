@@ -1,6 +1,17 @@
 {{/* Names, labels and namespaces that Kubernetes would refuse after half of the installation. */}}
 
 {{- define "ws402.checks.names" -}}
+{{- if .Values.gitops -}}
+{{- if eq .Values.tls.mode "generated" -}}
+{{- fail "gitops: tls.mode 'generated' draws new keys whenever it finds none. Set tls.mode to certManager or existingSecret." -}}
+{{- end -}}
+{{- if eq (include "ws402.secrets.source" .) "dev" -}}
+{{- fail "gitops: secrets.source 'dev' draws an operator's key. Set secrets.source to existingSecret, with merchant_private_key and gateway_admin_key." -}}
+{{- end -}}
+{{- if and .Values.networkPolicy.enabled (eq .Values.identity.mode "token") (not .Values.gateway.egress.apiServer) -}}
+{{- fail "gitops: the API server's address is not looked up. Set gateway.egress.apiServer, such as [{cidr: 10.0.0.1/32, ports: [6443]}]." -}}
+{{- end -}}
+{{- end -}}
 {{- $name := include "ws402.fullname" . -}}
 {{- if gt (len $name) 40 -}}
 {{- fail (printf "'%s' is too long a name: objects begin with it, so it has at most 40 characters. Set fullnameOverride, such as '%s'; two releases in one namespace need two." $name ($name | trunc 40 | trimAll "-.")) -}}

@@ -34,13 +34,26 @@ names say what to do. */}}
 {{- lookup "apps/v1" "StatefulSet" .namespace .name | toJson -}}
 {{- end }}
 
+{{/* The Deployment of the servers. */}}
+{{- define "ws402.found.servers" -}}
+{{- $else := "This account may not read the servers' Deployment, whose number an autoscaler keeps. Let it get Deployments in the release's namespace, or set server.autoscaling.mode to none" -}}
+{{- if .Values.gitops -}}
+{}
+{{- else -}}
+{{- include $else . -}}
+{{- end -}}
+{{- end }}
+{{- define "This account may not read the servers' Deployment, whose number an autoscaler keeps. Let it get Deployments in the release's namespace, or set server.autoscaling.mode to none" -}}
+{{- lookup "apps/v1" "Deployment" .Release.Namespace (include "ws402.name" (dict "root" . "component" "server")) | toJson -}}
+{{- end }}
+
 {{/* A namespace: (dict "root" $ "name" …). */}}
 {{- define "ws402.found.namespace" -}}
 {{- $else := "This account may not read the gateway's namespace, or it is not there. Let somebody who may make namespaces make it, then set gateway.namespace.create=false and gateway.namespace.check=false" -}}
 {{- if not .root.Values.gateway.namespace.create -}}
 {{- $else = "This account may not read the gateway's namespace, or it is not there. When it is there, set gateway.namespace.check=false" -}}
 {{- end -}}
-{{- if or .root.Values.gateway.namespace.create .root.Values.gateway.namespace.check -}}
+{{- if and (not .root.Values.gitops) (or .root.Values.gateway.namespace.create .root.Values.gateway.namespace.check) -}}
 {{- include $else . -}}
 {{- else -}}
 {}

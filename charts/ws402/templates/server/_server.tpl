@@ -20,7 +20,7 @@ one pod. A Deployment that never had a fixed number never gets one, so that a ro
 {{- if eq .Values.server.autoscaling.mode "none" -}}
 {{ .Values.server.replicas }}
 {{- else -}}
-{{- $old := lookup "apps/v1" "Deployment" .Release.Namespace (include "ws402.name" (dict "root" . "component" "server")) -}}
+{{- $old := include "ws402.found.servers" . | fromJson -}}
 {{- if eq "chart" (get (($old.metadata).annotations | default dict) "ws402/replicas") -}}
 {{ $old.spec.replicas }}
 {{- end -}}
