@@ -12,7 +12,7 @@ from tests.gateway.machine.chain import MemoryChain
 from ws402.chains.base import BlockTransfers, Chain, ChainUnavailableError, Head
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import balances
-from ws402.gateway.watch.watcher import Watcher
+from ws402.gateway.watch.watcher import OtherChainError, Watcher
 
 JOINED = "0x" + "22" * 20
 HOLDS = 12
@@ -134,6 +134,21 @@ async def test_a_ledger_of_another_chain_is_refused(database: Database) -> None:
     with pytest.raises(ChainUnavailableError, match="differs from the ledger in all of its last"):
         await watch.step(chain)
     assert await books(database) == before
+
+
+async def test_a_chain_that_was_reset_is_told_apart_from_one_that_lags(database: Database) -> None:
+    chain = BusyChain()
+    chain.mine(2000)
+    watch = watcher(database, chain)
+    await watch._open(chain)
+    chain.mine(1200)
+    await watch.step(chain)
+    fresh = BusyChain()
+    fresh.mine(3)
+    again = watcher(database, fresh)
+    with pytest.raises(OtherChainError, match="at block 9, far below block") as refused:
+        await again.step(fresh)
+    assert "delete the claim of the ledger's volume" in (refused.value.remedy or "")
 
 
 async def test_a_block_is_waited_for_no_longer_than_asked(database: Database) -> None:

@@ -29,6 +29,7 @@ from ws402.gateway.run.live_metrics import observe, observe_secrets
 from ws402.gateway.run.mounted import MountedSecrets
 from ws402.gateway.run.rotation import Rotation
 from ws402.gateway.service import PaymentService
+from ws402.gateway.watch.watcher import OtherChainError
 from ws402.keys.base import Signer
 from ws402.keys.keyring import Keyring, collector_signers, local_signers, networks_of, open_keyring, with_networks
 from ws402.observability import metrics
@@ -105,7 +106,9 @@ class Gateway:
             )
             raise ConfigurationError(
                 f"The gateway cannot start: {error.message}",
-                remedy=f"Check {names}, and that what it names runs and can be reached.",
+                remedy=error.remedy
+                if isinstance(error, OtherChainError)
+                else f"Check {names}, and that what it names runs and can be reached.",
                 code=error.code,
             ) from error
         except BaseException:

@@ -45,6 +45,18 @@ KEEP_BLOCKS: Final = 512
 """Block hashes remembered; deeper than any reorg that finality allows."""
 
 
+OTHER: Final = (
+    "Is this another chain, or was it reset? A ledger belongs to one chain: start with a new one (in a trial, delete "
+    "the claim of the ledger's volume). An endpoint that lags so far comes back by itself."
+)
+
+
+class OtherChainError(ChainUnavailableError):
+    """The endpoints show another chain than the one that the ledger knows, or one that was reset."""
+
+    code = "other_chain"
+
+
 class Watcher:
     """Follows the chains of one gateway. Several gateways may watch the same chain: the ledger sorts it out."""
 
@@ -260,6 +272,10 @@ class Watcher:
             if cursor is None:
                 msg = f"no watch was opened for {chain.network}"
                 raise RuntimeError(msg)
+            if known and head.block < min(known):
+                raise OtherChainError(
+                    f"{chain.network} is at block {head.block}, far below block {cursor} of the ledger.", remedy=OTHER
+                )
             # A head below the cursor with a hash that we know is an endpoint that lags, not a reorg.
             forked = known.get(head.block, head.block_hash) != head.block_hash
             if cursor >= head.block and not forked:
@@ -304,9 +320,9 @@ class Watcher:
             (canonical,) = await chain.blocks(block, block)
             if canonical.block_hash == known[block]:
                 return block
-        raise ChainUnavailableError(
+        raise OtherChainError(
             f"{chain.network} differs from the ledger in all of its last {len(known)} blocks.",
-            remedy="Is this another chain, or was it reset? A ledger belongs to one chain.",
+            remedy=OTHER,
         )
 
     async def _apply(self, chain: Chain, cursor: int, ancestor: int, found: Sequence[BlockTransfers]) -> bool:
