@@ -43,13 +43,14 @@ def test_the_documents_say_so() -> None:
 
 def test_the_lists_are_resolved_for_all_of_them_and_locked_by_hashes() -> None:
     commands = re.findall(r"(?m)^\t.*uv pip compile.*$", (ROOT / "Makefile").read_text())
-    lists = {path.name for path in (ROOT / "requirements").glob("*.txt")}
-    assert {command.rpartition("/")[2] for command in commands} == lists
+    lists = {f"requirements/{path.name}" for path in (ROOT / "requirements").glob("*.txt")}
+    lists |= {str(path.relative_to(ROOT)) for path in (ROOT / "tests").glob("*/requirements.txt")}
+    assert {command.rpartition(" ")[2] for command in commands} == lists
     for command in commands:
         assert f"--universal --python-version {OLDEST} " in command
         assert "--generate-hashes" in command
     for name in lists:
-        entries = re.split(r"(?m)^(?=[a-z])", (ROOT / "requirements" / name).read_text())[1:]
+        entries = re.split(r"(?m)^(?=[a-z])", (ROOT / name).read_text())[1:]
         assert entries
         assert all("==" in each.partition("\n")[0] and "--hash=sha256:" in each for each in entries)
 
