@@ -12,7 +12,8 @@ from tests.gateway.machine.chain import MemoryChain
 from ws402.chains.base import BlockTransfers, Chain, ChainUnavailableError, Head
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import balances
-from ws402.gateway.watch.watcher import OtherChainError, Watcher
+from ws402.gateway.watch.other_chain import OtherChainError
+from ws402.gateway.watch.watcher import Watcher
 
 JOINED = "0x" + "22" * 20
 HOLDS = 12
@@ -146,7 +147,7 @@ async def test_a_chain_that_was_reset_is_told_apart_from_one_that_lags(database:
     fresh = BusyChain()
     fresh.mine(3)
     again = watcher(database, fresh)
-    with pytest.raises(OtherChainError, match="at block 9, far below block") as refused:
+    with pytest.raises(OtherChainError, match="at block 9, far below the ledger's") as refused:
         await again.step(fresh)
     assert "delete the claim of the ledger's volume" in (refused.value.remedy or "")
 

@@ -29,7 +29,7 @@ from ws402.gateway.run.live_metrics import observe, observe_secrets
 from ws402.gateway.run.mounted import MountedSecrets
 from ws402.gateway.run.rotation import Rotation
 from ws402.gateway.service import PaymentService
-from ws402.gateway.watch.watcher import OtherChainError
+from ws402.gateway.watch.other_chain import OtherChainError
 from ws402.keys.base import Signer
 from ws402.keys.keyring import Keyring, collector_signers, local_signers, networks_of, open_keyring, with_networks
 from ws402.observability import metrics

@@ -24,6 +24,7 @@ from ws402.gateway.ledger.entries import insert_ignore, move, post
 from ws402.gateway.ledger.states import TransferState
 from ws402.gateway.ledger.tables import blocks, networks, signers, transfers
 from ws402.gateway.ledger.types import amount_sum
+from ws402.gateway.watch.other_chain import OtherChainError
 from ws402.gateway.watch.reorgs import orphan
 from ws402.gateway.watch.transfers import record
 from ws402.jobs import Job
@@ -43,18 +44,6 @@ OPENING_DEPTH: Final = 64
 
 KEEP_BLOCKS: Final = 512
 """Block hashes remembered; deeper than any reorg that finality allows."""
-
-
-OTHER: Final = (
-    "Is this another chain, or was it reset? A ledger belongs to one chain: start with a new one (in a trial, delete "
-    "the claim of the ledger's volume). An endpoint that lags so far comes back by itself."
-)
-
-
-class OtherChainError(ChainUnavailableError):
-    """The endpoints show another chain than the one that the ledger knows, or one that was reset."""
-
-    code = "other_chain"
 
 
 class Watcher:
@@ -273,9 +262,7 @@ class Watcher:
                 msg = f"no watch was opened for {chain.network}"
                 raise RuntimeError(msg)
             if known and head.block < min(known):
-                raise OtherChainError(
-                    f"{chain.network} is at block {head.block}, far below block {cursor} of the ledger.", remedy=OTHER
-                )
+                raise OtherChainError(f"{chain.network} is at block {head.block}, far below the ledger's {cursor}.")
             # A head below the cursor with a hash that we know is an endpoint that lags, not a reorg.
             forked = known.get(head.block, head.block_hash) != head.block_hash
             if cursor >= head.block and not forked:
@@ -320,10 +307,7 @@ class Watcher:
             (canonical,) = await chain.blocks(block, block)
             if canonical.block_hash == known[block]:
                 return block
-        raise OtherChainError(
-            f"{chain.network} differs from the ledger in all of its last {len(known)} blocks.",
-            remedy=OTHER,
-        )
+        raise OtherChainError(f"{chain.network} differs from the ledger in all of its last {len(known)} blocks.")
 
     async def _apply(self, chain: Chain, cursor: int, ancestor: int, found: Sequence[BlockTransfers]) -> bool:
         """Write the canonical blocks above `ancestor`; False when the ledger has moved meanwhile."""
