@@ -149,7 +149,14 @@ def test_every_command_of_the_runbook_works(operated: Release, oncall: dict[str,
     assert len(commands) > 12
     assert any("signers resume" in command for command in commands)
     pod = operated.pods("gateway")[0]["metadata"]["name"]
-    words = {"NETWORK": "base-sepolia", "ASSET": "ETH", "AMOUNT": "1", "TX": "0x" + "7" * 64, "REASON": "'a try'"}
+    words = {
+        "NETWORK": "base-sepolia",
+        "ASSET": "ETH",
+        "AMOUNT": "1",
+        "TX": "0x" + "7" * 64,
+        "WHAT": "refund",
+        "REASON": "'a try'",
+    }
     assert shell("ws402 ops --kube signers pause base-sepolia --reason 'a try'", oncall).returncode == 0
     (pay,) = [command for command in notes if "ws402 pay" in command]
     paid = shell(f"{pay} --leave-after 1 --refund-wait 0", terminal(operated))
@@ -160,7 +167,7 @@ def test_every_command_of_the_runbook_works(operated: Release, oncall: dict[str,
         if re.search(r"refunds (?:release|resolve|retry)", command):
             held = shell(f"ws402 ops --kube refunds hold {refund} --reason 'a try'", oncall)
             assert held.returncode == 0 or "'held'" in held.stderr, held.stderr
-        typed = re.sub(r"\b(?:NETWORK|ASSET|AMOUNT|TX|REASON)\b", lambda found: words[found.group()], command)
+        typed = re.sub(r"\b(?:NETWORK|ASSET|AMOUNT|TX|WHAT|REASON)\b", lambda found: words[found.group()], command)
         typed = re.sub(r"\bID\b", refund, re.sub(r"\bPOD\b", pod, typed))
         if re.search("resolve|deposit|withdraw", typed):  # what would be booked is true of no chain here
             typed = typed.replace("--kube", "--kube --dry-run")
