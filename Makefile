@@ -40,7 +40,7 @@ test: $(STAMP) ## the tests that need nothing but Python
 	$(BIN)/pytest -n $(WORKERS) -m "$(SUITES)"
 
 test-anvil: $(STAMP) ## tests on anvil (RPC_URL_BASE_SEPOLIA), some with PostgreSQL (DATABASE_URL)
-	$(BIN)/pytest -m "anvil and not slow"
+	$(BIN)/pytest -m "anvil and not slow and not x402"
 
 test-postgres: $(STAMP) ## tests on PostgreSQL (DATABASE_URL)
 	$(BIN)/pytest -n $(WORKERS) -m "postgres and not anvil and not slow"

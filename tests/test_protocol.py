@@ -201,7 +201,7 @@ def test_messages_are_spelled_as_stock_peers_do() -> None:
         "network", "recipient", "amount", "amountSOL", "currency", "splToken", "reference", "solanaPayURL", "qrCode",
         "expiresAt", "instructions", "claimToken",
     }  # fmt: skip
-    assert names(Checkpoint) == {"sessionId", "epoch", "elapsedMs", "bytesTransferred", "messageCount"}
+    assert names(Checkpoint) == {"sessionId", "epoch", "elapsedMs", "bytesTransferred", "messageCount", "units"}
 
 
 def test_a_proof_is_read_in_both_spellings() -> None:

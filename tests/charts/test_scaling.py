@@ -72,7 +72,7 @@ def stop(values: dict[str, Any]) -> tuple[int, float, int]:
     return spec["terminationGracePeriodSeconds"], toml.get("drain_seconds", drain), int(told["STOP_SECONDS"])
 
 
-@pytest.mark.parametrize("drain", [0, 0.5, 20, "300", 1800, None])
+@pytest.mark.parametrize("drain", [0, 0.5, 20, 300, 1800, None])
 def test_a_pod_gets_the_time_that_its_drain_takes(drain: Any) -> None:
     grace, written, told = stop({"settings": {"drain_seconds": drain}})
     assert float(written) == float(20 if drain is None else drain)

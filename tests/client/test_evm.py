@@ -24,6 +24,7 @@ def offer(evm: Evm, amount: int, *, token: str | None = None, data: str = "0x") 
         resource_id="ticker",
         socket_url="ws://127.0.0.1",
         price=by_second(1),
+        units={},
         duration=amount,
         amount=amount,
         network="base-sepolia",

@@ -27,6 +27,7 @@ def offer(recipient: str, amount: int, *, token: str | None = None, coins: str =
         "resource_id": "ticker",
         "socket_url": "ws://127.0.0.1",
         "price": by_second(1),
+        "units": {},
         "duration": amount,
         "amount": amount,
         "network": "solana-localnet",

@@ -15,6 +15,7 @@ from tests.fixtures.worlds import EvmWorld
 
 from ws402.chains.base import Transfer, TransferLookup, TxState
 from ws402.chains.evm import EvmChain
+from ws402.chains.evm.abi import authorization_tag
 
 TAG = hashlib.sha256(b"a secret reference").hexdigest()
 SUPPLY = 10**15
@@ -192,11 +193,18 @@ async def test_an_allowance_spent_by_another_is_the_owners_payment_and_has_no_ta
 # --- EIP-3009 --------------------------------------------------------------------------------------------------------
 
 
+def authorized(world: EvmWorld, payer: LocalAccount, nonce: str, contract: str | None = None) -> tuple[str, str]:
+    """The tags of an authorization: its nonce, and the one that another payer's nonce cannot have."""
+    token = (contract or world.contract.address).lower()
+    return nonce, authorization_tag(world.chain.network, token, payer.address, nonce)
+
+
 async def test_an_authorizations_nonce_is_a_tag_whoever_brings_it(world: EvmWorld) -> None:
     payer, relayer = world.payer(), world.evm.account()
     data = authorize(world, payer, 250, bytes.fromhex(TAG))
     (transfer,) = (await both(world.chain, world.evm.send(relayer, world.contract.address, data=data))).transfers
-    assert (transfer.sender, transfer.amount, transfer.tags) == (payer.address, 250, (TAG,))
+    assert (transfer.sender, transfer.amount) == (payer.address, 250)
+    assert transfer.tags == authorized(world, payer, TAG)
 
 
 async def test_a_relayers_calldata_cannot_tie_an_authorization_to_another_invoice(world: EvmWorld) -> None:
@@ -206,7 +214,7 @@ async def test_a_relayers_calldata_cannot_tie_an_authorization_to_another_invoic
     for sender in (relayer, payer):
         fresh = data if sender is relayer else authorize(world, payer, 250, nonce[::-1]) + bytes.fromhex(TAG)
         (transfer,) = (await both(world.chain, world.evm.send(sender, world.contract.address, data=fresh))).transfers
-        assert transfer.tags == ((nonce if sender is relayer else nonce[::-1]).hex(),)
+        assert transfer.tags == authorized(world, payer, (nonce if sender is relayer else nonce[::-1]).hex())
 
 
 async def test_an_authorization_brought_by_a_contract_is_tagged_too(world: EvmWorld, contracts: Any) -> None:
@@ -215,7 +223,7 @@ async def test_an_authorization_brought_by_a_contract_is_tagged_too(world: EvmWo
     inner = authorize(world, payer, 33, bytes.fromhex(TAG))
     data = wallet.data("execute", world.contract.address, 0, inner)
     (transfer,) = (await both(world.chain, world.evm.send(relayer, wallet.address, data=data))).transfers
-    assert (transfer.sender, transfer.tags) == (payer.address, (TAG,))
+    assert (transfer.sender, transfer.tags) == (payer.address, authorized(world, payer, TAG))
 
 
 async def test_an_authorization_for_somebody_else_pays_us_nothing(world: EvmWorld) -> None:
@@ -245,7 +253,8 @@ async def test_circles_dollar_is_paid_by_authorization(world: EvmWorld, contract
     data = selector + encode([*kinds, "bytes"], [*message.values(), signature])
     async with world.accepting(dollar) as chain:
         (transfer,) = (await both(chain, world.evm.send(world.evm.account(), dollar.address, data=data))).transfers
-        assert (transfer.sender, transfer.amount, transfer.tags) == (payer.address, 5, (TAG,))
+        assert (transfer.sender, transfer.amount) == (payer.address, 5)
+        assert transfer.tags == authorized(world, payer, TAG, contract=dollar.address)
 
 
 # --- Native coin -----------------------------------------------------------------------------------------------------

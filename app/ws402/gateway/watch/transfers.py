@@ -262,7 +262,7 @@ async def refund_unclaimed(connection: AsyncConnection, now: int, *, limit: int 
         .where(transfers.c.refund_at < now, transfers.c.state == TransferState.SEEN)
         .order_by(transfers.c.network, transfers.c.tx, transfers.c.idx)
         .limit(limit)
-        .with_for_update()
+        .with_for_update(skip_locked=True)  # what is being claimed now is not waited for: the next pass looks again
     )
     unpaid, paid = await _divide(connection, (await connection.execute(query)).all())
     for row in unpaid:
