@@ -42,6 +42,4 @@ def test_the_search_for_garbage_goes_on_afterwards_even_if_a_module_is_broken() 
     with pytest.raises(ModuleNotFoundError), loading():
         importlib.import_module("ws402.no_such_module" if not gc.isenabled() else "ws402")
     assert gc.isenabled()
-    assert gc.get_freeze_count() > 0
     assert sys.modules.get("rich", sys) is not None
-    gc.unfreeze()

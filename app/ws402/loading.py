@@ -14,11 +14,7 @@ UNUSED: Final = ("pygments", "rich")
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import modules in here: nearly all that they make stays, so the search for garbage finds none, again and again.
-
-    What was loaded is left out of later searches, too, which shortens the longest of them. Only for programs of ours:
-    it sets what belongs to the whole process.
-    """
+    """Import modules in here: nearly all that they make stays, so the search for garbage finds none, again and again."""
     enabled, hidden = gc.isenabled(), [name for name in UNUSED if name not in sys.modules]
     gc.disable()
     for name in hidden:
@@ -28,6 +24,5 @@ def loading() -> Iterator[None]:
     finally:
         for name in hidden:
             del sys.modules[name]
-        gc.freeze()
         if enabled:
             gc.enable()

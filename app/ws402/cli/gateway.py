@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -36,6 +37,7 @@ def command(host: str | None, port: int | None) -> None:
         logger.warning(line)
     with loading():
         from ws402.gateway.run import gateway as _  # noqa: F401, PLC0415 - only once the settings are right
+    gc.freeze()  # what was loaded stays, so later searches for garbage leave it out
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         runner.run(_serve(settings))
     tracing.shut_down()

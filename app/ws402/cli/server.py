@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 from typing import Any
@@ -45,6 +46,7 @@ def command(
         from ws402.server import create_server  # noqa: PLC0415 - only once the settings are right
 
         payments = make_provider(settings)
+    gc.freeze()  # what was loaded stays, so later searches for garbage leave it out
     server = create_server(settings, payments)
 
     def started() -> None:
