@@ -14,7 +14,7 @@ UNUSED: Final = ("pygments", "rich")
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import modules in here: nearly all that they make stays, so the search for garbage finds none, again and again."""
+    """Import modules in here: nearly all that they make stays, so a search for garbage would find none, each time."""
     enabled, hidden = gc.isenabled(), [name for name in UNUSED if name not in sys.modules]
     gc.disable()
     for name in hidden:
