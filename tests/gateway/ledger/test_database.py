@@ -7,6 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import psutil
 import pytest
 from sqlalchemy import text
 
@@ -91,3 +92,25 @@ async def test_a_full_disk_is_an_outage_that_is_told_once(
         await connection.execute(text("PRAGMA max_page_count = 1000000"))
     await database.writable()
     await database.close()
+
+
+async def test_who_is_cancelled_while_a_connection_is_opened_leaves_none_open(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path}/ledger.db")
+    await database.create()
+
+    async def read() -> None:
+        async with database.read() as connection:
+            await connection.execute(text("SELECT 1"))
+
+    for turns in range(40):
+        await database.engine.dispose()
+        reads = [asyncio.create_task(read()) for _ in range(3)]
+        for _ in range(turns % 12):
+            await asyncio.sleep(0)
+        await asyncio.sleep(0.0005 * (turns % 5))
+        for each in reads:
+            each.cancel()
+        await asyncio.gather(*reads, return_exceptions=True)
+    await database.close()
+    opened = [each.path for each in psutil.Process().open_files() if each.path.startswith(str(tmp_path))]
+    assert opened == []

@@ -140,7 +140,15 @@ class Database:
         return self._engine
 
     async def _connect_sqlite(self) -> aiosqlite.Connection:
-        return await aiosqlite.Connection(lambda: _open_sqlite(self._path), iter_chunk_size=256)
+        async def opened() -> aiosqlite.Connection:
+            return await aiosqlite.Connection(lambda: _open_sqlite(self._path), iter_chunk_size=256)
+
+        opening = asyncio.create_task(opened(), name="open the ledger")
+        try:
+            return await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            await (await opening).close()  # its thread opens it all the same
+            raise
 
     async def check(self) -> None:
         """Open a connection and write nothing; raises ConfigurationError with a remedy when that fails."""
@@ -305,10 +313,14 @@ class Database:
 
 def _open_sqlite(path: Path) -> sqlite3.Connection:
     connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
-    add_functions(connection)
-    connection.execute("PRAGMA journal_mode=WAL")
-    connection.execute("PRAGMA synchronous=FULL")
-    connection.execute("PRAGMA foreign_keys=ON")
+    try:
+        add_functions(connection)
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=FULL")
+        connection.execute("PRAGMA foreign_keys=ON")
+    except BaseException:
+        connection.close()
+        raise
     return connection
 
 
