@@ -18,7 +18,7 @@ from tests.fixtures.evm import ETHER, Evm
 from ws402.cli import cli
 from ws402.devchain.evm import EvmDevChain
 from ws402.errors import WS402Error
-from ws402.gateway.ledger.database import add_functions
+from ws402.gateway.ledger.sqlite import add_functions
 from ws402.gateway.ledger.tables import refunds
 from ws402.gateway.run.gateway import Gateway, build
 from ws402.protocol import GenerateRequest, Proof, RefundRequest, VerifyRequest

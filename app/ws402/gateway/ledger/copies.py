@@ -15,7 +15,8 @@ from pathlib import Path
 from typing import Final
 
 from ws402.errors import ConfigurationError, ConflictError, WS402Error
-from ws402.gateway.ledger.database import add_functions, file_of
+from ws402.gateway.ledger.database import file_of
+from ws402.gateway.ledger.sqlite import add_functions
 
 Progress = Callable[[int, int], None]
 """Called with the pages that were copied, and all pages."""

@@ -32,6 +32,7 @@ from ws402.gateway.ledger.clock import LedgerClock
 from ws402.gateway.ledger.postgres import Postgres
 from ws402.gateway.ledger.runners import PostgresRunner, Runner, SqliteRunner
 from ws402.gateway.ledger.schema import require_newest, upgrade
+from ws402.gateway.ledger.sqlite import open_file
 from ws402.gateway.ledger.transactions import Transaction, calls_after
 from ws402.observability import metrics, tracing
 from ws402.observability.sql import instrument
@@ -39,9 +40,6 @@ from ws402.observability.sql import instrument
 log = logging.getLogger(__name__)
 
 T = TypeVar("T")
-
-BUSY_SECONDS: Final = 15
-"""How long to wait for another process that writes to the same SQLite file."""
 
 
 READ_ONLY: Final = "ws402_read_only"
@@ -106,7 +104,7 @@ class Database:
                 hide_parameters=True,  # errors must not quote rows
             )
             event.listen(self._engine.sync_engine, "begin", _begin_immediate)
-            self._runner: Runner = SqliteRunner(self._engine, partial(_open_sqlite, self._path), self._writer)
+            self._runner: Runner = SqliteRunner(self._engine, partial(open_file, self._path), self._writer)
         elif scheme in address.SCHEMES:
             self.dialect = "postgresql"
             where = address.read(url)
@@ -141,7 +139,7 @@ class Database:
 
     async def _connect_sqlite(self) -> aiosqlite.Connection:
         async def opened() -> aiosqlite.Connection:
-            return await aiosqlite.Connection(lambda: _open_sqlite(self._path), iter_chunk_size=256)
+            return await aiosqlite.Connection(lambda: open_file(self._path), iter_chunk_size=256)
 
         opening = asyncio.create_task(opened(), name="open the ledger")
         try:
@@ -311,51 +309,10 @@ class Database:
         await self._engine.dispose()
 
 
-def _open_sqlite(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, isolation_level=None, timeout=BUSY_SECONDS, check_same_thread=False)
-    try:
-        add_functions(connection)
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        connection.execute("PRAGMA foreign_keys=ON")
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def add_functions(connection: sqlite3.Connection) -> None:
-    """Give a connection what the ledger's constraints and sums call."""
-    connection.create_function("decimal_add", 2, _decimal_add, deterministic=True)
-    connection.create_function("decimal_cmp", 2, _decimal_cmp, deterministic=True)
-    connection.create_aggregate("decimal_sum", 1, _DecimalSum)  # type: ignore[arg-type]  # typeshed knows int only
-
-
 def _begin_immediate(connection: Any) -> None:
     # A deferred transaction that turns into a writer can fail with SQLITE_BUSY at once; this one waits its turn.
     reads = connection.get_execution_options().get(READ_ONLY, False)
     connection.exec_driver_sql("BEGIN" if reads else "BEGIN IMMEDIATE")
-
-
-def _decimal_add(left: str, right: str) -> str:
-    return str(int(left) + int(right))
-
-
-def _decimal_cmp(left: str, right: str) -> int:
-    a, b = int(left), int(right)
-    return (a > b) - (a < b)
-
-
-class _DecimalSum:
-    def __init__(self) -> None:
-        self.total: int | None = None
-
-    def step(self, value: str | None, /) -> None:
-        if value is not None:
-            self.total = (self.total or 0) + int(value)
-
-    def finalize(self) -> str | None:
-        return None if self.total is None else str(self.total)
 
 
 def file_of(url: str) -> Path:
