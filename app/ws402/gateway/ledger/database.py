@@ -21,7 +21,6 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-import aiosqlite
 from sqlalchemy import AsyncAdaptedQueuePool, event, text
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -32,7 +31,7 @@ from ws402.gateway.ledger.clock import LedgerClock
 from ws402.gateway.ledger.postgres import Postgres
 from ws402.gateway.ledger.runners import PostgresRunner, Runner, SqliteRunner
 from ws402.gateway.ledger.schema import require_newest, upgrade
-from ws402.gateway.ledger.sqlite import open_file
+from ws402.gateway.ledger.sqlite import connect, open_file
 from ws402.gateway.ledger.transactions import Transaction, calls_after
 from ws402.observability import metrics, tracing
 from ws402.observability.sql import instrument
@@ -98,7 +97,7 @@ class Database:
             self.name = f"sqlite:///{self._path}"
             self._engine = create_async_engine(
                 f"sqlite+aiosqlite:///{self._path}",
-                async_creator=self._connect_sqlite,
+                async_creator=partial(connect, self._path),
                 pool_size=5,
                 max_overflow=0,
                 hide_parameters=True,  # errors must not quote rows
@@ -136,17 +135,6 @@ class Database:
     def engine(self) -> AsyncEngine:
         """The engine, for migrations."""
         return self._engine
-
-    async def _connect_sqlite(self) -> aiosqlite.Connection:
-        async def opened() -> aiosqlite.Connection:
-            return await aiosqlite.Connection(lambda: open_file(self._path), iter_chunk_size=256)
-
-        opening = asyncio.create_task(opened(), name="open the ledger")
-        try:
-            return await asyncio.shield(opening)
-        except asyncio.CancelledError:
-            await (await opening).close()  # its thread opens it all the same
-            raise
 
     async def check(self) -> None:
         """Open a connection and write nothing; raises ConfigurationError with a remedy when that fails."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
+
+import aiosqlite
 
 BUSY_SECONDS: Final = 15
 """How long to wait for another process that writes to the same SQLite file."""
@@ -39,6 +42,20 @@ def open_file(path: Path) -> sqlite3.Connection:
         connection.close()
         raise
     return connection
+
+
+async def connect(path: Path) -> aiosqlite.Connection:
+    """Open it for SQLAlchemy's pool, or leave nothing open. Raises sqlite3.Error."""
+
+    async def opened() -> aiosqlite.Connection:
+        return await aiosqlite.Connection(lambda: open_file(path), iter_chunk_size=256)
+
+    opening = asyncio.create_task(opened(), name="open the ledger")
+    try:
+        return await asyncio.shield(opening)
+    except asyncio.CancelledError:
+        await (await opening).close()  # its thread opens it all the same
+        raise
 
 
 def add_functions(connection: sqlite3.Connection) -> None:
