@@ -50,6 +50,9 @@ def cluster() -> None:
 def bare(cluster: None) -> Iterator[Release]:
     """The shared release, to be installed by the README's commands; it is gone in the end."""
     shared = Release()
+    for namespace in (shared.namespace, shared.private):  # those of a run before may still be going
+        if "Terminating" in kubectl("get", "namespace", namespace, "--ignore-not-found"):
+            kubectl("wait", "--for=delete", f"namespace/{namespace}", "--timeout=120s", timeout=130)
     yield shared
     for load in shared.loads:
         load.stop()

@@ -83,6 +83,10 @@ def test_200_sessions_open_and_the_servers_scale_out(release: Release, loads: li
 def test_servers_come_and_go_and_no_session_is_lost(release: Release, loads: list[Load]) -> None:
     """Scale-in deletes pods past every budget; what they drain goes on elsewhere, to the unit (see the last test)."""
     resumed = _resumed(loads)
+    # The youngest would go first, which nobody came to yet: let it be the oldest.
+    oldest = min(release.pods("server"), key=lambda pod: str(pod["metadata"]["creationTimestamp"]))["metadata"]["name"]
+    cost = "controller.kubernetes.io/pod-deletion-cost=-100"
+    kubectl("-n", release.namespace, "annotate", "pod", oldest, cost)
     for most in (2, 3, 2, 3):
         limit = json.dumps({"spec": {"maxReplicas": most}})
         kubectl("-n", release.namespace, "patch", "hpa", f"{release.name}-server", "--type=merge", "-p", limit)

@@ -154,7 +154,6 @@ def test_every_command_of_the_runbook_works(operated: Release, oncall: dict[str,
         "ASSET": "ETH",
         "AMOUNT": "1",
         "TX": "0x" + "7" * 64,
-        "WHAT": "refund",
         "REASON": "'a try'",
     }
     assert shell("ws402 ops --kube signers pause base-sepolia --reason 'a try'", oncall).returncode == 0
@@ -163,6 +162,7 @@ def test_every_command_of_the_runbook_works(operated: Release, oncall: dict[str,
     assert paid.returncode == 0, paid.stdout + paid.stderr
     refunds = json.loads(operated.ops("--json", "refunds", "list").stdout)["refunds"]
     refund = next(each["id"] for each in refunds if each["state"] in ("waiting", "due"))
+    words["WHAT"] = refund
     for command in commands:
         if re.search(r"refunds (?:release|resolve|retry)", command):
             held = shell(f"ws402 ops --kube refunds hold {refund} --reason 'a try'", oncall)
