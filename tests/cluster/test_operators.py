@@ -180,6 +180,8 @@ def test_every_command_of_the_runbook_works(operated: Release, oncall: dict[str,
         never_restarted = "--previous" in typed and "previous terminated container" in done.stderr
         all_claimed = "unclaimed refund" in typed and "has no unclaimed money for us" in done.stderr
         assert done.returncode == 0 or never_restarted or all_claimed, f"{typed}\n{done.stdout}{done.stderr}"
+    for left in (f"refunds release {refund}", "signers resume base-sepolia"):  # whatever the runbook ended with
+        shell(f"ws402 ops --kube {left}", oncall)
     operated.settled()
     operated.balanced()
 
