@@ -5,28 +5,23 @@ Nonces, fees, what nodes forget and what the chain made of it are looked after a
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from sqlalchemy import select, update
-from sqlalchemy.exc import DBAPIError
 
 from ws402.chains.base import BroadcastRefusedError
 from ws402.chains.collecting import Authorization, AuthorizationRefusedError, Authorizations
-from ws402.errors import WS402Error
 from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.states import AuthorizationState, DeliveryState
 from ws402.gateway.ledger.tables import attempts, authorizations, deliveries
 from ws402.gateway.refunds.key_context import KeyContext
-from ws402.gateway.refunds.lease import LeaseLostError, StaleError
-from ws402.gateway.refunds.mend import Mender
-from ws402.gateway.refunds.reconcile import Line, Reconciler
-from ws402.gateway.refunds.send import Sender
+from ws402.gateway.refunds.key_worker import KeyWorker
+from ws402.gateway.refunds.lease import StaleError, may_sign
+from ws402.gateway.refunds.reconcile import Line
 from ws402.gateway.refunds.store import Delivery, next_attempt
-from ws402.jobs import Job
 
 log = logging.getLogger(__name__)
 
@@ -40,53 +35,22 @@ AGAIN_SECONDS: Final = 5.0
 """A transfer that the token refused is tried again after this long, until it expires."""
 
 
-class CollectWorker:
+class CollectWorker(KeyWorker):
     """One network's collector. Active in the process that holds the lease of its key."""
 
     def __init__(self, context: KeyContext, rules: Authorizations, interval: float, signed: Callable[[], None]) -> None:
         """`signed` is called when transactions were stored, before they are sent."""
-        self.context = context
-        self.job = Job(f"collect {context.network}", self.turn, interval, delay=0)
+        super().__init__(context, f"collect {context.network}", interval)
         self._rules = rules
         self._signed = signed
-        self._sender = Sender(context)
-        self._reconciler = Reconciler(context, self._sender)
-        self._mender = Mender(context, self._sender)
-        self._keeper: asyncio.Task[None] | None = None
         self._later: dict[str, float] = {}
 
-    async def turn(self) -> None:
-        """What can be done now, if this process may sign."""
-        try:
-            if await self.context.lease.hold():
-                if self._keeper is None or self._keeper.done():
-                    self._keeper = asyncio.create_task(
-                        self.context.lease.keep(), name=f"collect lease {self.context.network}"
-                    )
-                await self.step()
-        except StaleError as error:
-            log.info("%s: %s", self.context.network, error)
-            self.job.wake()
-        except LeaseLostError as error:
-            log.warning("%s: %s", self.context.network, error)
-
     async def step(self) -> None:
-        """One pass; the caller holds the lease. Every step may be the last: the next run goes on."""
+        """See `KeyWorker.step`."""
         _, line = await self._reconciler.run()
         await self._mender.run(line)
         while not line.paused and len(line.waiting) < WINDOW and await self._send_new(line):
             pass
-
-    async def close(self) -> None:
-        """Stop, and let go of the key."""
-        await self.job.close()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        try:
-            await self.context.lease.release()
-        except (WS402Error, DBAPIError, OSError) as error:
-            log.warning("the lease of %s runs out by itself: %s", self.context.network, error)
 
     async def _send_new(self, line: Line) -> bool:
         """Sign, store and send some; whether there may be more."""
@@ -106,7 +70,7 @@ class CollectWorker:
             )
             rows = (await connection.execute(query)).all()
             row = await context.lease.look(connection) if rows else None
-        if row is None or row.paused or row.restored_at:
+        if row is None or not may_sign(row):
             return False
         held = await context.chain.balance(context.address, context.chain.native)
         gas = held - sum(each.last.signed.max_fee for each in line.waiting)
@@ -161,7 +125,7 @@ class CollectWorker:
         context, now = self.context, self.context.database.now_ms()
         async with context.database.begin() as connection:
             row = await context.lease.fence(connection)
-            if row.next_nonce != first or row.paused or row.restored_at:
+            if row.next_nonce != first or not may_sign(row):
                 raise StaleError("The collector was paused, or its nonces moved, while transfers were being signed.")
             await connection.execute(deliveries.insert(), [each.row() for each in made.values()])
             await connection.execute(attempts.insert(), [each.last.row() for each in made.values()])

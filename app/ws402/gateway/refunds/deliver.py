@@ -24,7 +24,7 @@ from ws402.gateway.ledger.states import ACCOUNT_OF, RefundState
 from ws402.gateway.ledger.tables import attempts, deliveries, refunds, traces
 from ws402.gateway.refunds.due import BUNDLES, Line, Queue, Reserved
 from ws402.gateway.refunds.key_context import KeyContext
-from ws402.gateway.refunds.lease import StaleError
+from ws402.gateway.refunds.lease import StaleError, may_sign
 from ws402.gateway.refunds.plan import Bundle, Debt, Means, Plan, plan
 from ws402.gateway.refunds.send import Sender
 from ws402.gateway.refunds.sign import Signed, Signing, refusal
@@ -287,7 +287,7 @@ class Deliverer:
             log.warning("refund %s is held: %s", debt.id, reason)
         async with context.database.begin() as connection:
             row = await context.lease.fence(connection)
-            if row.next_nonce != nonce or ((row.paused or row.restored_at) and signed):
+            if row.next_nonce != nonce or (signed and not may_sign(row)):
                 raise StaleError("The key was paused, or its nonces moved, while refunds were being signed.")
             await _check(connection, changes)
             if signed:

@@ -10,22 +10,18 @@ from dataclasses import asdict
 from typing import Any, Final
 
 from sqlalchemy import func, select
-from sqlalchemy.exc import DBAPIError
 
 from ws402.chains.base import Chain
-from ws402.errors import ConfigurationError, WS402Error
+from ws402.errors import ConfigurationError
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.states import MOVING, UNDECIDED, UNFINISHED
 from ws402.gateway.ledger.tables import deliveries, refunds
 from ws402.gateway.refunds.deliver import Deliverer
 from ws402.gateway.refunds.key_context import Counters, KeyContext
-from ws402.gateway.refunds.lease import Lease, LeaseLostError, StaleError
-from ws402.gateway.refunds.mend import Mender
+from ws402.gateway.refunds.key_worker import KeyWorker
+from ws402.gateway.refunds.lease import Lease
 from ws402.gateway.refunds.policy import Policy, policies
 from ws402.gateway.refunds.promote import Promoter
-from ws402.gateway.refunds.reconcile import Reconciler
-from ws402.gateway.refunds.send import Sender
-from ws402.jobs import Job
 from ws402.keys.base import Signer
 from ws402.settings import GatewaySettings
 
@@ -40,7 +36,7 @@ COUNT_SECONDS: Final = 5.0
 """How often unfinished refunds are counted."""
 
 
-class Worker:
+class Worker(KeyWorker):
     """Delivers one network's refunds with one key.
 
     `retiring`: the key was rotated. What it signed is seen through, with higher fees and nonces filled where needed;
@@ -50,26 +46,18 @@ class Worker:
     def __init__(
         self, context: KeyContext, interval: float, finished: Callable[[Worker], None], *, retiring: bool = False
     ) -> None:
-        self.context = context
         name = f"refunds {context.network}" + (" of an earlier key" if retiring else "")
-        self.job = Job(name, self.turn, interval, delay=0, gather=min(GATHER_SECONDS, interval))
+        super().__init__(context, name, interval, gather=min(GATHER_SECONDS, interval))
         self.finished = finished
         self.retiring = retiring
         self.linger_until = 0.0
         """By the monotonic clock: until then another process may go on signing with a key that is retired here."""
-        self._sender = Sender(context)
-        self._reconciler = Reconciler(context, self._sender)
-        self._mender = Mender(context, self._sender)
         self._promoter = Promoter(context)
         self._deliverer = Deliverer(context, self._sender)
-        self._keeper: asyncio.Task[None] | None = None
         self._counted = self._told = float("-inf")
 
     async def step(self) -> None:
-        """Do all that can be done now; the caller holds the lease. Every step may be the last: the next run goes on.
-
-        Raises LeaseLostError, StaleError, ChainUnavailableError, DatabaseUnavailableError.
-        """
+        """See `KeyWorker.step`."""
         head, line = await self._reconciler.run()
         if line.restored:
             self._tell_restored()
@@ -112,39 +100,9 @@ class Worker:
         self._counted = time.monotonic()
 
     async def turn(self) -> None:
-        """What can be done now, if this process may sign; a retired key that is done is told by `finished`."""
-        try:
-            if await self.context.lease.hold():
-                self._keep()
-                await self.step()
-        except StaleError as error:
-            log.info("%s: %s", self.context.network, error)
-            self.job.wake()
-            return
-        except LeaseLostError as error:
-            log.warning("%s: %s", self.context.network, error)
-        except Exception as error:
-            told = isinstance(error, WS402Error | OSError)
-            self.context.condition.error = str(error) if told else type(error).__name__
-            raise
-        self.context.condition.error = None
-        if await self.done():
+        """See `KeyWorker.turn`; a retired key that is done is told by `finished`."""
+        if await self._turn() and await self.done():
             self.finished(self)
-
-    async def close(self) -> None:
-        """Stop, and let go of the key."""
-        await self.job.close()
-        if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.gather(self._keeper, return_exceptions=True)
-        try:
-            await self.context.lease.release()
-        except (WS402Error, DBAPIError, OSError) as error:
-            log.warning("the lease of %s runs out by itself: %s", self.context.network, error)
-
-    def _keep(self) -> None:
-        if self._keeper is None or self._keeper.done():
-            self._keeper = asyncio.create_task(self.context.lease.keep(), name=f"lease {self.context.network}")
 
 
 class RefundEngine:

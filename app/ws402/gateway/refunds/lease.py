@@ -42,6 +42,11 @@ class StaleError(WS402Error):
     code = "stale"
 
 
+def may_sign(row: Row[Any]) -> bool:
+    """Whether a signer's row (`Lease.look`, `Lease.fence`) is that of a key not paused, in a ledger that is no copy."""
+    return not row.paused and row.restored_at is None
+
+
 class Lease:
     """The right to sign with one key, for `seconds` at a time."""
 

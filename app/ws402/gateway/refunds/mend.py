@@ -13,7 +13,7 @@ from ws402.gateway.ledger.ids import new_id
 from ws402.gateway.ledger.states import DeliveryState
 from ws402.gateway.ledger.tables import attempts, deliveries
 from ws402.gateway.refunds.key_context import KeyContext
-from ws402.gateway.refunds.lease import StaleError
+from ws402.gateway.refunds.lease import StaleError, may_sign
 from ws402.gateway.refunds.reconcile import Line
 from ws402.gateway.refunds.send import Sender
 from ws402.gateway.refunds.store import Attempt, Delivery, next_attempt
@@ -86,7 +86,7 @@ class Mender:
             filled.append(delivery)
         async with context.database.begin() as connection:
             row = await context.lease.fence(connection)
-            if row.paused or row.restored_at:
+            if not may_sign(row):
                 raise StaleError("The key was paused.")
             await connection.execute(deliveries.insert(), [each.row() for each in filled])
             await connection.execute(attempts.insert(), [each.last.row() for each in filled])
@@ -122,7 +122,7 @@ class Mender:
             return
         async with context.database.begin() as connection:
             row = await context.lease.fence(connection)
-            if row.paused or row.restored_at:
+            if not may_sign(row):
                 raise StaleError("The key was paused.")
             await connection.execute(attempts.insert(), [attempt.row() for _, attempt in fresh])
         for delivery, attempt in fresh:
