@@ -19,7 +19,7 @@ from ws402.chains.evm.address import address_of, normalize_address, word
 from ws402.chains.evm.fees import Bid, Fees
 from ws402.chains.evm.replies import ReplyError
 from ws402.chains.evm.signatures import recover
-from ws402.chains.evm.transactions import Draft, sign
+from ws402.chains.evm.transactions import Draft, signed
 from ws402.chains.evm.transfers import number
 from ws402.chains.rpc.pool import Pool
 from ws402.errors import ConfigurationError
@@ -203,18 +203,8 @@ class EvmAuthorizations:
         return await self._signed(Draft(self._chain_id, nonce, bid.tip, bid.max_fee, gas, to, 0, data), signer)
 
     async def _signed(self, draft: Draft, signer: Signer) -> SignedTransaction:
-        tx, raw = await sign(draft, signer)
-        publishing = (await self._fees.quote()).publishing
-        return SignedTransaction(
-            tx=tx,
-            raw=raw,
-            sender=address_of(signer),
-            nonce=draft.nonce,
-            valid_until=None,
-            # Calldata of this length costs more than twice a refund's on the parent chain, whose price may rise, too.
-            max_fee=draft.gas * draft.max_fee + 4 * publishing,
-            fee={"maxFeePerGas": draft.max_fee, "maxPriorityFeePerGas": draft.tip, "gas": draft.gas},
-        )
+        # Calldata of this length costs more than twice a refund's.
+        return await signed(draft, signer, self._fees, publishings=4)
 
 
 def _data(each: Authorization) -> str:

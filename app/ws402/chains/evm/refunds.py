@@ -16,7 +16,7 @@ from ws402.chains.evm import abi
 from ws402.chains.evm.address import address_of
 from ws402.chains.evm.fees import Bid, Fees
 from ws402.chains.evm.replies import ReplyError
-from ws402.chains.evm.transactions import Draft, sign
+from ws402.chains.evm.transactions import Draft, signed
 from ws402.chains.evm.transfers import number
 from ws402.chains.rpc.endpoint import Call
 from ws402.chains.rpc.pool import Pool
@@ -83,18 +83,7 @@ class Refunds:
                 return replaces
             bid = higher
         draft = Draft(self._chain_id, nonce, bid.tip, bid.max_fee, gas, to, value, data)
-        tx, raw = await sign(draft, signer)
-        publishing = (await self._fees.quote()).publishing
-        return SignedTransaction(
-            tx=tx,
-            raw=raw,
-            sender=address_of(signer),
-            nonce=nonce,
-            valid_until=None,
-            # The parent chain's price may rise until the block, too.
-            max_fee=gas * bid.max_fee + 2 * publishing,
-            fee={"maxFeePerGas": bid.max_fee, "maxPriorityFeePerGas": bid.tip, "gas": gas},
-        )
+        return await signed(draft, signer, self._fees, publishings=2)
 
     def _call(self, order: RefundOrder) -> tuple[str, int, str]:
         contract = self._assets[order.asset].contract

@@ -8,7 +8,9 @@ from typing import Final
 import rlp
 from eth_utils.crypto import keccak
 
-from ws402.chains.evm.address import raw
+from ws402.chains.base import SignedTransaction
+from ws402.chains.evm.address import address_of, raw
+from ws402.chains.evm.fees import Fees
 from ws402.keys import secp256k1
 from ws402.keys.base import Signer, SignerUnavailableError
 
@@ -48,3 +50,22 @@ async def sign(draft: Draft, signer: Signer) -> tuple[str, bytes]:
     r, s = int.from_bytes(signature[:32], "big"), int.from_bytes(signature[32:64], "big")
     encoded = TYPE + rlp.encode([*fields, signature[64], r, s])
     return "0x" + keccak(encoded).hex(), encoded
+
+
+async def signed(draft: Draft, signer: Signer, fees: Fees, *, publishings: int) -> SignedTransaction:
+    """The transaction as it is stored before it is sent. Raises SignerUnavailableError, ChainUnavailableError.
+
+    `publishings`: what publishing one on the parent chain costs now counts so many times in the highest fee, for that
+    price may rise until the block.
+    """
+    tx, encoded = await sign(draft, signer)
+    publishing = (await fees.quote()).publishing
+    return SignedTransaction(
+        tx=tx,
+        raw=encoded,
+        sender=address_of(signer),
+        nonce=draft.nonce,
+        valid_until=None,
+        max_fee=draft.gas * draft.max_fee + publishings * publishing,
+        fee={"maxFeePerGas": draft.max_fee, "maxPriorityFeePerGas": draft.tip, "gas": draft.gas},
+    )
