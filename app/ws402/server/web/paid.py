@@ -6,7 +6,7 @@ Nothing is served before the chain shows the payment, and nobody is asked to pay
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 from urllib.parse import quote
 
 import msgspec
@@ -51,6 +51,14 @@ class SettlementPendingError(UnavailableError):
     """It is not known yet whether the payment came."""
 
     code = "settlement_pending"
+
+
+class Bought(NamedTuple):
+    """What was paid for, what that opened, and the headers that say so."""
+
+    offer: Offer
+    answer: CollectResponse
+    receipt: dict[str, str]
 
 
 class PaidRequests:
@@ -111,6 +119,34 @@ class PaidRequests:
             headers[PAYMENT_REQUIRED] = encode(content)
             answer = msgspec.to_builtins(body) | {"x402Version": 1, "accepts": [each.v1(url, name) for each in found]}
         await send_json(send, answer, 402, headers)
+
+    async def buy(
+        self,
+        resource: Resource,
+        found: list[Offer],
+        payment: Payment | None,
+        mode: Literal["request", "session"],
+        scope: Scope,
+        send: Send,
+        *,
+        url: str | None = None,
+    ) -> Bought | None:
+        """What a payment for one of the offers has opened. None when it opened nothing: that is answered then.
+
+        Raises as `collect` does.
+        """
+        if payment is None:
+            await self.ask(resource, found, scope, send, url=url)
+            return None
+        offer = taken(found, payment)
+        if offer is None:
+            await self.ask(resource, found, scope, send, reason="invalid_payment_requirements", url=url)
+            return None
+        answer = await self.collect(resource, offer, payment, mode, scope)
+        if answer.state != "open":
+            await self.tell(resource, offer, payment, answer, scope, send, url=url)
+            return None
+        return Bought(offer, answer, self.receipt(offer, payment, answer, self.base(scope)))
 
     async def collect(
         self, resource: Resource, offer: Offer, payment: Payment, mode: Literal["request", "session"], scope: Scope

@@ -17,7 +17,7 @@ from ws402.server.sessions.session import Session
 from ws402.server.sockets.handshake import error_body
 from ws402.server.web.answers import error_headers, send_error, send_json
 from ws402.server.web.callers import bearer, client_address
-from ws402.server.web.paid import PaidRequests, duration_of, taken
+from ws402.server.web.paid import PaidRequests, duration_of
 from ws402.server.web.schema import SchemaRoutes
 
 PREFIX: Final = "/api/resource"
@@ -88,23 +88,15 @@ class ResourceRoutes:
         paid = self._paid
         found = paid.offers(resource, duration_of(scope)) if resource.over_http else []
         payment = paid.payment(scope) if found else None
-        if payment is None:
-            await paid.ask(resource, found, scope, send)
-            return
-        offer = taken(found, payment)
-        if offer is None:
-            await paid.ask(resource, found, scope, send, reason="invalid_payment_requirements")
-            return
-        opened = await paid.collect(resource, offer, payment, "request", scope)
-        if opened.state != "open":
-            await paid.tell(resource, offer, payment, opened, scope, send)
+        bought = await paid.buy(resource, found, payment, "request", scope, send)
+        if bought is None:
             return
         over_http = self._sessions.over_http
         if is_gone(scope):
-            over_http.give_back(opened)
+            over_http.give_back(bought.answer)
             return
-        headers = paid.receipt(offer, payment, opened, paid.base(scope))
-        session = over_http.session(opened, resource, offer.token, scope)
+        headers = bought.receipt
+        session = over_http.session(bought.answer, resource, bought.offer.token, scope)
 
         async def refuse(error: WS402Error) -> None:
             await send_json(send, error_body(error), error.status, error_headers(error) | headers)

@@ -12,15 +12,12 @@ from litestar.handlers import ASGIRouteHandler, HTTPRouteHandler, asgi
 from ws402.errors import InvalidRequestError, NotFoundError, WS402Error
 from ws402.limits import PerMinute
 from ws402.money import wire_amount
-from ws402.protocol import CollectResponse
 from ws402.server.addresses import group
 from ws402.server.resources.base import Receive, Resource, Scope, Send
 from ws402.server.sessions.service import Sessions
 from ws402.server.web.answers import AnyRequest, json, send_error, send_json
 from ws402.server.web.callers import client_address
-from ws402.server.web.offers import Offer
-from ws402.server.web.paid import MAX_DURATION, SESSIONS, PaidRequests, taken
-from ws402.server.web.x402_wire import Payment
+from ws402.server.web.paid import MAX_DURATION, SESSIONS, Bought, PaidRequests
 
 MAX_BODY: Final = 4096
 LOOKS_PER_MINUTE: Final = 600
@@ -70,23 +67,12 @@ class X402SessionRoutes:
         found = self._paid.offers(resource, wanted.duration)
         payment = self._paid.payment(scope)
         url = self._paid.base(scope) + SESSIONS
-        if payment is None:
-            await self._paid.ask(resource, found, scope, send, url=url)
-            return
-        offer = taken(found, payment)
-        if offer is None:
-            await self._paid.ask(resource, found, scope, send, reason="invalid_payment_requirements", url=url)
-            return
-        answer = await self._paid.collect(resource, offer, payment, "session", scope)
-        if answer.state != "open":
-            await self._paid.tell(resource, offer, payment, answer, scope, send, url=url)
-            return
-        await self._tell(resource, offer, payment, answer, scope, send)
+        bought = await self._paid.buy(resource, found, payment, "session", scope, send, url=url)
+        if bought is not None:
+            await self._tell(resource, bought, scope, send)
 
-    async def _tell(
-        self, resource: Resource, offer: Offer, payment: Payment, answer: CollectResponse, scope: Scope, send: Send
-    ) -> None:
-        base, id_ = self._paid.base(scope), quote(resource.settings.id)
+    async def _tell(self, resource: Resource, bought: Bought, scope: Scope, send: Send) -> None:
+        base, id_, answer = self._paid.base(scope), quote(resource.settings.id), bought.answer
         terms = self._sessions.terms.current
         body = {
             "sessionId": answer.session_id,
@@ -98,7 +84,7 @@ class X402SessionRoutes:
             "attachWithinSeconds": terms.attach_seconds if terms is not None else 0,
             "statusUrl": f"{base}{SESSIONS}/{answer.session_id}",
         }
-        await send_json(send, body, 201, self._paid.receipt(offer, payment, answer, base))
+        await send_json(send, body, 201, bought.receipt)
 
 
 async def _read(receive: Receive) -> _Wanted:
