@@ -7,7 +7,8 @@ import gc
 import logging
 import os
 import signal
-from typing import Any
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +16,9 @@ from ws402.loading import loading
 from ws402.observability import setup, tracing
 from ws402.settings import GatewaySettings, ServerSettings, load
 from ws402.settings.spelling import misspelt
+
+if TYPE_CHECKING:
+    from ws402.gateway.run.gateway import Gateway
 
 logger = logging.getLogger("ws402.gateway")
 
@@ -36,16 +40,14 @@ def command(host: str | None, port: int | None) -> None:
     for line in misspelt(os.environ, (ServerSettings, GatewaySettings)):
         logger.warning(line)
     with loading():
-        from ws402.gateway.run import gateway as _  # noqa: F401, PLC0415 - only once the settings are right
+        from ws402.gateway.run.gateway import build  # noqa: PLC0415 - only once the settings are right
     gc.freeze()  # what was loaded stays, so later searches for garbage leave it out
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        runner.run(_serve(settings))
+        runner.run(_serve(settings, build))
     tracing.shut_down()
 
 
-async def _serve(settings: GatewaySettings) -> None:
-    from ws402.gateway.run.gateway import build  # noqa: PLC0415 - loaded before
-
+async def _serve(settings: GatewaySettings, build: Callable[[GatewaySettings], Gateway]) -> None:
     gateway = await asyncio.to_thread(build, settings)  # a source of secrets is asked there
     loop, stop = asyncio.get_running_loop(), asyncio.Event()
 
