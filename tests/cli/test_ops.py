@@ -12,7 +12,7 @@ import httpx
 import pytest
 from click.testing import CliRunner, Result
 from sqlalchemy import update
-from tests.fixtures.certificates import Authority
+from tests.fixtures.certificates import Authority, Pair
 from tests.fixtures.evm import ETHER, Evm
 
 from ws402.cli import cli
@@ -53,15 +53,14 @@ async def ops(gateway: Gateway, *arguments: str, key: str = ADMIN_KEY, **more: s
     return await asyncio.to_thread(CliRunner().invoke, cli, ["ops", *arguments], env=environment)
 
 
-async def test_an_operator_reaches_a_gateway_with_mutual_tls(shared_devchain: EvmDevChain, tmp_path: Path) -> None:
-    authority = Authority(tmp_path)
-    server, mine = authority.issue("gateway"), authority.issue("operator")
+async def mutual_gateway(folder: Path, chain: EvmDevChain, authority: Authority, server: Pair) -> Gateway:
+    """One that asks who calls for a certificate, running."""
     settings = load(
         GatewaySettings,
         gateway_port=0,
         gateway_admin_key=ADMIN_KEY,
-        database_url=f"sqlite:///{tmp_path / 'ledger.db'}",
-        base_rpc=shared_devchain.rpc_url,
+        database_url=f"sqlite:///{folder / 'ledger.db'}",
+        base_rpc=chain.rpc_url,
         merchant_private_key="0x" + "5" * 64,
         gateway_tls_cert_file=server.cert,
         gateway_tls_key_file=server.key,
@@ -69,6 +68,13 @@ async def test_an_operator_reaches_a_gateway_with_mutual_tls(shared_devchain: Ev
     )
     gateway = build(settings)
     await gateway.start()
+    return gateway
+
+
+async def test_an_operator_reaches_a_gateway_with_mutual_tls(shared_devchain: EvmDevChain, tmp_path: Path) -> None:
+    authority = Authority(tmp_path)
+    server, mine = authority.issue("gateway"), authority.issue("operator")
+    gateway = await mutual_gateway(tmp_path, shared_devchain, authority, server)
     link = {"GATEWAY_CA_FILE": str(authority.file)}
     pair = {"GATEWAY_CLIENT_CERT_FILE": str(mine.cert), "GATEWAY_CLIENT_KEY_FILE": str(mine.key)}
     audit = await ops(gateway, "audit", **link, **pair)

@@ -17,14 +17,13 @@ from urllib.parse import urlsplit
 
 import pytest
 from click.testing import CliRunner, Result
+from tests.cli.test_ops import ADMIN_KEY, mutual_gateway
 from tests.fixtures.certificates import Authority
 
 from ws402.cli import cli
 from ws402.devchain.evm import EvmDevChain
-from ws402.gateway.run.gateway import Gateway, build
-from ws402.settings import GatewaySettings, load
+from ws402.gateway.run.gateway import Gateway
 
-ADMIN_KEY = "k" * 40
 NAME = "ws402-gateway.ws402-private.svc"
 KUBECTL = """#!{python}
 import json, pathlib, signal, sys, time
@@ -92,19 +91,7 @@ def _base64(text: str) -> str:
 async def cluster(shared_devchain: EvmDevChain, tmp_path: Path) -> AsyncIterator[Cluster]:
     authority = Authority(tmp_path / "tls")
     server = authority.issue("gateway", [NAME])
-    settings = load(
-        GatewaySettings,
-        gateway_port=0,
-        gateway_admin_key=ADMIN_KEY,
-        database_url=f"sqlite:///{tmp_path / 'ledger.db'}",
-        base_rpc=shared_devchain.rpc_url,
-        merchant_private_key="0x" + "5" * 64,
-        gateway_tls_cert_file=server.cert,
-        gateway_tls_key_file=server.key,
-        gateway_tls_client_ca_file=authority.file,
-    )
-    gateway = build(settings)
-    await gateway.start()
+    gateway = await mutual_gateway(tmp_path, shared_devchain, authority, server)
     yield Cluster(tmp_path, gateway, authority)
     await gateway.close()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from tests.fixtures.asgi import lifespan
 from tests.server import samples
 from tests.server.conftest import OpenShop
 from tests.server.peer import Shop, any_proof
@@ -130,10 +131,7 @@ async def test_an_upstream_charges_by_a_frame_that_its_client_does_not_see(open_
 async def test_an_upstream_charges_by_a_header_that_its_client_does_not_see(open_shop: OpenShop) -> None:
     async def upstream(scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
+            await lifespan(receive, send)
             return
         more = True
         while more:

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from eth_abi.abi import encode
 from eth_account.signers.local import LocalAccount
+from tests.fixtures.evm import TRANSFER_WITH_AUTHORIZATION
 from tests.fixtures.nodes import Node
 from tests.fixtures.worlds import EvmWorld
 
@@ -37,16 +38,6 @@ async def both(chain: EvmChain, tx: str) -> TransferLookup:
 def authorize(world: EvmWorld, payer: LocalAccount, amount: int, nonce: bytes, *, to: str | None = None) -> bytes:
     """Calldata of transferWithAuthorization, signed by the payer (EIP-3009)."""
     to = to or world.chain.recipient
-    types = {
-        "TransferWithAuthorization": [
-            {"name": "from", "type": "address"},
-            {"name": "to", "type": "address"},
-            {"name": "value", "type": "uint256"},
-            {"name": "validAfter", "type": "uint256"},
-            {"name": "validBefore", "type": "uint256"},
-            {"name": "nonce", "type": "bytes32"},
-        ]
-    }
     domain = {
         "name": "Demo Dollar",
         "version": "1",
@@ -54,7 +45,7 @@ def authorize(world: EvmWorld, payer: LocalAccount, amount: int, nonce: bytes, *
         "verifyingContract": world.contract.address,
     }
     message = {"from": payer.address, "to": to, "value": amount, "validAfter": 0, "validBefore": 2**40, "nonce": nonce}
-    signed = payer.sign_typed_data(domain, types, message)
+    signed = payer.sign_typed_data(domain, TRANSFER_WITH_AUTHORIZATION, message)
     return world.contract.data(
         "transferWithAuthorization",
         *message.values(),
@@ -245,10 +236,9 @@ async def test_circles_dollar_is_paid_by_authorization(world: EvmWorld, contract
         "validBefore": 2**40,
         "nonce": nonce,
     }
-    kinds = ["address", "address", "uint256", "uint256", "uint256", "bytes32"]
-    types = {"TransferWithAuthorization": [{"name": n, "type": t} for n, t in zip(message, kinds, strict=True)]}
+    kinds = [each["type"] for each in TRANSFER_WITH_AUTHORIZATION["TransferWithAuthorization"]]
     domain = {"name": "USDC", "version": "2", "chainId": world.evm.chain_id, "verifyingContract": dollar.address}
-    signature = bytes(payer.sign_typed_data(domain, types, message).signature)
+    signature = bytes(payer.sign_typed_data(domain, TRANSFER_WITH_AUTHORIZATION, message).signature)
     selector = bytes.fromhex("cf092995")  # transferWithAuthorization(…,bytes)
     data = selector + encode([*kinds, "bytes"], [*message.values(), signature])
     async with world.accepting(dollar) as chain:

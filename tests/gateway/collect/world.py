@@ -14,7 +14,7 @@ from eth_account.messages import encode_typed_data
 from eth_account.signers.local import LocalAccount
 from pydantic import SecretStr
 from sqlalchemy import func, select
-from tests.fixtures.evm import ETHER, Contract, Evm
+from tests.fixtures.evm import ETHER, TRANSFER_WITH_AUTHORIZATION, Contract, Evm
 
 from ws402.gateway.ledger.tables import deliveries, entries, sessions
 from ws402.gateway.run.gateway import Gateway, build
@@ -35,16 +35,6 @@ PRICE = 1_000
 """Smallest units of the token a second: a tenth of a cent."""
 SECONDS = 60
 AMOUNT = PRICE * SECONDS
-DOMAIN_TYPES = {
-    "TransferWithAuthorization": [
-        {"name": "from", "type": "address"},
-        {"name": "to", "type": "address"},
-        {"name": "value", "type": "uint256"},
-        {"name": "validAfter", "type": "uint256"},
-        {"name": "validBefore", "type": "uint256"},
-        {"name": "nonce", "type": "bytes32"},
-    ]
-}
 
 
 @dataclass
@@ -118,7 +108,7 @@ class Shop:
             "nonce": nonce,
         }
         assert not changes
-        signable = encode_typed_data(domain, DOMAIN_TYPES, message)
+        signable = encode_typed_data(domain, TRANSFER_WITH_AUTHORIZATION, message)
         return SignedTransfer(
             payer=message["from"],
             recipient=message["to"],

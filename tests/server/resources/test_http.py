@@ -11,6 +11,7 @@ from urllib.parse import quote, urljoin
 
 import httpx
 import pytest
+from tests.fixtures.asgi import lifespan
 from tests.server.conftest import PRICE, OpenShop
 from tests.server.peer import Peer, Shop
 
@@ -29,10 +30,7 @@ class Web:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
-            await receive()
-            await send({"type": "lifespan.startup.complete"})
-            await receive()
-            await send({"type": "lifespan.shutdown.complete"})
+            await lifespan(receive, send)
             return
         path = scope["raw_path"].decode()
         if path.endswith("/slow"):
