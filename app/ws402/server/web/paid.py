@@ -98,7 +98,7 @@ class PaidRequests:
         base, id_ = self.base(scope), quote(resource.settings.id)
         schema = f"{base}/api/resource/{id_}/schema"
         error = PaymentRequiredError(
-            "This resource is paid for by the second.",
+            "This resource is paid for as it is used.",
             remedy=f"Pay as {schema} says, open a session, and come back with its token.",
         )
         body = error_body(error)
