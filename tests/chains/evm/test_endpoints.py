@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Callable
 from types import SimpleNamespace
@@ -122,6 +123,8 @@ async def test_a_failing_endpoint_is_left_alone_for_a_while_and_used_again(
     monkeypatch.setattr(endpoint, "time", SimpleNamespace(monotonic=lambda: now))
     node = make_node(fresh_world.evm.url)
     async with fresh_world.over(node.url, fresh_world.evm.url) as chain:
+        # The start compares heads in the background, which asks every endpoint.
+        await asyncio.gather(*(each for each in asyncio.all_tasks() if each.get_name().startswith("compare the heads")))
         node.status = 503
         await chain.head()
         node.calls.clear()
