@@ -177,7 +177,9 @@ class Sent(msgspec.Struct, frozen=True, kw_only=True):
     fee: int
     """What it cost besides what it moved, in the network's own coin."""
     moves: tuple[Movement, ...]
-    """Of configured assets, in order; none when it failed, or was only to use a nonce up."""
+    """Of configured assets, in order; none when it failed, was only to use a nonce up, or moved what is others'."""
+    collected: tuple[str, ...] = ()
+    """Tags (`Authorizations.tag`) of the payers' authorizations that were used in it."""
 
 
 class InvoiceTerms(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, ExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from sqlalchemy import update
+from tests.fixtures import database as database_files
 from tests.fixtures.evm import ETHER, Evm
 from tests.fixtures.solana_world import SolanaWorld
 from tests.gateway.refunds.solana_world import SolanaGateway, solana_gateway
@@ -18,9 +19,7 @@ from tests.gateway.refunds.world import NETWORK, TENANT, World, world
 from ws402.chains.base import Chain
 from ws402.chains.solana import from_settings
 from ws402.errors import ConflictError
-from ws402.gateway.ledger import copies
 from ws402.gateway.ledger.database import Database
-from ws402.gateway.ledger.restored import mark
 from ws402.gateway.ledger.tables import signers
 from ws402.gateway.refunds import Policy
 from ws402.gateway.refunds.recovery import Reconciliation, Recovery
@@ -29,32 +28,43 @@ from ws402.protocol import RefundRequest
 SMALL = ETHER // 1000
 
 
-async def back_up(w: World | SolanaGateway, folder: Path) -> Path:
-    """A copy, made by the command's own code while the gateway works."""
-    return await asyncio.to_thread(copies.back_up, w.database.name, folder / "copy.db")
+async def copied(w: World | SolanaGateway, folder: Path) -> Path:
+    """A copy, made as an operator does while the gateway works."""
+    return await asyncio.to_thread(database_files.back_up, w.database.name, folder)
 
 
 @asynccontextmanager
-async def put_back(copy: Path, *, at: int | None = None) -> AsyncIterator[Database]:
-    """The copy, restored by the command's own code. `at`: when, ms since the epoch."""
-    url = f"sqlite:///{copy.parent}/restored.db"
-    part = await asyncio.to_thread(copies.prepare, copy, url)
-    database = Database(f"sqlite:///{part}")
-    await database.create()
-    await mark(database, at=at)
-    await database.close()
-    await asyncio.to_thread(copies.exchange, part, url)
-    database = Database(url)
-    yield database
-    await database.close()
+async def put_back(copy: Path, url: str = "sqlite", *, at: int | None = None) -> AsyncIterator[Database]:
+    """The copy, restored as an operator does. `at`: when, ms since the epoch."""
+    stack = ExitStack()
+    try:
+        restored = await asyncio.to_thread(stack.enter_context, database_files.put_back(copy, url, at=at))
+        database = Database(restored)
+        try:
+            yield database
+        finally:
+            await database.close()
+    finally:
+        await asyncio.to_thread(stack.close)
 
 
 @asynccontextmanager
-async def restored(w: World, copy: Path) -> AsyncIterator[World]:
+async def restored(w: World, copy: Path, url: str = "sqlite") -> AsyncIterator[World]:
     """The gateway is gone; another one starts on the copy, which was put back."""
-    async with put_back(copy) as database, world(w.evm, database, key=w.key, holder="restored") as after:
+    async with put_back(copy, url) as database, world(w.evm, database, key=w.key, holder="restored") as after:
         after.first_block = w.first_block
         yield after
+
+
+@asynccontextmanager
+async def empty(url: str) -> AsyncIterator[Database]:
+    """A ledger with its schema."""
+    database = Database(url)
+    try:
+        await database.create()
+        yield database
+    finally:
+        await database.close()
 
 
 async def reconcile(w: World | SolanaGateway, *, dry_run: bool = False) -> Reconciliation:
@@ -66,45 +76,47 @@ async def reconcile(w: World | SolanaGateway, *, dry_run: bool = False) -> Recon
 
 
 async def test_a19_what_was_paid_after_the_copy_is_not_paid_again(
-    devchain_evm: Evm, sqlite_database: Database, tmp_path: Path
+    evm_and_ledger: tuple[Evm, str], tmp_path: Path
 ) -> None:
-    async with world(devchain_evm, sqlite_database) as w:
-        payers = await w.payers(50)
+    evm, url = evm_and_ledger
+    many = 47 if evm.name == "devchain" else 12
+    async with empty(url) as database, world(evm, database) as w:
+        payers = await w.payers(many + 3)
         await w.step()
-        owed = [await w.owe(payer, SMALL + number) for number, payer in enumerate(payers[:47])]
-        copy = await back_up(w, tmp_path)
-        await w.finish()  # 47 refunds, all paid after the copy
-        late = await w.owe(payers[47], SMALL)
+        owed = [await w.owe(payer, SMALL + number) for number, payer in enumerate(payers[:many])]
+        copy = await asyncio.to_thread(database_files.back_up, url, tmp_path)
+        await w.finish()  # all paid after the copy
+        late = await w.owe(payers[many], SMALL)
         await w.finish()  # and one that the copy knows nothing of
-        await w.pay(payers[48], SMALL)
+        await w.pay(payers[many + 1], SMALL)
         new = w.proof  # paid, and claimed by nobody yet
-        devchain_evm.mine(4)
+        evm.mine(4)
         before = w.payouts()
-        assert sum(len(each) for each in before.values()) == 48
-    async with restored(w, copy) as w:
+        assert sum(len(each) for each in before.values()) == many + 1
+    async with restored(w, copy, url) as w:
         for _ in range(3):
             await w.step(1)
-        assert len(await w.refunds("waiting", "due")) == 47  # it does not know better, and signs nothing
+        assert len(await w.refunds("waiting", "due")) == many  # it does not know better, and signs nothing
         assert "ws402 ops reconcile" in w.engine.stats()[NETWORK]["paused"]
         with pytest.raises(ConflictError, match="restored from a copy"):
             await w.operator.resume(NETWORK)
         seen = await reconcile(w, dry_run=True)
         assert seen.state == "found"
         assert sorted(each for send in seen.sends for each in send.refunds) == sorted(owed)
-        assert [send.recipient for send in seen.sends if not send.refunds] == [payers[47].address]
-        assert len(await w.refunds("waiting", "due")) == 47  # a dry run
+        assert [send.recipient for send in seen.sends if not send.refunds] == [payers[many].address]
+        assert len(await w.refunds("waiting", "due")) == many  # a dry run
         done = await reconcile(w)
-        assert (done.state, len(done.sends), done.held) == ("done", 48, [])
+        assert (done.state, len(done.sends), done.held) == ("done", many + 1, [])
         assert {row.id for row in await w.refunds("final")} == set(owed)
         await w.audit()
         # What arrived since was found by the watch. Its invoice was made after the copy: the operator sends it back.
         await w.service.refund_unclaimed(NETWORK, new.tx or "")
-        await w.owe(payers[49], SMALL)
+        await w.owe(payers[many + 2], SMALL)
         await w.finish()
         after = w.payouts()
         assert late not in {row.id for row in await w.refunds()}
         assert {who: sums for who, sums in after.items() if who in before} == before
-        assert after.keys() - before.keys() == {payers[48].address.lower(), payers[49].address.lower()}
+        assert after.keys() - before.keys() == {payers[many + 1].address.lower(), payers[many + 2].address.lower()}
         await w.audit()
 
 
@@ -116,7 +128,7 @@ async def test_a19_a_session_that_the_copy_shows_as_live_is_not_refunded_again(
         await w.step()
         await w.pay(payer, SMALL)
         await w.claim()
-        proof, copy = w.proof, await back_up(w, tmp_path)
+        proof, copy = w.proof, await copied(w, tmp_path)
         await w.service.of(TENANT).refund(RefundRequest(proof=proof, amount=SMALL // 2))
         await w.finish()
         devchain_evm.mine(4)
@@ -147,7 +159,7 @@ async def test_a19_a_refund_whose_fee_was_raised_after_the_copy_is_followed(
         devchain_evm.mine(2)
         devchain_evm.automine(False)
         await w.step()
-        copy = await back_up(w, tmp_path)
+        copy = await copied(w, tmp_path)
         await w.step()
         devchain_evm.automine(True)
         await w.finish()
@@ -172,7 +184,7 @@ async def test_a19_debts_that_travelled_together_and_what_the_operator_took_are_
         owed = [await w.owe(one, SMALL + number) for number in range(3)]
         held = await w.owe(two, SMALL)
         await w.operator.hold(held, "to be looked at")
-        copy = await back_up(w, tmp_path)
+        copy = await copied(w, tmp_path)
         await w.finish(passes=40)
         assert len(await w.deliveries()) == 1
         cold = devchain_evm.account(0).address
@@ -199,7 +211,7 @@ async def test_a19_nothing_is_booked_before_it_is_final_and_known_to_be_all(
         await w.step()
         await w.owe(payers[0], SMALL)
         devchain_evm.mine(2)
-        copy = await back_up(w, tmp_path)
+        copy = await copied(w, tmp_path)
         await w.step()
     async with restored(w, copy) as w:
         early = await reconcile(w)
@@ -247,7 +259,7 @@ async def test_a19_a_copy_that_was_put_back_by_hand_is_noticed_and_reconciled(
         await w.owe(payers[0], SMALL)
         await w.finish()
         owed = [await w.owe(payer, SMALL) for payer in payers[1:]]
-        copy = await back_up(w, tmp_path)
+        copy = await copied(w, tmp_path)
         await w.finish()
         devchain_evm.mine(4)
     old = Database(f"sqlite:///{copy}")
@@ -283,7 +295,7 @@ async def test_a19_on_solana_what_was_paid_after_the_copy_is_not_paid_again(
     async with solana_gateway(solana_world, sqlite_database) as w:
         payers = [await w.payer() for _ in range(3)]
         owed = [await w.owe(payer, 5_000_000 + n, asset) for n, asset in enumerate(("SOL", "DUSD")) for payer in payers]
-        copy = await back_up(w, tmp_path)
+        copy = await copied(w, tmp_path)
         await w.finish()
         await w.owe(payers[0], 7_000_000)
         await w.finish()
@@ -296,7 +308,7 @@ async def test_a19_on_solana_what_was_paid_after_the_copy_is_not_paid_again(
         assert early.state == "waiting"
         assert "can still land" in (early.reason or "")
         assert await w.refunds("final") == []
-    copy.parent.joinpath("restored.db").unlink()
+    copy.with_name(f"{copy.name}-restored.db").unlink()
     long_ago = sqlite_database.now_ms() - 600_000
     async with put_back(copy, at=long_ago) as database, solana_again(solana_world, database) as w:
         await w.engine.run_once()

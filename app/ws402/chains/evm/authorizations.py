@@ -29,6 +29,9 @@ from ws402.settings import EvmNetworkSettings
 MAX_GAS: Final = 200_000
 """A token that takes more than this for one transfer is not collected in. USDC takes 85,000 at most."""
 
+EVENT_BLOCKS: Final = 1_000
+"""Blocks whose events are asked for at once: providers refuse longer ranges, most from 2,000 on, some from 1,000."""
+
 _DOMAIN_TYPE: Final = keccak(
     text="EIP712Domain(string name,string version,uint256 chainId,address verifyingContract)"
 )  # EIP-712
@@ -161,14 +164,18 @@ class EvmAuthorizations:
         query = {
             "address": self.domains[authorization.asset].contract,
             "topics": [abi.AUTHORIZATION_USED, word(authorization.payer), "0x" + authorization.nonce],
-            "fromBlock": hex(max(0, since)),
-            "toBlock": "latest",
         }
         try:
-            logs: list[Mapping[str, Any]] = await self._strangers.call("eth_getLogs", query)
+            newest = number(await self._strangers.call("eth_blockNumber"))
+            for first in range(max(0, since), max(0, since, newest) + 1, EVENT_BLOCKS):
+                last = first + EVENT_BLOCKS - 1
+                bounds = {"fromBlock": hex(first), "toBlock": hex(last) if last < newest else "latest"}
+                logs: list[Mapping[str, Any]] = await self._strangers.call("eth_getLogs", query | bounds)
+                if logs:
+                    return str(logs[-1]["transactionHash"]).lower()
         except ReplyError as error:
             raise ChainUnavailableError(f"{self._network} cannot list events: {error.message}.") from error
-        return str(logs[-1]["transactionHash"]).lower() if logs else None
+        return None
 
     # --- Sending -----------------------------------------------------------------------------------------------------
 

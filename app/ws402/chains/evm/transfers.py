@@ -161,6 +161,7 @@ def sent(transaction: Json, receipt: Json, place: Place, ours: Ours) -> Sent:
         moves=tuple(
             Movement(recipient=normalize_address(to.lower()), asset=asset, amount=amount) for to, asset, amount in moves
         ),
+        collected=tuple(_tag_of(log, ours) for log in receipt["logs"] if _is_use(log, ours)),
     )
 
 
@@ -258,7 +259,7 @@ def _authorizations(logs: Sequence[Json], ours: Ours) -> dict[int, tuple[str, st
     certain only if the payer used one authorization and made one transfer of this token in the whole transaction.
     """
     tokens = [log for log in logs if log["address"].lower() in ours.tokens]
-    used = [log for log in tokens if len(log["topics"]) == 3 and log["topics"][0].lower() == abi.AUTHORIZATION_USED]
+    used = [log for log in tokens if _is_use(log, ours)]
     by_index = {number(log["logIndex"]): log for log in used}
     uses = Counter(_party(log) for log in used)
     moves = Counter(_party(log) for log in tokens if _is_transfer(log))
@@ -271,9 +272,20 @@ def _authorizations(logs: Sequence[Json], ours: Ours) -> dict[int, tuple[str, st
         before = by_index.get(index - 1)
         match = before if before is not None and _party(before) == _party(log) else only.get(_party(log))
         if match is not None:
-            nonce, payer = match["topics"][2][2:].lower(), "0x" + match["topics"][1][-40:].lower()
-            found[index] = nonce, abi.authorization_tag(ours.network, log["address"].lower(), payer, nonce)
+            found[index] = match["topics"][2][2:].lower(), _tag_of(match, ours)
     return found
+
+
+def _is_use(log: Json, ours: Ours) -> bool:
+    """Whether a configured token says that an authorization was used (EIP-3009: AuthorizationUsed)."""
+    topics = log["topics"]
+    return log["address"].lower() in ours.tokens and len(topics) == 3 and topics[0].lower() == abi.AUTHORIZATION_USED
+
+
+def _tag_of(use: Json, ours: Ours) -> str:
+    """Its tag, which names token, payer and nonce."""
+    nonce, payer = use["topics"][2][2:].lower(), "0x" + use["topics"][1][-40:].lower()
+    return abi.authorization_tag(ours.network, use["address"].lower(), payer, nonce)
 
 
 def _party(log: Json) -> tuple[str, str]:

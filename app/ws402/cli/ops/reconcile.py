@@ -59,7 +59,7 @@ def _looked(remote: Remote, network: str) -> dict[str, Any]:
 
 
 def _show(remote: Remote, answer: dict[str, Any]) -> None:
-    rows = [{**each, "pays": ", ".join(each["refunds"]) or "nothing known"} for each in answer["sends"]]
+    rows = [{**each, "pays": _what(each)} for each in answer["sends"]]
     if remote.as_json:
         if remote.dry_run:
             click.echo(json.dumps(answer, indent=2))
@@ -69,3 +69,10 @@ def _show(remote: Remote, answer: dict[str, Any]) -> None:
         click.echo(f"another form of a transaction that the ledger knows: {tx}")
     for refund in answer["held"]:
         click.echo(f"to be held, for its payer was sent something that matches no refund: {refund}")
+
+
+def _what(send: dict[str, Any]) -> str:
+    """What a transaction was for, as far as it can be told."""
+    if send["collects"]:
+        return f"nobody: it collected {send['collects']} of payers' signed transfers"
+    return ", ".join(send["refunds"]) or "nothing known"

@@ -282,8 +282,12 @@ class Collector:
         txs = await self._register.attempts([row.id for row in rows]) if rows else {}
         self._looked = {row.id: self._looked[row.id] for row in rows if row.id in self._looked}
         for row in rows:
-            if not any([await self._landed(row, tx) for tx in txs[row.id]]):
-                await self._look(row)
+            try:
+                if not any([await self._landed(row, tx) for tx in txs[row.id]]):
+                    await self._look(row)
+            except ChainUnavailableError as error:
+                # What cannot be told of one says nothing about the others: another network's, or younger ones.
+                log.warning("%s: of the transfer %s nothing can be told now: %s", row.network, row.nonce, error)
 
     async def _landed(self, row: Any, tx: str) -> bool:
         """Whether the ledger has its transfer; then its session is open."""
@@ -304,8 +308,9 @@ class Collector:
             return
         self._looked[row.id] = now
         chain, rules = self._chains[row.network], self._rules(row.network)
-        head = await chain.head()
-        tx = await rules.find(authorization_of(row), row.since_block)
+        authorization, head = authorization_of(row), await chain.head()
+        # One question for a transfer that nobody used: its events may be a day old by now, and long to look through.
+        tx = await rules.find(authorization, row.since_block) if await rules.used(authorization) else None
         if tx is not None:
             await self._claim(row.tenant, row.tag, row, tx, seconds=0)
             await self._landed(row, tx)

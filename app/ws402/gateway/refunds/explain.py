@@ -29,6 +29,8 @@ class Signed(msgspec.Struct, frozen=True, kw_only=True):
     recipient: str
     asset: str
     amount: int
+    tag: str | None = None
+    """Of the authorization that it collects."""
 
 
 class Paid(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +46,9 @@ class Explanation(msgspec.Struct, kw_only=True):
     """What was found."""
 
     dearer: list[tuple[Signed, Sent, str]] = []
-    """Deliveries that the ledger knows, in another form: with a higher fee ('refund'), or called off ('cancel')."""
+    """Deliveries that the ledger knows, in another form: with a higher fee ('refund', 'collect'), or without effect
+    ('cancel').
+    """
     paid: list[Paid] = []
     hold: list[tuple[Owed, Paid]] = []
     """Debts to somebody who was sent something that matches none of them: an operator must look."""
@@ -93,7 +97,10 @@ def _suspects(
 
 def _form(known: Signed, sent: Sent) -> str | None:
     """What a transaction with a delivery's nonce is of it, or None when it is something else."""
-    if not sent.moves:
+    if known.kind == "collect":
+        # It moves the payer's money, not ours: only the token tells it from one that gave the nonce back.
+        return "collect" if known.tag in sent.collected else None if sent.moves or sent.collected else "cancel"
+    if not sent.moves and not sent.collected:
         return "cancel"
     pays = Movement(recipient=known.recipient, asset=known.asset, amount=known.amount)
     return "refund" if known.kind == "refund" and sent.moves == (pays,) else None

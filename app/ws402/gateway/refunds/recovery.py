@@ -18,7 +18,16 @@ from ws402.chains.base import Chain, Head, Sent
 from ws402.errors import ConflictError
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.states import UNDECIDED, UNSENT, DeliveryState
-from ws402.gateway.ledger.tables import attempts, deliveries, found_sends, networks, refunds, signers
+from ws402.gateway.ledger.tables import (
+    attempts,
+    authorizations,
+    deliveries,
+    found_sends,
+    invoices,
+    networks,
+    refunds,
+    signers,
+)
 from ws402.gateway.refunds.explain import Explanation, Owed, Signed, explain
 from ws402.gateway.refunds.reconcile import LOOK
 from ws402.gateway.refunds.record import write
@@ -44,6 +53,8 @@ class FoundSend(msgspec.Struct, kw_only=True):
     asset: str
     amount: WireAmount
     refunds: list[str]
+    collects: int
+    """Payers' transfers that it brought to the chain; each pays for a session of its own."""
 
 
 class Reconciliation(msgspec.Struct, kw_only=True):
@@ -136,8 +147,12 @@ class Recovery:
         owed = owed.where(refunds.c.network == network, refunds.c.state.in_(UNSENT))
         rows = await connection.execute(owed.order_by(refunds.c.created_at, refunds.c.id).with_for_update())
         debts = [Owed(**row._mapping) for row in rows]  # noqa: SLF001 - documented
-        open_ = select(*deliveries.c["id", "nonce", "signer", "kind", "recipient", "asset", "amount"])
-        open_ = open_.where(deliveries.c.network == network, deliveries.c.state == DeliveryState.SIGNED)
+        open_ = select(*deliveries.c["id", "nonce", "signer", "kind", "recipient", "asset", "amount"], invoices.c.tag)
+        open_ = open_.select_from(
+            deliveries.outerjoin(authorizations, authorizations.c.delivery_id == deliveries.c.id).outerjoin(
+                invoices, invoices.c.id == authorizations.c.invoice_id
+            )
+        ).where(deliveries.c.network == network, deliveries.c.state == DeliveryState.SIGNED)
         signed = [Signed(**row._mapping) for row in await connection.execute(open_)]  # noqa: SLF001
         return explain(unknown, signed, debts, self._ours(network).__contains__)
 
@@ -297,6 +312,7 @@ def _told(answer: Reconciliation, found: Explanation, *, dry_run: bool) -> Recon
             asset=each.move.asset,
             amount=wire_amount(each.move.amount),
             refunds=[debt.id for debt in each.refunds],
+            collects=0 if each.index else len(each.sent.collected),
         )
         for each in found.paid
     ]
