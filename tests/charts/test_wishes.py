@@ -99,3 +99,27 @@ def test_the_pods_of_helm_test_have_the_resources_that_are_given() -> None:
     for name, pod in pods(documents):
         if name.startswith("Pod/"):
             assert pod["spec"]["containers"][0]["resources"]["limits"].items() >= limits.items()
+
+
+def test_the_development_chain_is_kept_on_a_volume_that_outlives_the_release() -> None:
+    kept = {"devchain": {"enabled": True, "persistence": {"enabled": True, "size": "3Gi", "storageClassName": "fast"}}}
+    documents = render(kept)
+    claim = one(documents, "PersistentVolumeClaim", "ws402-devchain")
+    assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    assert claim["spec"]["storageClassName"] == "fast"
+    assert claim["spec"]["resources"]["requests"] == {"storage": "3Gi"}
+    pod = one(documents, "Deployment", "ws402-devchain")["spec"]["template"]["spec"]
+    (own,) = pod["containers"]
+    assert "--state=/data/chain.db" in own["args"]
+    assert {"name": "data", "mountPath": "/data"} in own["volumeMounts"]
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "ws402-devchain"}} in pod["volumes"]
+
+
+def test_the_development_chain_takes_a_claim_that_is_there_and_none_when_it_is_not_kept() -> None:
+    mine = render({"devchain": {"enabled": True, "persistence": {"enabled": True, "existingClaim": "mine"}}})
+    pod = one(mine, "Deployment", "ws402-devchain")["spec"]["template"]["spec"]
+    assert {"name": "data", "persistentVolumeClaim": {"claimName": "mine"}} in pod["volumes"]
+    for documents in (mine, render(DEV)):
+        assert not kinds(documents, "PersistentVolumeClaim")
+    (own,) = one(render(DEV), "Deployment", "ws402-devchain")["spec"]["template"]["spec"]["containers"]
+    assert not [each for each in own["args"] if "state" in each]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 
 import click
 
@@ -24,6 +25,7 @@ def command() -> None:
 @click.option("--final-after", default=2, show_default=True, type=click.IntRange(0), help="Blocks until finality.")
 @click.option("--accounts", default=10, show_default=True, type=click.IntRange(1, 1000), help="Funded accounts.")
 @click.option("--balance", default=10_000, show_default=True, type=click.IntRange(0), help="Coins of each account.")
+@click.option("--state", type=click.Path(path_type=Path, dir_okay=False), help="Keep the chain in this file.")
 def evm(
     *,
     host: str,
@@ -34,8 +36,12 @@ def evm(
     final_after: int,
     accounts: int,
     balance: int,
+    state: Path | None,
 ) -> None:
-    """An EVM chain (py-evm) with funded accounts and a demo token. Ctrl-C ends it, and its state is gone."""
+    """An EVM chain (py-evm) with funded accounts and a demo token. Ctrl-C ends it.
+
+    Its state is gone then, but for what --state keeps: a chain that is in that file goes on where it was.
+    """
     from ws402.devchain.evm import EvmDevChain  # noqa: PLC0415 - other chains need no EVM
     from ws402.devchain.evm.accounts import MNEMONIC  # noqa: PLC0415
 
@@ -48,6 +54,7 @@ def evm(
         final_after=final_after,
         accounts=accounts,
         balance=balance * 10**18,
+        state=state,
     )
     ended = _ended()
     with chain:

@@ -9,6 +9,7 @@ import socket
 import threading
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Future
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
@@ -16,6 +17,7 @@ import msgspec
 import uvicorn
 
 from ws402.devchain.jsonrpc import JsonRpc, refusal
+from ws402.devchain.state import State
 from ws402.errors import ConfigurationError, WS402Error
 
 MAX_BODY: Final = 5 * 1024 * 1024
@@ -27,13 +29,16 @@ log = logging.getLogger(__name__)
 class DevChain(abc.ABC, Generic[R]):
     """A chain at `rpc_url`; `with` or `async with` starts and ends it. `port` 0 takes a free one."""
 
-    def __init__(self, host: str, port: int) -> None:
+    def __init__(self, host: str, port: int, state: Path | None = None) -> None:
+        """`state`: the file in which it is kept; in memory only without one."""
         self.host = host
         self.port = port
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._rpc: R | None = None
         self._stop = asyncio.Event()
+        self._path = state
+        self._state: State | None = None
 
     @property
     def rpc_url(self) -> str:
@@ -42,11 +47,17 @@ class DevChain(abc.ABC, Generic[R]):
 
     @abc.abstractmethod
     def _create(self) -> R:
-        """A fresh chain, in the thread where it will run."""
+        """The chain, in the thread where it will run. Raises ConfigurationError."""
 
     @abc.abstractmethod
     async def _keep_time(self, rpc: R) -> None:
         """Make blocks by time, for ever."""
+
+    def _open_state(self, kind: str) -> State | None:
+        """The file in which it is kept, if any, until the chain ends. Raises ConfigurationError."""
+        if self._path is not None:
+            self._state = State(self._path, kind)
+        return self._state
 
     def _listen(self) -> list[socket.socket]:
         """The sockets to serve, with `port` set. Raises ConfigurationError when a port cannot be had."""
@@ -71,7 +82,7 @@ class DevChain(abc.ABC, Generic[R]):
         started.result()
 
     def stop(self) -> None:
-        """End it; all its state is gone. Harmless when it does not run."""
+        """End it; what is in no file is gone. Harmless when it does not run."""
         thread, self._thread = self._thread, None
         if thread is None:
             return
@@ -125,6 +136,9 @@ class DevChain(abc.ABC, Generic[R]):
             log.exception("the development chain stopped")
             raise
         finally:
+            state, self._state = self._state, None
+            if state is not None:
+                state.close()
             for listener in listeners:
                 listener.close()
 

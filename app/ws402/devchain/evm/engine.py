@@ -15,7 +15,7 @@ from eth.constants import (
     POST_MERGE_MIX_HASH,
     POST_MERGE_NONCE,
 )
-from eth.db import get_db_backend
+from eth.db.atomic import AtomicDB
 from eth.exceptions import InvalidInstruction, Revert, VMError
 from eth.vm.forks.london.headers import calculate_expected_base_fee_per_gas
 from eth.vm.forks.prague import PragueVM
@@ -24,9 +24,12 @@ from eth_utils.crypto import keccak
 from eth_utils.exceptions import ValidationError
 from rlp.exceptions import RLPException
 
+from ws402.devchain.evm import kept
+from ws402.devchain.evm.blocks import Block, Call, Mined
 from ws402.devchain.evm.errors import reverted
 from ws402.devchain.evm.pool import MAX_TRANSACTION_BYTES, Pool, Pooled
 from ws402.devchain.jsonrpc import RpcError, invalid
+from ws402.devchain.state import State
 
 GAS_LIMIT: Final = 30_000_000
 COINBASE: Final = bytes.fromhex("4200000000000000000000000000000000000011")
@@ -47,48 +50,6 @@ class _DevVM(PragueVM):
         super().validate_header(header, parent_header)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
-    """A message call inside a transaction, as a tracer shows it."""
-
-    sender: bytes
-    to: bytes
-    value: int
-    data: bytes
-    failed: bool
-    calls: tuple[Call, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Mined:
-    """A transaction in a block."""
-
-    transaction: Any
-    sender: bytes
-    hash: bytes
-    raw: bytes
-    receipt: Any
-    gas_used: int
-    first_log: int
-    trace: Call
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """A block and what its transactions did."""
-
-    header: Any
-    hash: bytes
-    size: int
-    mined: tuple[Mined, ...] = ()
-
-    @property
-    def number(self) -> int:
-        """Height."""
-        number: int = self.header.block_number
-        return number
-
-
 @dataclass(slots=True)
 class Engine:
     """Chain, pool and clock. Not thread-safe: one thread owns it."""
@@ -96,6 +57,8 @@ class Engine:
     chain_id: int
     balances: dict[bytes, int]
     final_after: int
+    file: State | None = None
+    """Where its blocks are kept; `balances` then count for a new one only."""
     pool: Pool = field(default_factory=Pool)
     blocks: list[Block] = field(default_factory=list)
     time_offset: int = 0
@@ -103,9 +66,17 @@ class Engine:
     _by_hash: dict[bytes, int] = field(default_factory=dict)
     _places: dict[bytes, tuple[int, int]] = field(default_factory=dict)
     _chain: Any = None
+    _store: kept.KeptStore = field(default_factory=lambda: kept.KeptStore({}))
 
     def __post_init__(self) -> None:
         kind = MiningChain.configure("DevChain", chain_id=self.chain_id, vm_configuration=((0, _DevVM),))
+        if self.file is not None:
+            self._store = kept.KeptStore(self.file.store())
+            if self._store.kv_store:
+                self._chain = kind(AtomicDB(self._store))
+                for _, body in self.file.blocks():
+                    self._index(kept.read(body, self._chain))
+                return
         genesis: Any = {
             "coinbase": COINBASE,
             "difficulty": POST_MERGE_DIFFICULTY,
@@ -121,7 +92,7 @@ class Engine:
             address: {"balance": balance, "nonce": 0, "code": b"", "storage": {}}
             for address, balance in self.balances.items()
         }
-        self._chain = kind.from_genesis(get_db_backend(), genesis, state)
+        self._chain = kind.from_genesis(AtomicDB(self._store), genesis, state)
         header = self._chain.get_canonical_block_header_by_number(0)
         self._append(Block(header, header.hash, 0))
 
@@ -190,6 +161,13 @@ class Engine:
             self.mine()
 
     def _append(self, block: Block) -> None:
+        if self.file is None:
+            self._store.changed.clear()
+        else:
+            kept.append(self.file, self._store, block)
+        self._index(block)
+
+    def _index(self, block: Block) -> None:
         self.blocks.append(block)
         self._by_hash[block.hash] = block.number
         for index, mined in enumerate(block.mined):

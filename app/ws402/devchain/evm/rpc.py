@@ -14,7 +14,8 @@ from eth_typing import HexStr
 from eth_utils.address import to_checksum_address
 
 from ws402.devchain.evm import shapes
-from ws402.devchain.evm.engine import COINBASE, GAS_LIMIT, Block, Engine, raise_for
+from ws402.devchain.evm.blocks import Block
+from ws402.devchain.evm.engine import COINBASE, GAS_LIMIT, Engine, raise_for
 from ws402.devchain.evm.filters import logs_between
 from ws402.devchain.evm.parameters import address, block_number, call_fields, flag, hex_data, integer
 from ws402.devchain.evm.shapes import data, quantity

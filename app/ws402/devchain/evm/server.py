@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -36,6 +37,7 @@ class EvmDevChain(DevChain[Rpc]):
 
     `block_time` seconds lie between blocks, 0 makes none by time; `automine` makes one at once for each transaction.
     The block `final_after` behind the head is `safe` and `finalized`. `balance` is in wei. `port` 0 takes a free one.
+    `state`: the file in which its blocks are kept, made when it is not there; a chain that is there goes on.
     """
 
     def __init__(
@@ -49,12 +51,13 @@ class EvmDevChain(DevChain[Rpc]):
         final_after: int = 2,
         accounts: int = 10,
         balance: int = 10_000 * ETHER,
+        state: Path | None = None,
     ) -> None:
         if block_time < 0:
             raise ConfigurationError("The block time is negative.", remedy="Give seconds, or 0 for none.")
         if block_time == 0:
             automine = True
-        super().__init__(host, port)
+        super().__init__(host, port, state)
         self.chain_id = chain_id
         self.accounts: Sequence[DevAccount] = derive(accounts)
         self._automine = automine
@@ -73,7 +76,18 @@ class EvmDevChain(DevChain[Rpc]):
     def start(self) -> None:
         """Start and wait until it answers. Raises ConfigurationError when the port cannot be had."""
         super().start()
-        self._token = DevToken(self.deploy(load_artifact("DemoToken"), sender=self.accounts[-1]))
+        address = self._on_loop(lambda _: self._state.fact("token") if self._state else None)
+        self._token = DevToken(address or self._deploy_token())
+
+    def _deploy_token(self) -> str:
+        address = self.deploy(load_artifact("DemoToken"), sender=self.accounts[-1])
+
+        def remember(_: Rpc) -> None:
+            if self._state is not None:
+                self._state.remember("token", address)
+
+        self._on_loop(remember)
+        return address
 
     # --- Without HTTP --------------------------------------------------------------------------------------------
 
@@ -104,7 +118,7 @@ class EvmDevChain(DevChain[Rpc]):
 
     def _create(self) -> Rpc:
         balances = {bytes.fromhex(each.address[2:]): self._balance for each in self.accounts}
-        engine = Engine(self.chain_id, balances, self._final_after)
+        engine = Engine(self.chain_id, balances, self._final_after, self._open_state(f"evm {self.chain_id}"))
         keys = {each.address: each.key for each in self.accounts}
         rpc = Rpc(engine, keys, automine=self._automine)
         rpc.interval = self._block_time

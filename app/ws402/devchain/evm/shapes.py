@@ -6,7 +6,7 @@ from typing import Any
 
 from eth_utils.crypto import keccak
 
-from ws402.devchain.evm.engine import Block, Call, Mined
+from ws402.devchain.evm.blocks import Block, Call, Mined
 from ws402.devchain.evm.pool import Pooled
 
 ZERO_BLOOM = "0x" + "00" * 256
