@@ -106,6 +106,12 @@ def test_the_ledger_is_copied_on_a_schedule_where_somebody_says_so() -> None:
     assert claims == {"data-ws402-gateway-0", "ws402-gateway-backup"}
     claim = one(documents, "PersistentVolumeClaim", "ws402-gateway-backup")
     assert claim["metadata"]["annotations"] == {"helm.sh/resource-policy": "keep"}
+    # A first copy at once: else a claim that waits for its first pod holds up `helm install --wait`.
+    (first,) = kinds(documents, "Job")
+    assert first["spec"]["template"] == pod
+    again, other = (render({**DEV, "gateway": {"backup": backup, **more}}) for more in ({}, {"image": {"tag": "v2"}}))
+    names = [kinds(each, "Job")[0]["metadata"]["name"] for each in (documents, again, other)]
+    assert names[0] == names[1] != names[2]
     own = render({**DEV, "gateway": {"backup": {**backup, "existingClaim": "nightly"}}})
     assert not kinds(own, "PersistentVolumeClaim")
     with pytest.raises(Refused, match="pg_dump"):
