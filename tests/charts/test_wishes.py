@@ -14,7 +14,7 @@ POD: dict[str, Any] = {
     "runtimeClassName": "gvisor",
     "hostAliases": [{"ip": "203.0.113.7", "hostnames": ["rpc.internal"]}],
     "dnsConfig": {"options": [{"name": "ndots", "value": "2"}]},
-    "probes": {"startup": {"failureThreshold": 300}, "liveness": {"timeoutSeconds": 9, "initialDelaySeconds": 3}},
+    "probes": {"startup": {"failureThreshold": 400}, "liveness": {"timeoutSeconds": 9, "initialDelaySeconds": 3}},
     "initContainers": [{"name": "before", "image": "registry.example/before:1"}],
     "extraContainers": [SIDECAR],
     "extraEnvFrom": [{"configMapRef": {"name": "proxies"}}],
@@ -41,7 +41,7 @@ def test_pods_run_as_whoever_runs_the_cluster_wants() -> None:
         own, beside = spec["containers"]
         assert beside == SIDECAR, name
         assert own["envFrom"] == POD["extraEnvFrom"], name
-        assert (own["startupProbe"]["failureThreshold"], own["startupProbe"]["periodSeconds"]) == (300, 2), name
+        assert (own["startupProbe"]["failureThreshold"], own["startupProbe"]["periodSeconds"]) == (400, 1), name
         assert (own["livenessProbe"]["timeoutSeconds"], own["livenessProbe"]["initialDelaySeconds"]) == (9, 3), name
 
 

@@ -138,7 +138,7 @@ lifecycle:
 {{- define "ws402.probes" -}}
 {{- $own := (index .root.Values .component).pod.probes -}}
 {{- $defaults := dict
-  "startup" (dict "periodSeconds" 2 "timeoutSeconds" 3 "failureThreshold" 150)
+  "startup" (dict "periodSeconds" 1 "timeoutSeconds" 3 "failureThreshold" 300)
   "readiness" (dict "periodSeconds" 5 "timeoutSeconds" 3 "failureThreshold" 2)
   "liveness" (dict "periodSeconds" 10 "timeoutSeconds" 5 "failureThreshold" 6) -}}
 {{- range $i, $name := list "startup" "readiness" "liveness" }}
