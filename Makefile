@@ -19,22 +19,25 @@ EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 SUITES := not anvil and not postgres and not browser and not slow and not solana and not vault and not aws and not prometheus and not otlp and not cluster and not x402
 MONEY_PATH := ledger intake refunds watch
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-observability test-x402 test-cluster test-slow coverage lint format types bench docs lock images push-images dist sbom chart-package push-chart release check-tag publish-files sign kind-up kind-down clean
+.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-observability test-x402 test-cluster test-slow pictures coverage lint format types bench docs lock images push-images dist sbom chart-package push-chart release check-tag publish-files sign kind-up kind-down clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
 
 $(STAMP): requirements/dev.txt pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing the locked requirements into $(VENV) …"
-	@$(BIN)/python -m pip install --quiet --require-hashes -r requirements/dev.txt
+	@echo "installing about $$(grep -c '^[a-z].*==' requirements/dev.txt) locked packages into $(VENV), which takes a minute or two, and more on a slow line:"
+	@{ $(BIN)/python -m pip install --progress-bar off --require-hashes -r requirements/dev.txt; echo $$? >$(VENV)/install.status; } 2>&1 | \
+	  tee $(VENV)/install.log | while read -r word package rest; do case "$$word" in \
+	    Collecting) echo "  $$package" ;; Installing) echo "unpacking them, which takes most of the time" ;; esac; done; \
+	  status=$$(cat $(VENV)/install.status); test "$$status" = 0 || { tail -n 20 $(VENV)/install.log >&2; exit "$$status"; }
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e .
 	@touch $@
 
 venv: $(STAMP) ## make the virtual environment
 
-demo: $(STAMP) ## pay, stream and get a refund on an embedded chain
-	$(BIN)/ws402 demo
+demo: $(STAMP) ## pay, stream and get a refund on an embedded chain (KEEP=1: then pay on its page)
+	$(BIN)/ws402 demo $(if $(KEEP),--keep)
 
 test: $(STAMP) ## the tests that need nothing but Python
 	$(BIN)/pytest -n $(WORKERS) -m "$(SUITES)"
@@ -74,6 +77,9 @@ test-slow: $(STAMP) ## crash sweeps and races (each skips loudly without its ser
 
 test-all: $(STAMP) ## every suite
 	$(BIN)/pytest
+
+pictures: $(STAMP) ## draw the documents' pictures anew, from the real page in Chromium
+	WS402_PICTURES=$(CURDIR)/docs/images $(BIN)/pytest -q tests/server/static/test_readme.py
 
 coverage: $(STAMP) ## what the gateway's tests reach of the money path: 95 % of each room, with PostgreSQL and Vault
 	$(BIN)/pytest -n $(WORKERS) -m "not slow and not anvil and not solana and not cluster" --cov --cov-report= tests/gateway
