@@ -5,6 +5,7 @@ A JSON number is exact only up to 2^53-1 (RFC 8259 §6), so a larger amount trav
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final
 
 import msgspec
@@ -67,6 +68,21 @@ def to_decimal(value: int, decimals: int) -> str:
     whole, part = divmod(value, 10**decimals)
     fraction = f"{part:0{decimals}d}".rstrip("0") if decimals else ""
     return f"{whole}.{fraction}" if fraction else str(whole)
+
+
+def read_coins(text: str, decimals: Mapping[str, int], *, field: str = "amount", zero: bool = False) -> tuple[int, str]:
+    """Read '0.01 ETH' as smallest units of one of these assets, whose decimal places are given, and its name.
+
+    Raises AmountError for another asset, for what would have to be rounded and, unless `zero`, for 0.
+    """
+    coins, _, symbol = text.strip().partition(" ")
+    symbol = symbol.strip()
+    if symbol not in decimals:
+        raise AmountError(
+            f"'{text[:80]}' is in none of {', '.join(sorted(decimals))}.",
+            remedy=f"Write '{field}' like '0.01 {min(decimals)}', or as a whole number of smallest units.",
+        )
+    return parse_amount(from_decimal(coins, decimals[symbol]), field=field, zero=zero), symbol
 
 
 def from_decimal(text: str, decimals: int) -> int:

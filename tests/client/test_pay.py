@@ -57,7 +57,7 @@ async def finish(process: Process) -> tuple[int, str, str]:
 
 async def test_pay_stream_leave_and_see_the_refund(ours: OurServer, pay: Pay, tmp_path: Path) -> None:
     status, out, err = await finish(
-        await pay(f"{ours.url}/#ticker", "--max", "0.01", "--duration", "60", "--leave-after", "1.5", "--trust")
+        await pay(f"{ours.url}/#ticker", "--max", "0.01 ETH", "--duration", "60", "--leave-after", "1.5", "--trust")
     )
     assert status == 0, err
     assert json.loads(out.splitlines()[0])["type"] == "tick"

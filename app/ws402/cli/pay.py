@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -33,7 +33,7 @@ from ws402.client import (
     WalletError,
     connect,
 )
-from ws402.client.policy import NATIVE
+from ws402.client.policy import NATIVE, read_cap
 from ws402.errors import ConfigurationError, InvalidRequestError, WS402Error
 from ws402.money import from_decimal
 from ws402.outgoing import http_client
@@ -71,7 +71,9 @@ class _Order:
 
 @click.command("pay")
 @click.argument("url")
-@click.option("--max", "cap", required=True, metavar="COINS", help="The most that the session may cost, e.g. 0.005.")
+@click.option(
+    "--max", "cap", required=True, metavar="COINS", help="The most that the session may cost: 0.005, or '5 USDC'."
+)
 @click.option("--duration", default=300, show_default=True, type=click.IntRange(1), help="Seconds to pay for.")
 @click.option("--leave-after", type=click.FloatRange(0), metavar="SECONDS", help="End the session early.")
 @click.option("--resource", help="Which resource, when the address does not say it.")
@@ -158,10 +160,16 @@ async def _pay(order: _Order, means: Means, output: Output, *, as_json: bool) ->
         insecure=order.insecure,
     )
     try:
-        decimals, symbol = await units(order.asset, wallet)
+        if " " in order.cap.strip():
+            cap, asset = read_cap(order.cap, order.asset, await wallet.chain())
+            decimals, symbol = await units(asset, wallet)
+        else:
+            asset = order.asset
+            decimals, symbol = await units(asset, wallet)
+            cap = from_decimal(order.cap, decimals)
         if not as_json:
             output = TextOutput(decimals, symbol)
-        return await _session(order, wallet, from_decimal(order.cap, decimals), output)
+        return await _session(replace(order, asset=asset), wallet, cap, output)
     finally:
         await wallet.close()
 

@@ -19,12 +19,12 @@ from ws402.client.offers import Offer, fetch_offer, find_resource
 from ws402.client.opening import Door, Opener
 from ws402.client.options import Options
 from ws402.client.payment import Payer
-from ws402.client.policy import NATIVE, Policy, normal_address, read_cap
+from ws402.client.policy import NATIVE, Policy, normal_address, read_cap, read_price_cap
 from ws402.client.session import Session
 from ws402.client.store import Payment, PaymentState, Store
 from ws402.client.target import Target, parse_target, refuse_plaintext
 from ws402.client.wallet import Wallet
-from ws402.errors import ConflictError
+from ws402.errors import ConflictError, InvalidRequestError
 from ws402.outgoing import http_client
 from ws402.protocol import (
     Proof,
@@ -55,7 +55,7 @@ async def connect(
     network: str | None = None,
     payees: Iterable[str] = (),
     trust_first_use: bool = False,
-    max_price_per_second: int | None = None,
+    max_price_per_second: int | str | None = None,
     store: Store | None = None,
     payment_id: str | None = None,
     user_id: str | None = None,
@@ -65,7 +65,8 @@ async def connect(
 
     The server's socket is opened first and paid for then: a server that opens none gets no money.
     `max_amount` caps the whole session: in coins, such as '0.01 ETH' or '5 USDC', or in smallest units of `asset`
-    ('native', 'usdc' or a token's address). The payee must be one of `payees`, or known from before, or met for the
+    ('native', 'usdc' or a token's address); `max_price_per_second` caps the price, in smallest units or written like
+    '0.36 USDC per hour'. The payee must be one of `payees`, or known from before, or met for the
     first time with `trust_first_use`. With a `store`, a payment that has opened no session yet is used up before a new
     one is made (in a file: also one that a crash left behind); with a `payment_id`, that payment is made once, however
     often this is called.
@@ -75,14 +76,21 @@ async def connect(
     PaymentPendingError, PaymentFailedError and PaymentRejectedError after; SessionLostError and OverchargedError in the
     session.
     """
-    cap, asset = read_cap(max_amount, asset, await wallet.chain() if isinstance(max_amount, str) else "")
+    written = isinstance(max_amount, str) or isinstance(max_price_per_second, str)
+    chain = await wallet.chain() if written else ""
+    cap, asset = read_cap(max_amount, asset, chain)
+    price_cap = None
+    if max_price_per_second is not None:
+        price_cap, priced_in = read_price_cap(max_price_per_second, asset, chain)
+        if priced_in != asset:
+            raise InvalidRequestError("The cap and the highest price are in different assets.", remedy="Use one.")
     policy = Policy(
         max_amount=cap,
         asset=asset,
         network=network,
         payees=frozenset(map(normal_address, payees)),
         trust_first_use=trust_first_use,
-        max_price_per_second=max_price_per_second,
+        max_price_per_second=price_cap,
     )
     options = options or Options()
     with ExitStack() as stack:

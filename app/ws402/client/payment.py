@@ -51,7 +51,7 @@ class Payer:
     def __init__(self, wallet: Wallet, policy: Policy, store: Store, base: str, *, block_seconds: float) -> None:
         self.wallet = wallet
         self.store = store
-        self._policy = policy
+        self.policy = policy
         self._base = base
         self._block_seconds = block_seconds
 
@@ -60,7 +60,7 @@ class Payer:
         if offer.expires_at <= time.time() * 1000:
             raise OfferError("The offer has expired already.", remedy="Check this machine's clock.")
         chain = await self.wallet.chain()
-        self._policy.check(offer, origin=self._base, chain=chain, spent=spent, store=self.store)
+        self.policy.check(offer, origin=self._base, chain=chain, spent=spent, store=self.store)
 
     async def pay(self, offer: Offer, payment_id: str, *, spent: int = 0, top_up_of: str | None = None) -> Payment:
         """Pay an offer, or go on with what was paid under this id. Returns when the payment is in a block.
@@ -125,7 +125,7 @@ class Payer:
                 code=RejectCode.INVOICE_EXPIRED,
             )
         if inclusion is Inclusion.PENDING:
-            self._policy.check_again(payment)
+            self.policy.check_again(payment)
             async with self.wallet.lock:
                 try:
                     await self.wallet.send(signed)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from fractions import Fraction
 from typing import Final
 
 from ws402.client.errors import PolicyError
@@ -17,7 +18,7 @@ from ws402.client.store import Payment, Store
 from ws402.client.successions import follows
 from ws402.errors import InvalidRequestError
 from ws402.money import from_decimal, parse_amount
-from ws402.prices import KNOWN_DECIMALS
+from ws402.prices import KNOWN_DECIMALS, SECONDS, PriceError, read_written
 
 NATIVE: Final = "native"
 """The network's own coin."""
@@ -40,14 +41,34 @@ def read_cap(amount: int | str, asset: str, chain: str) -> tuple[int, str]:
     if not isinstance(amount, str) or " " not in amount.strip():
         return parse_amount(amount, field="max_amount"), asset
     coins, _, symbol = amount.strip().partition(" ")
+    meant = _meant(symbol.strip(), asset, chain, f"The cap '{amount}'")
+    return parse_amount(from_decimal(coins, KNOWN_DECIMALS[symbol.strip()]), field="max_amount"), meant
+
+
+def read_price_cap(price: int | str, asset: str, chain: str) -> tuple[Fraction, str]:
+    """The most that a second may cost, in smallest units, and its asset: whole ones, or like '0.36 USDC per hour'.
+
+    Raises PriceError, InvalidRequestError, AmountError.
+    """
+    if not isinstance(price, str):
+        return Fraction(parse_amount(price, field="max_price_per_second")), asset
+    written = read_written(price)
+    if [each.unit for each in written] != [SECONDS]:
+        raise PriceError(f"'{price}' is no price of time alone.", remedy="Write it like '0.36 USDC per hour'.")
+    meant = _meant(written[0].symbol, asset, chain, f"The price '{price}'")
+    return written[0].coins * 10 ** KNOWN_DECIMALS[written[0].symbol], meant
+
+
+def _meant(symbol: str, asset: str, chain: str, what: str) -> str:
+    """What a symbol that somebody wrote means as an `asset`. Raises InvalidRequestError."""
     native = "SOL" if chain.startswith("solana:") else "ETH"
-    meant = {native: NATIVE, "USDC": "usdc"}.get(symbol.strip())
+    meant = {native: NATIVE, "USDC": "usdc"}.get(symbol)
     if meant is None or asset.lower() not in (NATIVE, meant):
         raise InvalidRequestError(
-            f"The cap '{amount}' is in no asset that it can be written in here.",
-            remedy=f"Write '0.01 {native}' or '5 USDC'; of another token, smallest units and its address as asset.",
+            f"{what} is in no asset that it can be written in here.",
+            remedy=f"Write '0.01 {native}' or '5 USDC', for example; of another token, smallest units and its address.",
         )
-    return parse_amount(from_decimal(coins, KNOWN_DECIMALS[symbol.strip()]), field="max_amount"), meant
+    return meant
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +85,8 @@ class Policy:
     """Addresses that may be paid, EVM's in lower case. Empty: `trust_first_use` decides."""
     trust_first_use: bool = False
     """Pay a server's payee at the first meeting, remember it, and refuse another one later."""
-    max_price_per_second: int | None = None
+    max_price_per_second: Fraction | None = None
+    """Smallest units, exactly: a price in coins an hour need not be a whole number of them a second."""
 
     def check(self, offer: Offer, *, origin: str, chain: str, spent: int, store: Store) -> None:
         """Refuse an offer that breaks a limit. `spent` is what this session has cost already. Raises PolicyError."""

@@ -14,13 +14,14 @@ from ws402.client.errors import OfferError, PaymentRejectedError, SessionLostErr
 from ws402.client.link import MAX_TEXT, backoff
 from ws402.client.offers import fetch_offer, get_json
 from ws402.client.payment import Payer, proof_message, proof_of
+from ws402.client.policy import Policy, read_cap
 from ws402.client.reading import decode
 from ws402.client.store import Payment, PaymentState
 from ws402.client.target import Target, TopUp
 from ws402.client.usage import Refund, Settlement, Usage
 from ws402.deadlines import awake, nap
 from ws402.errors import ConflictError, InvalidRequestError
-from ws402.money import parse_amount
+from ws402.money import AmountError, parse_amount
 from ws402.outgoing import http_client
 from ws402.protocol import (
     TRANSIENT_REJECTS,
@@ -110,14 +111,16 @@ class Session:
         """Send to the resource. Raises SessionLostError when the session has ended."""
         await self._channel.send(message)
 
-    async def top_up(self, seconds: int, *, payment_id: str | None = None) -> int:
-        """Pay for that many seconds more; answers what was credited.
+    async def top_up(self, more: int | str, *, payment_id: str | None = None) -> int:
+        """Pay for that many seconds more, or for what an amount like '0.01 ETH' buys; answers what was credited.
 
-        The limits of `connect` count for all payments together. Raises as `connect` does, ConflictError for a session
-        that cannot be topped up.
+        An amount buys whole seconds, so no more than it is paid; where more than time has a price, say seconds. The
+        limits of `connect` count for all payments together. Raises as `connect` does, ConflictError for a session that
+        cannot be topped up, AmountError for an amount that buys nothing.
         """
         if self._payer is None or self._channel.token is None:
             raise ConflictError("This session cannot be topped up.", remedy="Open a new one when it ends.")
+        seconds = self._bought(more, self._payer.policy) if isinstance(more, str) else more
         async with self._top_up_lock:
             top_up = TopUp(self.id, self._channel.token)
             async with http_client(timeout=30) as http:
@@ -127,6 +130,20 @@ class Session:
             name = payment_id or f"{self._payment.id}/top-up-{len(self.payments)}"
             payment = await self._payer.pay(offer, name, spent=self.paid, top_up_of=self.id)
             return await self.prove_top_up(payment)
+
+    def _bought(self, amount: str, policy: Policy) -> int:
+        """For how many whole seconds an amount of our asset lasts. Raises AmountError, InvalidRequestError."""
+        if self.price.units:
+            raise InvalidRequestError(
+                "An amount does not tell how long it lasts where more than time has a price.", remedy="Say seconds."
+            )
+        units, asset = read_cap(amount, policy.asset, self._payment.chain)
+        if asset != policy.asset:
+            raise InvalidRequestError(f"'{amount}' is not in what this session is paid in.", remedy="Say seconds.")
+        seconds = self.price.lasts_ms(units) // 1000
+        if seconds == 0:
+            raise AmountError(f"'{amount}' does not pay for a second of {self.resource_id}.")
+        return seconds
 
     async def prove_top_up(self, payment: Payment) -> int:
         """Show a payment in the live session until it is credited. Raises PaymentRejectedError, SessionLostError."""

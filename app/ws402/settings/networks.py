@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Final, Self
+from collections.abc import Mapping
+from typing import Any, Final, Self
 
 from pydantic import Field, SecretStr, model_validator
 
+from ws402.errors import WS402Error
+from ws402.money import read_coins
 from ws402.settings.base import StrictSettings
 from ws402.settings.sources import SIGNER_PATTERN
 
@@ -22,6 +25,36 @@ SOLANA_GENESIS: Final = {
 
 SOLANA_NETWORKS: Final = (*SOLANA_GENESIS, "solana-localnet")
 """All names that a network of Solana can have; the last is one of your own."""
+
+
+_BY_ASSET: Final = ("large_above", "agree_above", "min_refund", "hourly_limit")
+
+
+def _in_smallest_units(data: Any, native: str, decimals: int) -> Any:
+    """A network's settings, with amounts that are written in coins (`{USDC = "500 USDC"}`) read by its own tokens."""
+    if not isinstance(data, dict):
+        return data
+    known = {native: decimals}
+    for each in data.get("tokens") or ():
+        token = each if isinstance(each, dict) else each.model_dump()
+        if isinstance(token.get("symbol"), str) and isinstance(token.get("decimals"), int):
+            known[token["symbol"]] = token["decimals"]
+    limits = {name: data[name] for name in _BY_ASSET if isinstance(data.get(name), dict)}
+    return data | {name: _amounts(name, limit, known) for name, limit in limits.items()}
+
+
+def _amounts(name: str, limit: Mapping[str, Any], known: Mapping[str, int]) -> dict[str, Any]:
+    read = dict(limit)
+    for asset, amount in limit.items():
+        if isinstance(amount, str) and " " in amount.strip():
+            try:
+                read[asset], symbol = read_coins(amount, known, field=name, zero=True)
+            except WS402Error as error:
+                raise ValueError(str(error)) from None
+            if symbol != asset:
+                msg = f"{name} of {asset} is written in {symbol}; write it in {asset}"
+                raise ValueError(msg)
+    return read
 
 
 class TokenSettings(StrictSettings):
@@ -64,19 +97,21 @@ class EvmNetworkSettings(StrictSettings):
     confirmations: int = Field(default=1, ge=1)
     """Blocks, its own included, before a payment opens a session."""
     large_above: dict[str, int] = {}
-    """By asset: payments above this many smallest units wait for `large_confirmations`."""
+    """By asset: payments above this many smallest units, or coins as in `{USDC = "500 USDC"}`, wait for
+    `large_confirmations`."""
     large_confirmations: int = Field(default=12, ge=1)
     """Blocks before a large payment opens a session."""
     final_after: int | None = Field(default=None, ge=1)
     """Blocks after which a payment is final, for chains without the `finalized` tag; unset: ask the chain."""
     agree_above: dict[str, int] = {}
-    """By asset: above this, two endpoints must agree on the transfer."""
+    """By asset: above this, two endpoints must agree on the transfer. Written as `large_above`."""
     max_fee_gwei: int = Field(default=100, ge=1)
     """Never pay more than this per gas for a refund."""
     min_refund: dict[str, int] = {}
-    """By asset: smaller debts are kept as credit. Unset: what delivering costs now, for the native coin; else 0."""
+    """By asset: smaller debts are kept as credit. Unset: what delivering costs now, for the native coin; else 0.
+    Written as `large_above`."""
     hourly_limit: dict[str, int] = {}
-    """By asset: the key sends at most this much an hour; the rest waits."""
+    """By asset: the key sends at most this much an hour; the rest waits. Written as `large_above`."""
     poll_seconds: float = Field(default=1.0, gt=0)
     """How often to ask for new blocks."""
     rpc_timeout_seconds: float = Field(default=5.0, gt=0)
@@ -84,6 +119,11 @@ class EvmNetworkSettings(StrictSettings):
     proxy: SecretStr | None = None
     """HTTP proxy through which the RPC endpoints are reached, `http://user:password@host:port`. The environment's
     proxies are not used."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _coins(cls, data: Any) -> Any:
+        return _in_smallest_units(data, "ETH", 18)
 
 
 class SplTokenSettings(StrictSettings):
@@ -119,10 +159,10 @@ class SolanaNetworkSettings(StrictSettings):
     tokens: list[SplTokenSettings] = []
     """Tokens that invoices may ask for, besides SOL."""
     large_above: dict[str, int] = {}
-    """By asset: payments above this many smallest units open a session only when they are finalized; others when they
-    are confirmed."""
+    """By asset: payments above this many smallest units, or coins as in `{SOL = "5 SOL"}`, open a session only when
+    they are finalized; others when they are confirmed."""
     agree_above: dict[str, int] = {}
-    """By asset: above this, two endpoints must agree on the transfer."""
+    """By asset: above this, two endpoints must agree on the transfer. Written as `large_above`."""
     require_memo: bool = False
     """Payments must carry the memo that their invoice names, and no other, besides the reference key."""
     max_priority_fee: int = Field(default=200_000, ge=0)
@@ -132,9 +172,10 @@ class SolanaNetworkSettings(StrictSettings):
     create_token_accounts: bool = False
     """Unsafe: make a payer's closed token account anew, at our cost, to refund to it. Else such refunds are held."""
     min_refund: dict[str, int] = {}
-    """By asset: smaller debts are kept as credit. Unset: what delivering costs now, for SOL; else 0."""
+    """By asset: smaller debts are kept as credit. Unset: what delivering costs now, for SOL; else 0. Written as
+    `large_above`."""
     hourly_limit: dict[str, int] = {}
-    """By asset: the key sends at most this much an hour; the rest waits."""
+    """By asset: the key sends at most this much an hour; the rest waits. Written as `large_above`."""
     poll_seconds: float = Field(default=1.0, gt=0)
     """How often to ask for new transactions."""
     rpc_timeout_seconds: float = Field(default=5.0, gt=0)
@@ -142,6 +183,11 @@ class SolanaNetworkSettings(StrictSettings):
     proxy: SecretStr | None = None
     """HTTP proxy through which the RPC endpoints are reached, `http://user:password@host:port`. The environment's
     proxies are not used."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _coins(cls, data: Any) -> Any:
+        return _in_smallest_units(data, "SOL", 9)
 
     @model_validator(mode="after")
     def _genesis(self) -> Self:

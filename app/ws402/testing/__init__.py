@@ -1,6 +1,7 @@
 """Test what you build on WS402 without a chain.
 
 - `MockPaymentProvider` (fixture `ws402_provider`): the gateway in this process, for Python servers.
+- `PaidServer` (fixture `ws402_sell`): your resource in a server, and whole paid sessions against it.
 - `MockGateway` (fixture `ws402_gateway`): the gateway over HTTP, for servers in any language.
 - `python -m ws402.testing --port 4029`: the same, outside of pytest.
 
@@ -20,8 +21,18 @@ if TYPE_CHECKING:
     from ws402.provider.mock.faults import Faults
     from ws402.provider.mock.provider import MockPaymentProvider
     from ws402.testing.gateway import HttpFaults, MockGateway
+    from ws402.testing.paid import PaidServer, PretendedWallet, Seller, sold
 
-__all__ = ["Faults", "HttpFaults", "MockGateway", "MockPaymentProvider"]
+__all__ = [
+    "Faults",
+    "HttpFaults",
+    "MockGateway",
+    "MockPaymentProvider",
+    "PaidServer",
+    "PretendedWallet",
+    "Seller",
+    "sold",
+]
 
 
 def __getattr__(name: str) -> Any:
@@ -30,6 +41,10 @@ def __getattr__(name: str) -> Any:
         from ws402.testing import gateway  # noqa: PLC0415
 
         return getattr(gateway, name)
+    if name in ("PaidServer", "PretendedWallet", "Seller", "sold"):
+        from ws402.testing import paid  # noqa: PLC0415
+
+        return getattr(paid, name)
     if name == "MockPaymentProvider":
         from ws402.provider.mock.provider import MockPaymentProvider as Provider  # noqa: PLC0415
 

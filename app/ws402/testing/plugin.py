@@ -10,6 +10,7 @@ import pytest
 if TYPE_CHECKING:
     from ws402.provider.mock.provider import MockPaymentProvider
     from ws402.testing.gateway import MockGateway
+    from ws402.testing.paid import Seller
 
 
 @pytest.fixture
@@ -27,3 +28,16 @@ def ws402_gateway() -> Iterator[MockGateway]:
 
     with MockGateway() as gateway:
         yield gateway
+
+
+@pytest.fixture
+def ws402_sell() -> Iterator[Seller]:
+    """Sells a resource of yours, and pays for it: `shop = ws402_sell(stream)`, `with shop.pay(seconds=60) as session`.
+
+    A real server and client of this process, pretended money, honest books; see `ws402.testing.PaidServer`.
+    """
+    from ws402.testing.paid import Seller  # noqa: PLC0415 - see above
+
+    seller = Seller()
+    yield seller
+    seller.close()

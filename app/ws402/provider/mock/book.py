@@ -156,6 +156,9 @@ class MockBook:
         asset = invoice.asset
         data = "0x" + sha256(invoice.reference.encode()).hexdigest()
         coins = to_decimal(invoice.amount, asset.decimals)
+        link = f"{RECIPIENT}@{self.chain_id}?value={invoice.amount}&data={data}"
+        if asset.contract:
+            link = f"{asset.contract}@{self.chain_id}/transfer?address={RECIPIENT}&uint256={invoice.amount}"
         return EvmPaymentDetails(
             network=self.network,
             chain_id=self.chain_id,
@@ -169,7 +172,7 @@ class MockBook:
             decimals=asset.decimals,
             reference=invoice.reference,
             data=data,
-            eip681=f"ethereum:{RECIPIENT}@{self.chain_id}?value={invoice.amount}&data={data}",
+            eip681=f"ethereum:{link}",
             binding=["tag", "legacy"],
             expires_at=invoice.expires_at,
             instructions={
