@@ -14,6 +14,7 @@ from ws402.errors import ConfigurationError, WS402Error
 from ws402.loading import loading
 
 COMMANDS: Final = {
+    "init": "Write a settings file to begin with, with keys of its own.",
     "gateway": "Run the payment gateway.",
     "server": "Run a WS402 server.",
     "pay": "Pay for a resource and stream it, with a live meter.",
