@@ -30,7 +30,9 @@ def init(*arguments: str) -> Result:
     return CliRunner().invoke(cli, ["init", *arguments], catch_exceptions=False)
 
 
-@pytest.mark.parametrize("names", [["dev"], *([name] for name in NETWORKS), list(NETWORKS)], ids="+".join)
+@pytest.mark.parametrize(
+    "names", [["dev"], ["dev", "dev-solana"], *([name] for name in NETWORKS), list(NETWORKS)], ids="+".join
+)
 def test_what_it_writes_are_settings_of_both_with_keys_of_its_own(
     names: list[str], folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -40,13 +42,10 @@ def test_what_it_writes_are_settings_of_both_with_keys_of_its_own(
     monkeypatch.setenv("WS402_CONFIG", "one.toml")
     gateway, server = load(GatewaySettings), load(ServerSettings)
     sold = {each.network for each in server.resources}
-    assert (
-        sold
-        == {each.network for each in gateway.networks()}
-        == ({"base-sepolia", "solana-localnet"} if names == ["dev"] else set(names))
-    )
+    embedded = {"dev": "base-sepolia", "dev-solana": "solana-localnet"}
+    assert sold == {each.network for each in gateway.networks()} == {embedded.get(name, name) for name in names}
     assert server.gateway_api_key in gateway.gateway_api_key
-    for each in gateway.networks() if names != ["dev"] else []:
+    for each in gateway.networks() if "dev" not in names else []:
         if isinstance(each, EvmNetworkSettings):
             assert each.merchant_private_key is not None
             assert address_of(LocalSigner.from_hex(each.merchant_private_key)) in shown

@@ -6,7 +6,7 @@
 - `<!-- vault -->`: sh that needs a Vault, named by VAULT_ADDR, VAULT_TOKEN and VAULT_CACERT.
 - `<!-- ci -->`: commands that only CI runs; their make targets must exist.
 
-Documents show the usual ports; the run gives each a free one.
+Documents show the usual ports; the run gives each a free one, also in settings that `ws402 init` writes.
 """
 
 from __future__ import annotations
@@ -85,6 +85,8 @@ class Session:
         )
         assert result.returncode == 0, f"{block.code}\nended with {result.returncode}\n{result.stdout}\n{result.stderr}"
         self._take_exports()
+        if "ws402 init" in block.code:
+            self._give_ports()
         return result.stdout + result.stderr
 
     def _take_exports(self) -> None:
@@ -92,6 +94,12 @@ class Session:
         if file.exists():
             for name, value in re.findall(r'^declare -x (\w+)="(.*)"$', file.read_text(), re.MULTILINE):
                 self.environment[name] = value
+
+    def _give_ports(self) -> None:
+        """Settings files that a command wrote have the usual ports, too."""
+        for file in self.folder.glob("*.toml"):
+            for shown, free in self.ports.items():
+                file.write_text(file.read_text().replace(f":{shown}", f":{free}"))
 
     def _background(self, code: str) -> None:
         shown, port = next((shown, port) for shown, port in self.ports.items() if port in code)

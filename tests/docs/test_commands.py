@@ -15,7 +15,7 @@ from ws402.cli import cli
 ROOT = Path(__file__).parents[2]
 TEXTS = [
     *(ROOT / name for name in ("README.md", "CHANGELOG.md", "findings/README.md", "tests/THREATS.md")),
-    *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "charts" / "ws402").rglob("*.md")),
     *sorted((ROOT / "charts" / "ws402").rglob("*.txt")),
     *sorted((ROOT / "charts" / "ws402").rglob("*.y*ml")),

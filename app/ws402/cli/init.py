@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from ws402.cli.init_text import DEV, NETWORKS, DevKeys, Float, Network, write
+from ws402.cli.init_text import DEV, DEV_SOLANA, NETWORKS, Float, Network, write
 from ws402.errors import ConfigurationError
 
 LEDGER = "data"
@@ -24,28 +24,30 @@ LEDGER = "data"
     multiple=True,
     default=(DEV,),
     show_default=True,
-    type=click.Choice([DEV, *NETWORKS]),
-    help="Where to be paid; may be given several times. dev: embedded chains of this machine.",
+    type=click.Choice([DEV, DEV_SOLANA, *NETWORKS]),
+    help="Where to be paid; may be given several times. dev, dev-solana: embedded chains of this machine.",
 )
 def command(path: Path, names: tuple[str, ...]) -> None:
     """Write a commented settings file for the gateway and a server to PATH, with keys made for it.
 
     Only you can read the file, and git is told to ignore it. It is never written over another one.
     """
-    if DEV in names and len(set(names)) > 1:
+    if {DEV, DEV_SOLANA} & set(names) and not {DEV, DEV_SOLANA} >= set(names):
         raise ConfigurationError(
-            "dev goes with no other network: its keys are everybody's.", remedy="Write two files, one for each."
+            "The embedded chains go with no other network: their keys are everybody's.",
+            remedy="Write two files, one for each.",
         )
     if path.exists() or path.is_symlink():
         raise ConfigurationError(f"{path} is there already.", remedy="Name another file, or move it away.")
-    floats = [_float(NETWORKS[name]) for name in dict.fromkeys(names) if name != DEV]
+    floats = [_float(NETWORKS[name]) for name in dict.fromkeys(names) if name in NETWORKS]
     text = write(
         path=shlex.quote(path.name),
         api_key=secrets.token_hex(32),
         admin_key=secrets.token_hex(32),
         audit_key=secrets.token_hex(32),
         floats=floats,
-        dev=_dev_keys() if DEV in names else None,
+        dev=_dev_key() if DEV in names else None,
+        dev_solana=_dev_solana_key() if DEV_SOLANA in names else None,
     )
     try:
         ignored = _ignore(path)
@@ -59,8 +61,9 @@ def command(path: Path, names: tuple[str, ...]) -> None:
     for each in floats:
         coin = "SOL" if each.network.solana else "ETH"
         click.echo(f"Refunds on {each.network.name} are sent from {each.address}: it needs some {coin} for their fees.")
-    if not floats:
-        click.echo("Chains: ws402 devchain evm, and ws402 devchain solana --slot-time 0.1")
+    for name, chain in ((DEV, "evm"), (DEV_SOLANA, "solana --slot-time 0.1")):
+        if name in names:
+            click.echo(f"Chain: ws402 devchain {chain}")
     named = shlex.quote(str(path))
     click.echo(f"Start: WS402_CONFIG={named} ws402 gateway, and WS402_CONFIG={named} ws402 server")
 
@@ -79,12 +82,17 @@ def _float(network: Network) -> Float:
     return Float(network, address_of(LocalSigner(secret)), "0x" + secret.hex())
 
 
-def _dev_keys() -> DevKeys:
-    """The second accounts of the embedded chains; the first ones are the faucets'."""
-    from ws402.devchain.evm.accounts import derive as evm  # noqa: PLC0415 - likewise
-    from ws402.devchain.solana.accounts import derive as solana  # noqa: PLC0415
+def _dev_key() -> str:
+    """The embedded chain's second account; the first one is the faucet's."""
+    from ws402.devchain.evm.accounts import derive  # noqa: PLC0415 - likewise
 
-    return DevKeys(evm(2)[1].key, solana("account 1").key)
+    return derive(2)[1].key
+
+
+def _dev_solana_key() -> str:
+    from ws402.devchain.solana.accounts import derive  # noqa: PLC0415 - likewise
+
+    return derive("account 1").key
 
 
 def _ignore(path: Path) -> Path | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Final
 
 DEV: Final = "dev"
+DEV_SOLANA: Final = "dev-solana"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,19 +93,19 @@ max_session_duration = 3600
 
 _DEV: Final = """\
 
-# DEVELOPMENT ONLY: embedded chains (ws402 devchain evm, ws402 devchain solana), and keys that everybody knows.
+# DEVELOPMENT ONLY: the chain of `ws402 devchain evm`, a key that everybody knows; the page pays from test accounts.
 base_network = "base-sepolia"
 base_rpc = "http://127.0.0.1:8545"
-merchant_private_key = "{evm_key}"
-solana_network = "solana-localnet"
-solana_rpc = "http://127.0.0.1:8899"
-solana_private_key = "{solana_key}"
+merchant_private_key = "{key}"
+dev_rpc_url = "http://127.0.0.1:8545"
 """
 
-_DEV_PAGE: Final = """\
+_DEV_SOLANA: Final = """\
 
-# DEVELOPMENT ONLY: the page may pay from these chains' test accounts.
-dev_rpc_url = "http://127.0.0.1:8545"
+# DEVELOPMENT ONLY: the chain of `ws402 devchain solana`, and the same for it.
+solana_network = "solana-localnet"
+solana_rpc = "http://127.0.0.1:8899"
+solana_private_key = "{key}"
 dev_solana_rpc_url = "http://127.0.0.1:8899"
 """
 
@@ -155,24 +156,26 @@ class Float:
     key: str
 
 
-@dataclass(frozen=True, slots=True)
-class DevKeys:
-    """Keys of the embedded chains' second accounts."""
-
-    evm: str
-    solana: str
-
-
-def write(*, path: str, api_key: str, admin_key: str, audit_key: str, floats: list[Float], dev: DevKeys | None) -> str:
-    """The whole file: plain settings first, as TOML wants them."""
+def write(
+    *,
+    path: str,
+    api_key: str,
+    admin_key: str,
+    audit_key: str,
+    floats: list[Float],
+    dev: str | None,
+    dev_solana: str | None,
+) -> str:
+    """The whole file: plain settings first, as TOML wants them. `dev`, `dev_solana`: keys on the embedded chains."""
     parts = [_TOP.format(path=path, api_key=api_key, admin_key=admin_key, audit_key=audit_key)]
     sold: list[tuple[str, str]] = []
     if dev is not None:
-        parts.append(_DEV.format(evm_key=dev.evm, solana_key=dev.solana))
-        sold += [("base-sepolia", "0.00001 ETH per second"), ("solana-localnet", "0.00002 SOL per second")]
+        parts.append(_DEV.format(key=dev))
+        sold.append(("base-sepolia", "0.00001 ETH per second"))
+    if dev_solana is not None:
+        parts.append(_DEV_SOLANA.format(key=dev_solana))
+        sold.append(("solana-localnet", "0.00002 SOL per second"))
     parts.append(_SERVER)
-    if dev is not None:
-        parts.append(_DEV_PAGE)
     for each in floats:
         network = each.network
         parts.append(
