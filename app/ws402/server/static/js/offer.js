@@ -1,6 +1,6 @@
 // Turns a schema into an offer that is safe to show and to pay. What contradicts itself is refused, nothing is guessed.
 
-import { Problem } from "./api.js";
+import { Problem } from "./problem.js";
 import { amount } from "./money.js";
 import { evmOffer } from "./offers/evm.js";
 import { refuse } from "./offers/refuse.js";

@@ -1,6 +1,6 @@
 // A paid session over its socket: the proof, the meter, top-ups, the end, and coming back after a lost connection.
 
-import { Problem } from "./api.js";
+import { Problem } from "./problem.js";
 import { amount } from "./money.js";
 import { charged, cost, kept, readPrice } from "./price.js";
 
@@ -13,6 +13,7 @@ const OURS = new Set([
   "session_started", "http_access_granted", "usage_update", "balance_low", "balance_updated", "balance_exhausted",
   "max_duration_reached", "payment_rejected", "draining", "session_ended", "error",
 ]);
+const OPEN = 1; // a socket's readyState
 const RESUMABLE = new Set([1001, 1006, 1012, 1013]);
 const RESUME_LATER = 4000; // our close code: hand the session back, do not settle it
 const SUPERSEDED = 4001;
@@ -29,8 +30,9 @@ const backoff = (attempt) => Math.random() * Math.min(8_000, 500 * 2 ** attempt)
  * `payment` is { tx, from, offer }: what was paid.
  */
 export class Session extends EventTarget {
-  constructor(socketUrl, resourceId, paid, price) {
+  constructor(socketUrl, resourceId, paid, price, { WebSocket = globalThis.WebSocket, userId = "page" } = {}) {
     super();
+    this.WebSocket = WebSocket; // Node has one of its own from version 22 on
     this.resourceId = resourceId;
     this.paid = paid;
     this.price = kept(price);
@@ -49,8 +51,8 @@ export class Session extends EventTarget {
     this.began = Date.now();
     this.topUps = [];
     this.waiting = null;
-    const url = new URL(socketUrl, location.href);
-    url.searchParams.set("userId", `page-${Math.random().toString(36).slice(2, 10)}`);
+    const url = new URL(socketUrl, globalThis.location?.href);
+    url.searchParams.set("userId", `${userId}-${Math.random().toString(36).slice(2, 10)}`);
     url.searchParams.set("resourceId", resourceId);
     url.searchParams.set("resumable", "1");
     this.url = url.href;
@@ -65,7 +67,7 @@ export class Session extends EventTarget {
 
   /** Opens the socket and says nothing yet, so that nobody pays where none is to be had. Throws Problem. */
   async reach() {
-    for (let tries = 0; this.waiting?.readyState !== WebSocket.OPEN; tries++) {
+    for (let tries = 0; this.waiting?.readyState !== OPEN; tries++) {
       this.waiting = await this.#knock();
       if (this.waiting) return;
       if (tries === REACH_TRIES) {
@@ -95,7 +97,7 @@ export class Session extends EventTarget {
   }
 
   send(text) {
-    if (this.socket?.readyState !== WebSocket.OPEN) return;
+    if (this.socket?.readyState !== OPEN) return;
     this.#pass(text);
     this.socket.send(text);
   }
@@ -140,7 +142,7 @@ export class Session extends EventTarget {
     let left = TRIES_MS;
     for (let attempt = 0; ; attempt++) {
       const began = Date.now();
-      const waiting = this.waiting?.readyState === WebSocket.OPEN ? this.waiting : null;
+      const waiting = this.waiting?.readyState === OPEN ? this.waiting : null;
       this.waiting = null;
       const problem = await this.#open(hello, waiting);
       if (!problem) return;
@@ -158,7 +160,7 @@ export class Session extends EventTarget {
     return new Promise((resolve) => {
       let socket;
       try {
-        socket = new WebSocket(this.url);
+        socket = new this.WebSocket(this.url);
       } catch {
         resolve(null);
         return;
@@ -173,7 +175,7 @@ export class Session extends EventTarget {
     return new Promise((resolve) => {
       let socket = waiting;
       try {
-        socket ??= new WebSocket(this.url);
+        socket ??= new this.WebSocket(this.url);
       } catch {
         resolve(new Problem("The server’s socket address cannot be used from this page.", "Tell the site’s owner.", "bad_socket"));
         return;

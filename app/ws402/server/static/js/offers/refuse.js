@@ -1,6 +1,6 @@
 // What contradicts itself is refused, nothing is guessed.
 
-import { Problem } from "../api.js";
+import { Problem } from "../problem.js";
 
 export function refuse(what) {
   throw new Problem(`The server’s offer contradicts itself: ${what}.`, "Nothing was paid. Tell the site’s owner.", "bad_offer");

@@ -1,6 +1,6 @@
 // On a development chain of Solana: a key that this page makes, that the chain's faucet funds, and that is worth nothing.
 
-import { Problem } from "../api.js";
+import { Problem } from "../problem.js";
 import { encode } from "../solana/base58.js";
 import { transaction } from "../solana/transaction.js";
 import { SolanaWallet } from "./solana.js";

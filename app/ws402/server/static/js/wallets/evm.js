@@ -1,13 +1,13 @@
 // Wallets for EVM chains: those that the browser has (EIP-1193, announced by EIP-6963), and on a development chain its test accounts.
 
-import { Problem } from "../api.js";
+import { Problem } from "../problem.js";
 
 const POLL_MS = 700;
 const BLOCK_MS = 180_000;
 
 const hex = (value) => `0x${value.toString(16)}`;
 
-class Wallet {
+export class Wallet {
   /** `name` for people, `request` as EIP-1193 has it. */
   constructor(name, request) {
     this.name = name;
@@ -75,7 +75,7 @@ class Wallet {
 }
 
 /** What a wallet's error means to a person. */
-function readError(error) {
+export function readError(error) {
   if (error instanceof Problem) return error;
   if (error?.code === 4001) return new Problem("You declined in your wallet.", "Nothing was paid. Try again when you are ready.", "declined");
   if (error?.code === -32002) return new Problem("Your wallet waits for an answer.", "Open it and finish what it asks.", "busy");

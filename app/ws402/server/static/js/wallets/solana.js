@@ -1,6 +1,7 @@
 // Wallets for Solana that the browser has: those of the Wallet Standard, and `window.solana` when none registers.
 
-import { Problem, blockhash } from "../api.js";
+import { Problem } from "../problem.js";
+import { Server } from "../server.js";
 import { encode } from "../solana/base58.js";
 import { paymentMessage, transaction } from "../solana/transaction.js";
 
@@ -34,11 +35,16 @@ export class SolanaWallet {
     return account;
   }
 
-  /** Sends what the offer asks for; answers the transaction's signature. */
-  async send(account, offer) {
-    const { blockhash: recent } = await blockhash(offer.network);
-    const message = await paymentMessage(offer, account, recent);
-    return this.#ask(() => this.submit(transaction(message), account, CHAINS[offer.network]));
+  /**
+   * Sends what the offer asks for; answers the transaction's signature.
+   * @param {string} account
+   * @param {import("../offer.js").SolanaOffer} offer
+   * @param {Pick<Server, "blockhash">} [server] the one that made the offer; the page's own by default
+   */
+  async send(account, offer, server = new Server()) {
+    const recent = await server.blockhash(offer.network);
+    const message = await paymentMessage(offer, account, recent.blockhash);
+    return this.#ask(() => this.submit(transaction(message), account, CHAINS[offer.network], recent));
   }
 
   /** The server sees it on the chain; this page has no node to ask. */
@@ -54,7 +60,7 @@ export class SolanaWallet {
 }
 
 /** What a wallet's error means to a person. */
-function readError(error) {
+export function readError(error) {
   if (error instanceof Problem) return error;
   const text = String(error?.message ?? error).slice(0, 200);
   if (error?.code === 4001 || /reject|declin|cancel/i.test(text)) {
@@ -67,7 +73,7 @@ function readError(error) {
 }
 
 /** By the Wallet Standard: bytes in, bytes out. */
-function standard(wallet) {
+export function standard(wallet) {
   let chosen = null;
   return new SolanaWallet(wallet.name, {
     chains: wallet.chains,
