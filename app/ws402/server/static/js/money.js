@@ -1,13 +1,20 @@
 // Amounts are BigInt, in an asset's smallest unit. JSON has them as numbers up to 2^53-1 and as strings above.
 
-/** Reads an amount of the wire; throws for what is no whole number. */
+/**
+ * Reads an amount of the wire; throws for what is no whole number.
+ * @param {unknown} value
+ */
 export function amount(value) {
   if (typeof value === "number" && Number.isSafeInteger(value) && value >= 0) return BigInt(value);
   if (typeof value === "string" && /^[0-9]{1,78}$/.test(value)) return BigInt(value);
   throw new TypeError("not an amount");
 }
 
-/** Whole coins, exactly, without trailing zeros: 1500000n, 6 -> "1.5". */
+/**
+ * Whole coins, exactly, without trailing zeros: 1500000n, 6 -> "1.5".
+ * @param {bigint} units
+ * @param {number} decimals
+ */
 export function coins(units, decimals) {
   const digits = units.toString().padStart(decimals + 1, "0");
   const whole = decimals ? digits.slice(0, -decimals) : digits;
@@ -15,22 +22,32 @@ export function coins(units, decimals) {
   return part ? `${whole}.${part}` : whole;
 }
 
-/** For the eye: at most `places` significant decimals; exact amounts are shown where money is decided. */
+/**
+ * For the eye: at most `places` significant decimals; exact amounts are shown where money is decided.
+ * @param {bigint} units
+ * @param {number} decimals
+ */
 export function short(units, decimals, places = 6) {
   const [whole, part = ""] = coins(units, decimals).split(".");
   if (!part) return whole;
-  const zeros = /^0*/.exec(part)[0].length;
+  const zeros = part.length - part.replace(/^0+/, "").length;
   const keep = whole === "0" ? zeros + places : places;
   const cut = part.slice(0, keep).replace(/0+$/, "");
   return cut ? `${whole}.${cut}` : whole;
 }
 
-/** Groups digits for reading: 3000000 -> 3 000 000, with narrow spaces. */
+/**
+ * Groups digits for reading: 3000000 -> 3 000 000, with narrow spaces.
+ * @param {bigint} units
+ */
 export function grouped(units) {
   return units.toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
 }
 
-/** 65 -> "1:05", 3661 -> "1:01:01". */
+/**
+ * 65 -> "1:05", 3661 -> "1:01:01".
+ * @param {number} seconds
+ */
 export function clock(seconds) {
   const whole = Math.max(0, Math.floor(seconds));
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
@@ -38,8 +55,12 @@ export function clock(seconds) {
   return hours ? `${hours}:${tail}` : tail;
 }
 
-/** 90 -> "1 min 30 s". */
+/**
+ * 90 -> "1 min 30 s".
+ * @param {number} seconds
+ */
 export function spoken(seconds) {
+  /** @type {[number, string][]} */
   const parts = [[3600, "h"], [60, "min"], [1, "s"]];
   const words = [];
   let rest = Math.max(0, Math.floor(seconds));

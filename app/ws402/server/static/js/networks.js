@@ -1,5 +1,6 @@
 // Networks as people call them, and where a transaction of theirs can be looked at.
 
+/** @type {Record<string, [string, string | null, string?]>} */
 const NETWORKS = {
   base: ["Base", "https://basescan.org/tx/"],
   "base-sepolia": ["Base Sepolia (test network)", "https://sepolia.basescan.org/tx/"],
@@ -9,9 +10,14 @@ const NETWORKS = {
   "solana-localnet": ["Solana, a private network", null],
 };
 
+/** @param {string} network */
 export const nameOf = (network) => NETWORKS[network]?.[0] ?? network;
 
-/** The address of a public explorer's page about a transaction, or null. */
+/**
+ * The address of a public explorer's page about a transaction, or null.
+ * @param {string} network
+ * @param {string} tx
+ */
 export function explorer(network, tx) {
   const [, base, query = ""] = NETWORKS[network] ?? [];
   return base ? `${base}${encodeURIComponent(tx)}${query}` : null;

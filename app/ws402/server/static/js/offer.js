@@ -7,9 +7,28 @@ import { refuse } from "./offers/refuse.js";
 import { solanaOffer } from "./offers/solana.js";
 import { quote, readPrice, same } from "./price.js";
 
+/**
+ * What any offer has: `units` smallest units are asked for, at `price`, for `seconds` and `counts` of other units.
+ * @typedef {{
+ *   resourceId: string, name?: string, seconds: number, units: bigint, price: import("./price.js").Price,
+ *   counts: Record<string, number>, reference: string, claimToken?: string, expiresAt: number, socketUrl: string,
+ *   longest?: number, unique: boolean, ties: string[] | null,
+ * }} Terms
+ * @typedef {Terms & Awaited<ReturnType<typeof evmOffer>>} EvmOffer
+ * @typedef {Terms & Awaited<ReturnType<typeof solanaOffer>>} SolanaOffer
+ * @typedef {EvmOffer | SolanaOffer} Offer
+ */
+
+/** @type {Record<string, (details: any, amounts: { units: bigint }) => Promise<any>>} */
 const KINDS = { base: evmOffer, solana: solanaOffer };
 
-/** Checks a schema for `seconds` of a resource. Throws Problem. */
+/**
+ * Checks a schema for `seconds` of a resource. Throws Problem.
+ * @param {any} schema
+ * @param {string} resourceId
+ * @param {number} seconds
+ * @returns {Promise<Offer>}
+ */
 export async function readOffer(schema, resourceId, seconds) {
   const details = schema.paymentDetails ?? {};
   const kind = KINDS[details.type];
@@ -46,7 +65,12 @@ export async function readOffer(schema, resourceId, seconds) {
   }
 }
 
-/** What the server wants to see of a payment. */
+/**
+ * What the server wants to see of a payment.
+ * @param {Pick<Offer, "kind" | "reference">} offer
+ * @param {string} tx
+ * @param {string} from
+ */
 export function proofOf(offer, tx, from) {
   const { reference } = offer;
   return offer.kind === "solana" ? { signature: tx, reference, senderWallet: from } : { txHash: tx, reference, senderAddress: from };

@@ -4,12 +4,21 @@ import { amount, grouped, short } from "./money.js";
 
 const SECONDS = "seconds";
 const MAX_PER = 2n ** 53n;
+/** @type {(a: bigint, b: bigint) => bigint} */
 const gcd = (a, b) => (b ? gcd(b, a % b) : a);
+
+/**
+ * @typedef {{ unit: string, amount: bigint, per: bigint }} Rate `amount` smallest units for `per` of a unit
+ * @typedef {{ rates: Rate[], time: bigint, units: Record<string, bigint>, divisor: bigint }} Price
+ * @typedef {Record<string, number>} Counts how many, by unit
+ */
 
 /**
  * `message` has `pricePerSecond` and, from servers that know it, `price` in full. Throws TypeError.
  * { rates: [{ unit, amount, per }], time, units, divisor }: a millisecond costs `time` of `divisor` parts of a smallest unit,
  * one of each unit in `units` so many as it says there.
+ * @param {{ pricePerSecond?: any, price?: { rates: any[] } }} message
+ * @returns {Price}
  */
 export function readPrice(message) {
   const rounded = amount(message.pricePerSecond);
@@ -19,13 +28,18 @@ export function readPrice(message) {
   return price;
 }
 
-function made(stated) {
+/**
+ * @param {Rate[]} stated
+ * @returns {Price}
+ */
+export function made(stated) {
   const rates = stated.map(({ unit, amount: parts, per }) => ({ unit, amount: parts / (gcd(parts, per) || 1n), per: per / (gcd(parts, per) || 1n) }));
   const names = new Set(rates.map(({ unit }) => unit));
   const fine = rates.every(({ unit, amount: parts, per }) => parts > 0n && per > 0n && per <= MAX_PER && /^[a-z][a-z0-9_]{0,31}$/.test(unit));
   if (!rates.length || rates.length > 8 || names.size < rates.length || !fine) throw new TypeError("not a price");
   const sizes = rates.map(({ unit, per }) => (unit === SECONDS ? per * 1000n : per));
   const divisor = sizes.reduce((all, each) => (all / gcd(all, each)) * each, 1n);
+  /** @type {Price} */
   const price = { rates, time: 0n, units: {}, divisor };
   rates.forEach(({ unit, amount: parts }, at) => {
     const weight = (parts * divisor) / sizes[at];
@@ -35,55 +49,103 @@ function made(stated) {
   return price;
 }
 
-/** Whole smallest units a second. */
+/**
+ * Whole smallest units a second.
+ * @param {bigint} units
+ */
 export const bySecond = (units) => made([{ unit: SECONDS, amount: units, per: 1n }]);
 
-/** A price that an earlier version of this page kept was a number. */
+/**
+ * A price that an earlier version of this page kept was a number.
+ * @param {Price | bigint} price
+ */
 export const kept = (price) => (typeof price === "bigint" ? bySecond(price) : price);
 
+/** @param {Price} price */
 const listed = ({ rates }) => rates.map(({ unit, amount: parts, per }) => `${unit} ${parts}/${per}`).sort().join();
+/**
+ * @param {Price} one
+ * @param {Price} other
+ */
 export const same = (one, other) => listed(one) === listed(other);
 
-/** What so many units (counts by name) cost, in parts. */
+/**
+ * What so many units (counts by name) cost, in parts.
+ * @param {Price} price
+ * @param {Counts} counts
+ */
 export const charged = (price, counts) => Object.entries(price.units).reduce((sum, [unit, parts]) => sum + parts * BigInt(counts[unit] ?? 0), 0n);
 
-/** What so many milliseconds, beside what is charged, cost: rounded down. */
+/**
+ * What so many milliseconds, beside what is charged, cost: rounded down.
+ * @param {Price} price
+ * @param {number} ms
+ */
 export const cost = (price, ms, parts = 0n) => (BigInt(ms) * price.time + parts) / price.divisor;
 
-/** What to pay for so many seconds and units: rounded up. */
+/**
+ * What to pay for so many seconds and units: rounded up.
+ * @param {Price} price
+ * @param {number} seconds
+ * @param {Counts} [counts]
+ */
 export const quote = (price, seconds, counts = {}) => (BigInt(seconds) * 1000n * price.time + charged(price, counts) + price.divisor - 1n) / price.divisor;
 
+/** @param {Price} price */
 const perSecond = (price) => quote(price, 1, {});
 
-/** For how many whole seconds an amount is enough, if nothing else is used. Null where time is free. */
+/**
+ * For how many whole seconds an amount is enough, if nothing else is used. Null where time is free.
+ * @param {Price} price
+ * @param {bigint} units
+ */
 export const lasts = (price, units) => (price.time ? Number((units * price.divisor) / (price.time * 1000n)) : null);
 
-/** What one uses of other units than time in so many seconds, by what the seller expects for `span` seconds: rounded up. */
+/**
+ * What one uses of other units than time in so many seconds, by what the seller expects for `span` seconds: rounded up.
+ * @param {Counts | undefined} counts
+ * @param {number} span
+ * @param {number} seconds
+ * @returns {Record<string, bigint>}
+ */
 export function share(counts, span, seconds) {
+  /** @param {[string, number]} entry @returns {[string, bigint]} */
   const each = ([unit, count]) => [unit, (BigInt(count) * BigInt(seconds) + BigInt(span) - 1n) / BigInt(span)];
   return Object.fromEntries(Object.entries(counts ?? {}).map(each));
 }
 
-/** { messages: 1200, bytes: 3500000 } -> ["1 200 messages", "3.5 MB"]. */
+/**
+ * { messages: 1200, bytes: 3500000 } -> ["1 200 messages", "3.5 MB"].
+ * @param {Counts} counts
+ */
 export function spokenUnits(counts) {
   return Object.entries(counts).map(([unit, count]) => {
     if (unit !== "bytes") return `${grouped(BigInt(count))} ${unit}`;
-    const [power, name] = [[9, "GB"], [6, "MB"], [3, "kB"], [0, "bytes"]].find(([each]) => count >= 10 ** each) ?? [0, "bytes"];
+    /** @type {[number, string][]} */
+    const sizes = [[9, "GB"], [6, "MB"], [3, "kB"], [0, "bytes"]];
+    const [power, name] = sizes.find(([each]) => count >= 10 ** each) ?? [0, "bytes"];
     return `${Number((count / 10 ** power).toPrecision(3))} ${name}`;
   });
 }
 
+/** @type {Record<string, [bigint, string][]>} */
 const SPANS = {
   seconds: [[60n, "a minute"], [3600n, "an hour"], [86_400n, "a day"]],
   bytes: [[1_000_000n, "a MB"], [1_000_000_000n, "a GB"], [1_000_000_000_000n, "a TB"]],
 };
+/** @type {(unit: string) => [bigint, string][]} */
 const counted = (unit) => [[1000n, `per 1\u202f000 ${unit}`], [1_000_000n, `per 1\u202f000\u202f000 ${unit}`]];
 
-/** For the eye, never less than it costs: each rate for a span in which it is a whole number of smallest units, if one is. */
+/**
+ * For the eye, never less than it costs: each rate for a span in which it is a whole number of smallest units, if one is.
+ * @param {Price} price
+ * @param {number | undefined} decimals
+ * @param {string} symbol
+ */
 export function spokenPrice(price, decimals, symbol) {
   return price.rates.map(({ unit, amount: parts, per }) => {
     const spans = SPANS[unit] ?? counted(unit);
-    const [count, words] = spans.find(([each]) => (each * parts) % per === 0n) ?? spans.at(-1);
+    const [count, words] = spans.find(([each]) => (each * parts) % per === 0n) ?? spans[spans.length - 1];
     const units = (count * parts + per - 1n) / per;
     return { words, coins: decimals === undefined ? `${grouped(units)} units of ${symbol}` : `${short(units, decimals)} ${symbol}` };
   });

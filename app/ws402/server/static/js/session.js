@@ -1,18 +1,10 @@
 // A paid session over its socket: the proof, the meter, top-ups, the end, and coming back after a lost connection.
 
-import { Problem } from "./problem.js";
+import { AGAIN, read, remedyFor } from "./messages.js";
 import { amount } from "./money.js";
+import { Problem } from "./problem.js";
 import { charged, cost, kept, readPrice } from "./price.js";
 
-const AGAIN = new Set([
-  "transfer_not_found", "transfer_unconfirmed", "chain_unavailable",
-  // the gateway does not take this server; another one may open
-  "client_certificate_required", "unauthorized", "forbidden",
-]);
-const OURS = new Set([
-  "session_started", "http_access_granted", "usage_update", "balance_low", "balance_updated", "balance_exhausted",
-  "max_duration_reached", "payment_rejected", "draining", "session_ended", "error",
-]);
 const OPEN = 1; // a socket's readyState
 const RESUMABLE = new Set([1001, 1006, 1012, 1013]);
 const RESUME_LATER = 4000; // our close code: hand the session back, do not settle it
@@ -22,14 +14,30 @@ const TRY_MS = 45_000; // more than an answer and a pause take
 const REACH_TRIES = 4;
 const SLACK_MS = 2_000;
 
+/** @param {number} ms */
 const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+/** @param {number} attempt */
 const backoff = (attempt) => Math.random() * Math.min(8_000, 500 * 2 ** attempt);
+
+/**
+ * What a session came to. `exact` when the server said so; else it is what was counted here.
+ * @typedef {{
+ *   paid: bigint, consumed: bigint, refund: bigint, refundId: string | null, reason: string | null, exact: boolean,
+ * }} Settlement
+ */
 
 /**
  * Events (`detail`): `started`, `usage`, `message`, `low`, `away`, `access`, `waiting`, `ended`, `lost`, `token`.
  * `payment` is { tx, from, offer }: what was paid.
  */
 export class Session extends EventTarget {
+  /**
+   * @param {string} socketUrl
+   * @param {string} resourceId
+   * @param {bigint} paid
+   * @param {import("./price.js").Price | bigint} price
+   * @param {{ WebSocket?: typeof globalThis.WebSocket, userId?: string }} [options]
+   */
   constructor(socketUrl, resourceId, paid, price, { WebSocket = globalThis.WebSocket, userId = "page" } = {}) {
     super();
     this.WebSocket = WebSocket; // Node has one of its own from version 22 on
@@ -38,19 +46,38 @@ export class Session extends EventTarget {
     this.price = kept(price);
     this.remaining = paid;
     this.consumed = 0n;
+    /** @type {Record<string, number>} */
     this.counts = {}; // as the server says
+    /** @type {Record<string, number>} */
     this.passed = { messages: 0, bytes: 0 }; // as we saw it, both ways
     this.unseen = false; // what was lost with a socket, we have not seen
     this.overHttp = false;
+    /** @type {string | null} */
     this.id = null;
+    /** @type {string | null} */
     this.token = null;
     this.live = false;
     this.ending = false;
+    this.overcharged = false;
+    /** @type {Settlement | null} */
     this.settlement = null;
     this.counted = performance.now();
     this.began = Date.now();
+    /** @type {((answer: any) => void)[]} */
     this.topUps = [];
+    /** @type {WebSocket | null} */
+    this.socket = null;
+    /** @type {WebSocket | null} */
     this.waiting = null;
+    /** @type {number | undefined} */
+    this.longest = undefined;
+    this.drainWait = 0;
+    /** @type {ReturnType<typeof setTimeout> | undefined} */
+    this.impatient = undefined;
+    /** @type {string | null} */
+    this.lastWords = null;
+    /** @type {string | null} */
+    this.lastError = null;
     const url = new URL(socketUrl, globalThis.location?.href);
     url.searchParams.set("userId", `${userId}-${Math.random().toString(36).slice(2, 10)}`);
     url.searchParams.set("resourceId", resourceId);
@@ -83,34 +110,49 @@ export class Session extends EventTarget {
     this.waiting = null;
   }
 
-  /** Shows a payment until the server accepts it. Throws Problem. */
+  /**
+   * Shows a payment until the server accepts it. Throws Problem.
+   * @param {object} proof
+   * @param {object} [extra]
+   */
   prove(proof, extra) {
     this.began = Date.now();
     return this.#enter({ type: "payment_proof", proof, ...extra });
   }
 
-  /** Goes on with a session that was left. Throws Problem. */
+  /**
+   * Goes on with a session that was left. Throws Problem.
+   * @param {string} token
+   * @param {number} began
+   */
   resume(token, began) {
     this.began = began;
     this.unseen = true;
     return this.#enter({ type: "resume", token });
   }
 
+  /** @param {string | Uint8Array<ArrayBuffer> | ArrayBuffer} text */
   send(text) {
     if (this.socket?.readyState !== OPEN) return;
     this.#pass(text);
     this.socket.send(text);
   }
 
-  /** Shows another payment in the live session; answers what was credited. Throws Problem. */
+  /**
+   * Shows another payment in the live session; answers what was credited. Throws Problem.
+   * @param {object} proof
+   * @param {object} [extra]
+   */
   async topUp(proof, extra) {
     const end = Date.now() + TRIES_MS;
     for (let attempt = 0; ; attempt++) {
+      let late;
       const answer = await new Promise((resolve) => {
         this.topUps.push(resolve);
         this.send(JSON.stringify({ type: "payment_proof", proof, ...extra }));
-        setTimeout(() => resolve(null), 35_000);
+        late = setTimeout(() => resolve(null), 35_000);
       });
+      clearTimeout(late);
       this.topUps = [];
       if (answer?.type === "balance_updated") {
         const added = amount(answer.added);
@@ -130,14 +172,15 @@ export class Session extends EventTarget {
   end() {
     this.ending = true;
     this.send(JSON.stringify({ type: "end_session" }));
-    setTimeout(() => this.live && this.socket.close(1000), 12_000);
+    this.impatient = setTimeout(() => this.live && this.socket?.close(1000), 12_000);
   }
 
   /** The page goes away: hand the session back, so that a reload can go on with it. */
   leave() {
-    if (this.live && this.token) this.socket.close(RESUME_LATER, "page closed");
+    if (this.live && this.token) this.socket?.close(RESUME_LATER, "page closed");
   }
 
+  /** @param {object} hello */
   async #enter(hello) {
     let left = TRIES_MS;
     for (let attempt = 0; ; attempt++) {
@@ -155,9 +198,10 @@ export class Session extends EventTarget {
     }
   }
 
-  /** An open socket, or null. */
+  /** @returns {Promise<WebSocket | null>} an open one */
   #knock() {
     return new Promise((resolve) => {
+      /** @type {WebSocket} */
       let socket;
       try {
         socket = new this.WebSocket(this.url);
@@ -170,16 +214,23 @@ export class Session extends EventTarget {
     });
   }
 
-  /** One socket, or the one that waits: resolves with null once the session runs on it, else with the Problem. */
+  /**
+   * One socket, or the one that waits: resolves with null once the session runs on it, else with the Problem.
+   * @param {object} hello
+   * @param {WebSocket | null} waiting
+   * @returns {Promise<Problem | null>}
+   */
   #open(hello, waiting) {
     return new Promise((resolve) => {
-      let socket = waiting;
+      /** @type {WebSocket} */
+      let socket;
       try {
-        socket ??= new this.WebSocket(this.url);
+        socket = waiting ?? new this.WebSocket(this.url);
       } catch {
         resolve(new Problem("The server’s socket address cannot be used from this page.", "Tell the site’s owner.", "bad_socket"));
         return;
       }
+      /** @type {Problem | null} */
       let refusal = null;
       let running = false;
       socket.binaryType = "arraybuffer";
@@ -211,6 +262,7 @@ export class Session extends EventTarget {
     });
   }
 
+  /** @param {any} message */
   #started(message) {
     this.id = message.sessionId;
     this.token = message.resumeToken ?? null;
@@ -224,6 +276,10 @@ export class Session extends EventTarget {
     this.#tell("token", this.token);
   }
 
+  /**
+   * @param {any} message
+   * @param {string | ArrayBuffer} data
+   */
   #hear(message, data) {
     switch (message?.type) {
       case undefined:
@@ -267,6 +323,7 @@ export class Session extends EventTarget {
     }
   }
 
+  /** @param {any} message */
   #usage(message) {
     this.consumed = amount(message.consumedAmount);
     this.#count(amount(message.remainingBalance));
@@ -291,19 +348,25 @@ export class Session extends EventTarget {
     return allowed;
   }
 
-  /** A message of the session, either way. */
+  /**
+   * A message of the session, either way.
+   * @param {string | { byteLength: number }} data
+   */
   #pass(data) {
     if (!Object.keys(this.price.units).length) return;
     this.passed.messages += 1;
     this.passed.bytes += typeof data === "string" ? new TextEncoder().encode(data).length : data.byteLength;
   }
 
+  /** @param {bigint} remaining */
   #count(remaining) {
     this.remaining = remaining;
     this.counted = performance.now();
   }
 
+  /** @param {number} code */
   async #closed(code) {
+    clearTimeout(this.impatient);
     this.remaining = this.left;
     this.live = false;
     this.topUps.forEach((resolve) => resolve(null));
@@ -334,47 +397,16 @@ export class Session extends EventTarget {
   #finish() {
     const consumed = this.paid - this.remaining;
     this.settlement ??= {
-      paid: this.paid, consumed, refund: this.remaining, refundId: null, reason: this.lastWords ?? null, exact: false,
+      paid: this.paid, consumed, refund: this.remaining, refundId: null, reason: this.lastWords, exact: false,
     };
     this.#tell("ended", this.settlement);
   }
 
+  /**
+   * @param {string} type
+   * @param {unknown} detail
+   */
   #tell(type, detail) {
     this.dispatchEvent(new CustomEvent(type, { detail }));
-  }
-}
-
-/** A message of the protocol, or undefined for one of the resource. */
-function read(data) {
-  if (typeof data !== "string" || !data.startsWith("{")) return undefined;
-  try {
-    const message = JSON.parse(data);
-    return OURS.has(message.type) ? message : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
-function remedyFor(code) {
-  switch (code) {
-    case "invoice_expired":
-    case "unknown_invoice":
-    case "transfer_failed":
-      return "Ask for a new price and pay that.";
-    case "transfer_too_late":
-    case "amount_short":
-    case "amount_mismatch":
-      return "Nothing is lost: the payment goes back to the account that paid.";
-    case "wrong_recipient":
-    case "wrong_asset":
-    case "sender_mismatch":
-    case "transfer_too_old":
-      return "Check the transaction’s hash and the address that paid.";
-    case "binding_required":
-      return "Your wallet left out the data. Pay with a wallet in this browser.";
-    case "already_claimed":
-      return "This payment has opened a session already.";
-    default:
-      return "Your payment is remembered here. Try again in a moment.";
   }
 }

@@ -4,20 +4,29 @@ import { amount, coins } from "../money.js";
 import { nameOf } from "../networks.js";
 import { places, refuse, trimmed } from "./refuse.js";
 
+/** @type {Record<string, number>} */
 const CHAINS = { base: 8453, "base-sepolia": 84532 };
 const TRANSFER = "a9059cbb";
 
+/**
+ * @param {string} what
+ * @param {unknown} text
+ */
 function address(what, text) {
   if (typeof text !== "string" || !/^0x[0-9a-fA-F]{40}$/.test(text) || BigInt(text) === 0n) refuse(`${what} is no address`);
   return text;
 }
 
+/** @param {string} text */
 async function hash(text) {
   const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
   return [...new Uint8Array(bytes)].map((each) => each.toString(16).padStart(2, "0")).join("");
 }
 
-/** Free calldata could call a function of whatever contract the recipient is: it must be the reference's hash. */
+/**
+ * Free calldata could call a function of whatever contract the recipient is: it must be the reference's hash.
+ * @param {any} details
+ */
 async function tagOf(details) {
   if (!details.data || details.data === "0x") return "";
   const tag = details.data.slice(2).toLowerCase();
@@ -27,10 +36,15 @@ async function tagOf(details) {
   return tag;
 }
 
+/**
+ * @param {string} link
+ * @param {{ recipient: string, token: string | null, chainId: number, units: bigint, tag: string }} asked
+ */
 function checkLink(link, { recipient, token, chainId, units, tag }) {
   const match = /^ethereum:(?:pay-)?(0x[0-9a-fA-F]{40})@(\d+)(?:\/(\w+))?\?(.*)$/.exec(link);
-  if (!match) refuse("its payment link cannot be read");
+  if (!match) return refuse("its payment link cannot be read");
   const fields = [...new URLSearchParams(match[4])];
+  /** @type {Record<string, string>} */
   const wanted = token ? { address: recipient.toLowerCase(), uint256: String(units) } : { value: String(units) };
   if (!token && tag && fields.some(([name]) => name === "data")) wanted.data = `0x${tag}`;
   const same =
@@ -42,7 +56,11 @@ function checkLink(link, { recipient, token, chainId, units, tag }) {
   if (!same) refuse("its payment link asks for something else");
 }
 
-/** What is particular to EVM chains; see `readOffer`. */
+/**
+ * What is particular to EVM chains; see `readOffer`.
+ * @param {any} details
+ * @param {{ units: bigint }} amounts
+ */
 export async function evmOffer(details, { units }) {
   if (amount(details.amountWei) !== units) refuse("it names two amounts");
   const token = details.tokenAddress ? address("its token", details.tokenAddress) : null;
@@ -58,7 +76,7 @@ export async function evmOffer(details, { units }) {
   const call = token ? TRANSFER + recipient.slice(2).toLowerCase().padStart(64, "0") + units.toString(16).padStart(64, "0") : "";
   const symbol = details.asset ?? (token ? "tokens" : "ETH");
   return {
-    kind: "evm",
+    kind: /** @type {const} */ ("evm"),
     decimals: decimals ?? 0,
     symbol,
     unit: token || symbol !== "ETH" ? "smallest units" : "wei",

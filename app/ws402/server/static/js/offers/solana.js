@@ -9,12 +9,20 @@ import { places, refuse, trimmed } from "./refuse.js";
 const FIELDS = new Set(["amount", "spl-token", "reference", "label", "message", "memo"]);
 const SOL_DECIMALS = 9;
 
+/**
+ * @param {string} what
+ * @param {unknown} text
+ */
 function address(what, text) {
-  if (!key(text)) refuse(`${what} is no key of Solana`);
+  if (typeof text !== "string" || !key(text)) return refuse(`${what} is no key of Solana`);
   return text;
 }
 
-/** The link must ask for exactly what the details ask for; answers its memo. */
+/**
+ * The link must ask for exactly what the details ask for; answers its memo.
+ * @param {any} details
+ * @param {string | null} token
+ */
 function checkLink(details, token) {
   const [path, query = ""] = details.solanaPayURL.split("?");
   const fields = [...new URLSearchParams(query)];
@@ -31,10 +39,17 @@ function checkLink(details, token) {
   return found.memo ?? "";
 }
 
-/** Whether a payment that carries the reference is taken. */
+/**
+ * Whether a payment that carries the reference is taken.
+ * @param {{ binding?: unknown }} details
+ */
 const taken = ({ binding }) => !Array.isArray(binding) || binding.some((each) => each === "claim_token" || each === "legacy");
 
-/** What is particular to Solana; see `readOffer`. */
+/**
+ * What is particular to Solana; see `readOffer`.
+ * @param {any} details
+ * @param {{ units: bigint }} amounts
+ */
 export async function solanaOffer(details, { units }) {
   if (!String(details.network).startsWith("solana")) refuse("its network is not Solana");
   const token = details.splToken ? address("its token", details.splToken) : null;
@@ -45,7 +60,7 @@ export async function solanaOffer(details, { units }) {
   if (decimals !== null && trimmed(details.amountSOL) !== coins(units, decimals)) refuse("it names two amounts");
   if (units >= 2n ** 64n) refuse("it costs more than Solana can count");
   return {
-    kind: "solana",
+    kind: /** @type {const} */ ("solana"),
     decimals: decimals ?? 0,
     symbol: details.asset ?? details.currency,
     unit: token ? "smallest units" : "lamports",

@@ -5,20 +5,35 @@ import { Problem } from "../problem.js";
 const POLL_MS = 700;
 const BLOCK_MS = 180_000;
 
+/** @param {number | bigint} value */
 const hex = (value) => `0x${value.toString(16)}`;
 
+/** @typedef {(call: { method: string, params?: any[] }) => Promise<any>} Request as EIP-1193 has it */
+/** @typedef {import("../offer.js").Offer} Offer */
+
 export class Wallet {
-  /** `name` for people, `request` as EIP-1193 has it. */
+  /**
+   * @param {string} name for people
+   * @param {Request} request
+   */
   constructor(name, request) {
     this.name = name;
     this.request = request;
   }
 
+  /**
+   * @param {Offer} offer
+   * @returns {boolean}
+   */
   pays(offer) {
     return offer.kind === "evm";
   }
 
-  /** The account that will pay, after the wallet has agreed and is on the right chain. */
+  /**
+   * The account that will pay, after the wallet has agreed and is on the right chain.
+   * @param {{ chainId: number }} offer
+   * @returns {Promise<string>}
+   */
   async account({ chainId }) {
     const [account] = await this.ask("eth_requestAccounts");
     if (!account) throw new Problem("The wallet shows no account.", "Unlock it, then try again.");
@@ -27,10 +42,11 @@ export class Wallet {
     return account;
   }
 
+  /** @param {number} chainId */
   async switchTo(chainId) {
     try {
       await this.request({ method: "wallet_switchEthereumChain", params: [{ chainId: hex(chainId) }] });
-    } catch (error) {
+    } catch (/** @type {any} */ error) {
       if (error?.code === 4902) {
         throw new Problem(`Your wallet does not know chain ${chainId}.`, "Add this network to your wallet, then try again.", "unknown_chain");
       }
@@ -41,14 +57,22 @@ export class Wallet {
     }
   }
 
-  /** Sends what the offer asks for; answers the transaction's hash. */
+  /**
+   * Sends what the offer asks for; answers the transaction's hash.
+   * @param {string} account
+   * @param {Pick<import("../offer.js").EvmOffer, "transaction">} offer
+   * @returns {Promise<string>}
+   */
   send(account, { transaction: { to, value, data } }) {
-    const transaction = { from: account, to, value: hex(value) };
-    if (data !== "0x") transaction.data = data;
+    const transaction = { from: account, to, value: hex(value), ...(data === "0x" ? {} : { data }) };
     return this.ask("eth_sendTransaction", [transaction]);
   }
 
-  /** Waits until the transaction is in a block. */
+  /**
+   * Waits until the transaction is in a block.
+   * @param {string} tx
+   * @param {{ signal?: AbortSignal }} [options]
+   */
   async included(tx, { signal } = {}) {
     const end = Date.now() + BLOCK_MS;
     while (Date.now() < end) {
@@ -65,6 +89,10 @@ export class Wallet {
     throw new Problem("The payment is in no block yet.", "It is remembered here. Try again in a while; do not pay twice.", "pending");
   }
 
+  /**
+   * @param {string} method
+   * @param {any[]} [params]
+   */
   async ask(method, params = []) {
     try {
       return await this.request({ method, params });
@@ -74,7 +102,10 @@ export class Wallet {
   }
 }
 
-/** What a wallet's error means to a person. */
+/**
+ * What a wallet's error means to a person.
+ * @param {any} error
+ */
 export function readError(error) {
   if (error instanceof Problem) return error;
   if (error?.code === 4001) return new Problem("You declined in your wallet.", "Nothing was paid. Try again when you are ready.", "declined");
@@ -89,20 +120,26 @@ export function readError(error) {
 /** Every wallet that announces itself, and the classic `window.ethereum` when none does. */
 export async function browserWallets() {
   const found = new Map();
+  /** @param {any} event */
   const hear = ({ detail }) => found.set(detail.info.uuid, new Wallet(detail.info.name, (call) => detail.provider.request(call)));
   addEventListener("eip6963:announceProvider", hear);
   dispatchEvent(new Event("eip6963:requestProvider"));
   await new Promise((resolve) => setTimeout(resolve, 60));
   removeEventListener("eip6963:announceProvider", hear);
-  if (!found.size && globalThis.ethereum?.request) {
-    found.set("injected", new Wallet("your browser wallet", (call) => globalThis.ethereum.request(call)));
+  const { ethereum } = /** @type {any} */ (globalThis);
+  if (!found.size && ethereum?.request) {
+    found.set("injected", new Wallet("your browser wallet", (call) => ethereum.request(call)));
   }
   return [...found.values()];
 }
 
-/** A development node signs for its own, worthless accounts: no key comes into this page. */
+/**
+ * A development node signs for its own, worthless accounts: no key comes into this page.
+ * @param {string} url
+ */
 export function devWallet(url) {
   let id = 0;
+  /** @type {Request} */
   const request = async ({ method, params = [] }) => {
     let answer;
     try {
@@ -118,6 +155,7 @@ export function devWallet(url) {
     if (error) throw error;
     return result;
   };
+  /** @type {string | null} */
   let chosen = null;
   return new Wallet("a test account", async (call) => {
     if (call.method !== "eth_requestAccounts") return request(call);

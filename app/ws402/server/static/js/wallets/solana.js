@@ -5,16 +5,29 @@ import { Server } from "../server.js";
 import { encode } from "../solana/base58.js";
 import { paymentMessage, transaction } from "../solana/transaction.js";
 
-const CHAINS = {
+/** @type {Record<string, string>} */
+export const CHAINS = {
   solana: "solana:mainnet",
   "solana-devnet": "solana:devnet",
   "solana-testnet": "solana:testnet",
   "solana-localnet": "solana:localnet",
 };
-const SEND = "solana:signAndSendTransaction";
+export const SEND = "solana:signAndSendTransaction";
 
-/** `connect()` answers the account; `submit(transaction, account, chain)` signs and sends, and answers the signature. */
+/**
+ * @typedef {{ blockhash: string, lastValidBlockHeight: number }} Recent
+ * @typedef {import("../offer.js").SolanaOffer} SolanaOffer
+ */
+
+/** `connect()` answers the account; `submit(transaction, account, chain, recent)` signs and sends, and answers the signature. */
 export class SolanaWallet {
+  /**
+   * @param {string} name for people
+   * @param {{
+   *   connect: () => Promise<string | undefined>, chains?: readonly string[] | null,
+   *   submit: (transaction: Uint8Array<ArrayBuffer>, account: string, chain: string, recent: Recent) => Promise<string>,
+   * }} wallet
+   */
   constructor(name, { connect, submit, chains = null }) {
     this.name = name;
     this.connect = connect;
@@ -22,14 +35,20 @@ export class SolanaWallet {
     this.chains = chains;
   }
 
-  /** Tokens whose program the server does not name can only be paid by the link. */
+  /**
+   * Tokens whose program the server does not name can only be paid by the link.
+   * @param {import("../offer.js").Offer} offer
+   */
   pays(offer) {
     if (offer.kind !== "solana" || (offer.token && !offer.tokenProgram)) return false;
     return !this.chains || this.chains.includes(CHAINS[offer.network]);
   }
 
-  /** The account that will pay, after the wallet has agreed. */
-  async account() {
+  /**
+   * The account that will pay, after the wallet has agreed.
+   * @param {SolanaOffer} [_offer]
+   */
+  async account(_offer) {
     const account = await this.#ask(() => this.connect());
     if (!account) throw new Problem("The wallet shows no account.", "Unlock it, then try again.");
     return account;
@@ -38,7 +57,7 @@ export class SolanaWallet {
   /**
    * Sends what the offer asks for; answers the transaction's signature.
    * @param {string} account
-   * @param {import("../offer.js").SolanaOffer} offer
+   * @param {SolanaOffer} offer
    * @param {Pick<Server, "blockhash">} [server] the one that made the offer; the page's own by default
    */
   async send(account, offer, server = new Server()) {
@@ -47,9 +66,17 @@ export class SolanaWallet {
     return this.#ask(() => this.submit(transaction(message), account, CHAINS[offer.network], recent));
   }
 
-  /** The server sees it on the chain; this page has no node to ask. */
-  async included() {}
+  /**
+   * The server sees it on the chain; this page has no node to ask.
+   * @param {string} [_tx]
+   * @param {{ signal?: AbortSignal }} [_options]
+   */
+  async included(_tx, _options) {}
 
+  /**
+   * @template T
+   * @param {() => Promise<T>} what
+   */
   async #ask(what) {
     try {
       return await what();
@@ -59,7 +86,10 @@ export class SolanaWallet {
   }
 }
 
-/** What a wallet's error means to a person. */
+/**
+ * What a wallet's error means to a person.
+ * @param {any} error
+ */
 export function readError(error) {
   if (error instanceof Problem) return error;
   const text = String(error?.message ?? error).slice(0, 200);
@@ -72,14 +102,18 @@ export function readError(error) {
   return new Problem(`The wallet refused: ${text}`, "Nothing was paid, unless your wallet says so.", "wallet");
 }
 
-/** By the Wallet Standard: bytes in, bytes out. */
+/**
+ * By the Wallet Standard: bytes in, bytes out.
+ * @param {any} wallet
+ */
 export function standard(wallet) {
+  /** @type {any} */
   let chosen = null;
   return new SolanaWallet(wallet.name, {
     chains: wallet.chains,
     async connect() {
       const { accounts } = await wallet.features["standard:connect"].connect();
-      chosen = accounts.find((each) => each.chains.some((chain) => chain.startsWith("solana:")));
+      chosen = accounts.find((/** @type {any} */ each) => each.chains.some((/** @type {string} */ chain) => chain.startsWith("solana:")));
       return chosen?.address;
     },
     async submit(bytes, address, chain) {
@@ -89,7 +123,10 @@ export function standard(wallet) {
   });
 }
 
-/** As the first wallets inject themselves (`window.solana`). */
+/**
+ * As the first wallets inject themselves (`window.solana`).
+ * @param {any} provider
+ */
 function injected(provider) {
   return new SolanaWallet("your browser wallet", {
     async connect() {
@@ -106,15 +143,18 @@ function injected(provider) {
 /** Every wallet that registers, now or at once when it is told that this page is ready. */
 export async function solanaWallets() {
   const found = new Map();
+  /** @param {...any} wallets */
   const register = (...wallets) => {
     for (const each of wallets) if (each.features?.[SEND] && each.features["standard:connect"]) found.set(each.name, standard(each));
     return () => {};
   };
+  /** @param {any} event */
   const hear = ({ detail }) => detail({ register });
   addEventListener("wallet-standard:register-wallet", hear);
   dispatchEvent(new CustomEvent("wallet-standard:app-ready", { detail: { register } }));
   await new Promise((resolve) => setTimeout(resolve, 60));
   removeEventListener("wallet-standard:register-wallet", hear);
-  if (!found.size && globalThis.solana?.connect && globalThis.solana.request) found.set("injected", injected(globalThis.solana));
+  const { solana } = /** @type {any} */ (globalThis);
+  if (!found.size && solana?.connect && solana.request) found.set("injected", injected(solana));
   return [...found.values()];
 }
