@@ -134,6 +134,14 @@ async def test_a47_the_payers_limits_hold(
     assert await wallet.balance() == before
 
 
+async def test_limits_are_told_in_coins(scripted: ScriptedServer, wallet: EvmWallet) -> None:
+    await refuse(
+        scripted.url, wallet, PolicyError, r"make 0\.0006 ETH, above your cap of 0\.0005 ETH", max_amount=5 * 10**14
+    )
+    price = r"The price is 0\.00001 ETH a second, above 0\.000001 ETH"
+    await refuse(scripted.url, wallet, PolicyError, price, max_price_per_second=10**12)
+
+
 async def test_a47_an_offer_on_another_chain_is_refused(scripted: ScriptedServer, wallet: EvmWallet) -> None:
     scripted.change = lambda schema: schema["paymentDetails"].update(network="base", chainId=8453)
     await refuse(scripted.url, wallet, PolicyError, "eip155:8453")

@@ -17,7 +17,7 @@ from ws402.client.offers.solana import SOLANA_CHAINS, is_key
 from ws402.client.store import Payment, Store
 from ws402.client.successions import follows
 from ws402.errors import InvalidRequestError
-from ws402.money import from_decimal, parse_amount
+from ws402.money import from_decimal, parse_amount, to_decimal
 from ws402.prices import KNOWN_DECIMALS, SECONDS, PriceError, read_written
 
 NATIVE: Final = "native"
@@ -104,12 +104,14 @@ class Policy:
             )
         if self.max_price_per_second is not None and offer.price.rate > self.max_price_per_second:
             raise PolicyError(
-                f"The price is {offer.price_per_second} a second, above {self.max_price_per_second}.",
+                f"The price is {_coins(offer.price_per_second, offer.symbol, offer.decimals)} a second, above "
+                f"{_coins(self.max_price_per_second, offer.symbol, offer.decimals)}.",
                 code="price_refused",
             )
         if spent + offer.amount > self.max_amount:
             raise PolicyError(
-                f"This would make {spent + offer.amount} smallest units of {offer.symbol}, above {self.max_amount}.",
+                f"This would make {_coins(spent + offer.amount, offer.symbol, offer.decimals)}, above your cap of "
+                f"{_coins(self.max_amount, offer.symbol, offer.decimals)}.",
                 remedy="Ask for a shorter time, or raise the cap.",
                 code="over_cap",
             )
@@ -119,7 +121,7 @@ class Policy:
         """Before a payment from earlier is sent again: today's limits count. Raises PolicyError."""
         if payment.amount > self.max_amount or payment.token != self.token(payment.chain):
             raise PolicyError(
-                f"A payment of {payment.amount} smallest units of {payment.asset} from before is not sent yet.",
+                f"A payment of {_coins(payment.amount, payment.asset)} from before is not sent yet.",
                 remedy="Your limits forbid it now: allow it, or use another store or payment id.",
                 code="over_cap",
             )
@@ -167,6 +169,12 @@ class Policy:
 def _leads(payees: Iterable[str], offer: Offer, chain: str) -> bool:
     """Whether one of these payees is the recipient, or has named it."""
     return follows(offer.network, chain, payees, offer.recipient, offer.successions)
+
+
+def _coins(amount: int, symbol: str, decimals: int | None = None) -> str:
+    """As people write it; a token of which nobody says how many places it has is counted."""
+    places = KNOWN_DECIMALS.get(symbol, decimals)
+    return f"{amount} units of {symbol}" if places is None else f"{to_decimal(amount, places)} {symbol}"
 
 
 def normal_address(address: str) -> str:
