@@ -76,6 +76,7 @@ CLASSES: Final[list[tuple[type[BaseModel], str, str]]] = [
     (settings.AwsSettings, "AWS Secrets Manager", "The table `AWS`."),
     (settings.KubernetesIdentitySettings, "Identity in Kubernetes", "The table `KUBERNETES_IDENTITY`."),
     (settings.ServerSettings, "WS402 server", "`ws402 server`."),
+    (settings.CheckoutSettings, "Checkout page", "The table `CHECKOUT` of a server."),
     (settings.ResourceSettings, "Resources", "The entries of `RESOURCES`."),
 ]
 

@@ -29,6 +29,7 @@ from ws402.server.sockets.first_request import FirstRequest
 from ws402.server.sockets.http_connection import HttpConnection
 from ws402.server.web.answers import http_error, internal_error, ws402_error
 from ws402.server.web.checkout import CheckoutRoutes
+from ws402.server.web.looks import dressed
 from ws402.server.web.page import page_handlers, read_assets
 from ws402.server.web.paid import PaidRequests
 from ws402.server.web.resources import ResourceRoutes
@@ -92,7 +93,7 @@ class WS402Server:
                 *ResourceRoutes(sessions, schema, paid).handlers(),
                 *X402SessionRoutes(sessions, paid).handlers(),
                 *CheckoutRoutes(sessions).handlers(),
-                *page_handlers(read_assets(), sessions.proxies),
+                *page_handlers(dressed(read_assets(), settings.checkout), sessions.proxies),
             ],
             cors_config=CORS,
             openapi_config=None,

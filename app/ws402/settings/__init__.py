@@ -7,6 +7,7 @@ An environment variable is a field's name in capitals; lists and tables are writ
 from __future__ import annotations
 
 from ws402.settings.base import load
+from ws402.settings.checkout import CheckoutSettings
 from ws402.settings.gateway import MIN_API_KEY_LENGTH, Binding, GatewaySettings
 from ws402.settings.link import KubernetesIdentitySettings
 from ws402.settings.networks import (
@@ -28,6 +29,7 @@ __all__ = [
     "SOLANA_GENESIS",
     "AwsSettings",
     "Binding",
+    "CheckoutSettings",
     "EvmNetworkSettings",
     "GatewaySettings",
     "KubernetesIdentitySettings",

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 
 from ws402.prices import BYTES, MESSAGES, Price, PriceError, by_second, decimals_of, price_of, read_use, read_written
 from ws402.settings.base import StrictSettings
+from ws402.settings.checkout import CheckoutSettings
 from ws402.settings.observability import ObservedSettings
 from ws402.settings.x402 import X402Settings
 
@@ -158,6 +159,8 @@ class ServerSettings(ObservedSettings):
     """Or: a TOML file with nothing but `[[resources]]`, read anew when it changes."""
     x402: X402Settings = X402Settings()
     """What stock x402 clients are offered."""
+    checkout: CheckoutSettings = CheckoutSettings()
+    """How the checkout page looks and speaks."""
     update_interval: int = Field(default=3000, ge=100)
     """Milliseconds between usage updates."""
     max_session_duration: int = Field(default=3600, ge=1)

@@ -157,6 +157,11 @@ class Page:
     def overflows(self) -> bool:
         return bool(self.script("return document.documentElement.scrollWidth > innerWidth"))
 
+    def yours(self) -> str:
+        """The list of what was going on before."""
+        self.shows("yours")
+        return self.text("yours")
+
     # --- what one does -------------------------------------------------------------------------------------------
 
     def click(self, identifier: str) -> None:
@@ -168,6 +173,11 @@ class Page:
             self.script(f"document.querySelector('[name=duration][value=\"{seconds}\"]').click()")
         self.click("choose-go")
         self.shows("pay")
+
+    def go_on(self, way: str = "") -> None:
+        """The first way on in the list of what was going on before, or the first of that name."""
+        buttons = self.driver.find_elements(By.CSS_SELECTOR, "#yours button")
+        next(each for each in buttons if way in each.text).click()
 
     def pay(self, at: int = 0) -> None:
         self.driver.find_elements(By.CSS_SELECTOR, "#wallets button")[at].click()

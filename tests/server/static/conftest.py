@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,8 @@ class Shop:
         assert self.server is not None
         for socket in list(self.server.sessions.waiting):
             self.loop.call_soon_threadsafe(socket.transport.abort)
+        while self.server.sessions.waiting:
+            time.sleep(0.01)
 
     def _run(self) -> None:
         asyncio.set_event_loop(self.loop)

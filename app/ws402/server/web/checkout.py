@@ -17,6 +17,7 @@ from ws402.server.sessions.service import Sessions
 from ws402.server.web.answers import AnyRequest, json
 from ws402.server.web.callers import client_address
 from ws402.server.web.qr import qr_handlers
+from ws402.server.web.rates import FiatRates, Rates
 from ws402.server.web.shared import Shared
 from ws402.settings.networks import SOLANA_NETWORKS
 
@@ -38,6 +39,7 @@ class PageSettings(msgspec.Struct, rename="camel", omit_defaults=True):
     dev_solana_rpc_url: str | None = None
     max_session_duration: int | None = None
     """Seconds."""
+    fiat: FiatRates | None = None
 
 
 class PaymentQuestion(InvoiceSecret, kw_only=True):
@@ -51,6 +53,7 @@ class CheckoutRoutes:
 
     def __init__(self, sessions: Sessions) -> None:
         self._sessions = sessions
+        self._rates = Rates(sessions.settings.checkout)
         self._asked = PerMinute(CALLS_PER_MINUTE)
         self._waited = PerMinute(WAITS_PER_MINUTE)
         self._blockhashes: dict[str | None, Shared[BlockhashResponse]] = {
@@ -79,7 +82,14 @@ class CheckoutRoutes:
         @get("/ws402/page")
         async def page(request: AnyRequest) -> Response[bytes]:
             self._asked.take(group(client_address(sessions.proxies, request.scope)))
-            return json(PageSettings(settings.dev_rpc_url, settings.dev_solana_rpc_url, settings.max_session_duration))
+            return json(
+                PageSettings(
+                    settings.dev_rpc_url,
+                    settings.dev_solana_rpc_url,
+                    settings.max_session_duration,
+                    await self._rates.latest(),
+                )
+            )
 
         @get("/blockhash")
         async def blockhash(request: AnyRequest) -> Response[bytes]:

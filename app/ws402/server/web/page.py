@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import mimetypes
 from dataclasses import dataclass
 from hashlib import sha256
@@ -52,6 +53,8 @@ class Asset:
     body: bytes
     kind: str
     etag: str
+    packed: bytes | None
+    """By gzip, where that makes it smaller."""
 
 
 def read_assets(folder: Path = FOLDER) -> dict[str, Asset]:
@@ -60,10 +63,16 @@ def read_assets(folder: Path = FOLDER) -> dict[str, Asset]:
     for path in sorted(folder.rglob("*")):
         if not path.is_file() or path.name.startswith("."):
             continue
-        body = path.read_bytes()
-        kind = KINDS.get(path.suffix) or mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        assets[path.relative_to(folder).as_posix()] = Asset(body, kind, f'"{sha256(body).hexdigest()[:32]}"')
+        assets[path.relative_to(folder).as_posix()] = asset_of(path.name, path.read_bytes())
     return assets
+
+
+def asset_of(name: str, body: bytes) -> Asset:
+    """A file of that name."""
+    suffix = Path(name).suffix
+    kind = KINDS.get(suffix) or mimetypes.guess_type(name)[0] or "application/octet-stream"
+    packed = gzip.compress(body, 9, mtime=0) if suffix in KINDS else body
+    return Asset(body, kind, sha256(body).hexdigest()[:32], packed if len(packed) < len(body) else None)
 
 
 def page_handlers(assets: dict[str, Asset], proxies: TrustedProxies) -> list[HTTPRouteHandler]:
@@ -87,7 +96,20 @@ def _answer(assets: dict[str, Asset], name: str, request: AnyRequest) -> Respons
     found = assets.get(name)
     if found is None:
         raise NotFoundError("There is nothing at this path.")
-    headers = {**HEADERS, "etag": found.etag}
-    if found.etag in [each.strip() for each in request.headers.get("if-none-match", "").split(",")]:
+    packed = found.packed if _takes_gzip(request.headers.get("accept-encoding", "")) else None
+    etag = f'"{found.etag}{"-gzip" if packed is not None else ""}"'
+    headers = {**HEADERS, "etag": etag, "vary": "accept-encoding"}
+    if etag in [each.strip() for each in request.headers.get("if-none-match", "").split(",")]:
         return Response(b"", status_code=304, headers=headers)
-    return Response(found.body, media_type=found.kind, headers=headers)
+    if packed is not None:
+        headers["content-encoding"] = "gzip"
+    return Response(found.body if packed is None else packed, media_type=found.kind, headers=headers)
+
+
+def _takes_gzip(accepted: str) -> bool:
+    """By Accept-Encoding (RFC 9110, 12.5.3)."""
+    for each in accepted.lower().split(","):
+        name, _, weight = each.replace(" ", "").partition(";q=")
+        if name in ("gzip", "x-gzip"):
+            return not weight or weight.strip("0.") != ""
+    return False

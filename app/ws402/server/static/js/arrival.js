@@ -14,8 +14,11 @@ const pause = (ms, signal) => new Promise((resolve) => {
   });
 });
 
-/** The first answer that is not "waiting": { state, tx, sender, amount }, or null when it was called off. */
-export async function arrived(offer, signal) {
+/**
+ * The first answer that is not "waiting": { state, tx, sender, amount }, or null when it was called off. `asked` is told
+ * of each question whether it was answered.
+ */
+export async function arrived(offer, signal, asked = () => {}) {
   while (!signal.aborted && Date.now() < offer.expiresAt + LATE_MS) {
     const began = Date.now();
     let status = null;
@@ -25,6 +28,7 @@ export async function arrived(offer, signal) {
       // the server is away, or too busy: the payment is not lost by that
     }
     if (signal.aborted) return null;
+    asked(status !== null);
     if (status && status.state !== "waiting") return status;
     await pause(status ? Math.max(0, LEAST_MS - (Date.now() - began)) : AGAIN_MS, signal);
   }

@@ -33,7 +33,7 @@ export async function readOffer(schema, resourceId, seconds) {
   const details = schema.paymentDetails ?? {};
   const kind = KINDS[details.type];
   if (!kind) {
-    throw new Problem("This resource is paid on a network that this page cannot pay on.", "Use a wallet app of that network.");
+    throw new Problem("This resource is paid on a network that this page cannot pay on.", "Use a wallet app of that network.", "network");
   }
   try {
     const units = amount(details.amount);

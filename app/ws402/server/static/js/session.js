@@ -78,6 +78,10 @@ export class Session extends EventTarget {
     this.lastWords = null;
     /** @type {string | null} */
     this.lastError = null;
+    /** @type {WebSocket | null} */
+    this.opening = null;
+    this.abandoned = false;
+    this.why = ""; // what it waits for, as a code
     const url = new URL(socketUrl, globalThis.location?.href);
     url.searchParams.set("userId", `${userId}-${Math.random().toString(36).slice(2, 10)}`);
     url.searchParams.set("resourceId", resourceId);
@@ -100,13 +104,17 @@ export class Session extends EventTarget {
       if (tries === REACH_TRIES) {
         throw new Problem("The server opens no connection for a session, so nothing was paid.", "Try again later. If it stays so, tell the site’s owner.", "no_socket");
       }
+      this.why = "reach";
+      this.#tell("waiting", "The server has no room just now.");
       await pause(backoff(tries));
     }
   }
 
-  /** Nothing was paid for it. */
+  /** Whoever wanted it went away: it is opened no more. */
   abandon() {
+    this.abandoned = true;
     this.waiting?.close(1000);
+    this.opening?.close(1000);
     this.waiting = null;
   }
 
@@ -160,7 +168,7 @@ export class Session extends EventTarget {
         return added;
       }
       if (answer?.code === "already_claimed") return null; // an answer before this one was lost
-      if (!this.live) throw new Problem("The session ended before the payment was credited.", "The gateway refunds it.");
+      if (!this.live) throw new Problem("The session ended before the payment was credited.", "The gateway refunds it.", "ended");
       if ((answer?.type === "payment_rejected" && !AGAIN.has(answer.code)) || Date.now() > end) {
         throw new Problem(`The payment was not credited: ${answer?.reason ?? answer?.message ?? "no answer"}`, "What was paid too much is refunded.", answer?.code);
       }
@@ -191,7 +199,8 @@ export class Session extends EventTarget {
       if (!problem) return;
       // One that waited for the payment may have been closed for that: a fresh one tells.
       problem.again ||= waiting !== null && problem.code === "closed";
-      if (!problem.again || left < 0) throw problem;
+      if (!problem.again || left < 0 || this.abandoned) throw problem;
+      this.why = AGAIN.has(problem.code) ? problem.code : "busy";
       this.#tell("waiting", problem.message);
       await pause(backoff(attempt));
       left -= Math.min(Date.now() - began, TRY_MS); // what this machine slept through does not count
@@ -230,6 +239,7 @@ export class Session extends EventTarget {
         resolve(new Problem("The server’s socket address cannot be used from this page.", "Tell the site’s owner.", "bad_socket"));
         return;
       }
+      this.opening = socket;
       /** @type {Problem | null} */
       let refusal = null;
       let running = false;
@@ -240,6 +250,7 @@ export class Session extends EventTarget {
         const message = read(data);
         if (!running && message?.type === "session_started") {
           running = true;
+          this.opening = null;
           this.socket = socket;
           this.#started(message);
           resolve(null);
@@ -274,6 +285,7 @@ export class Session extends EventTarget {
     this.live = true;
     this.#tell("started", message);
     this.#tell("token", this.token);
+    if (this.ending) this.end(); // it was asked for while the connection was away
   }
 
   /**
@@ -383,9 +395,10 @@ export class Session extends EventTarget {
       this.#tell("lost", new Problem(this.lastError ?? "The connection was lost.", "What was not used is refunded.", "lost"));
       return;
     }
+    this.why = this.drainWait === undefined ? "away" : "drain";
     this.#tell("away", null);
     await pause(this.drainWait ?? 0);
-    this.drainWait = 0;
+    this.drainWait = undefined;
     this.unseen = true;
     try {
       await this.#enter({ type: "resume", token: this.token });

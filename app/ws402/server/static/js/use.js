@@ -1,27 +1,31 @@
 // The running session: the meter, the resource's messages, top-ups, the end, and where the refund is.
 
-import { Problem, schema } from "./api.js";
+import { schema } from "./api.js";
+import { t } from "./language.js";
 import * as memory from "./memory.js";
-import { clock, coins, short, spoken } from "./money.js";
-import { lasts, quote, same, share, spokenUnits } from "./price.js";
+import { clock } from "./money.js";
+import { lasts, quote, same, share } from "./price.js";
 import { proofOf, readOffer } from "./offer.js";
 import { keepReceipt, showReceipt } from "./receipt.js";
-import { $, announce, clear, element, show, tell } from "./view.js";
+import { $, announce, clear, element, entitle, show, tell } from "./view.js";
+import { exactly, problem, roughly, spoken, spokenUnits, walletName } from "./words.js";
 
 const MAX_MESSAGES = 200;
 const SAY_EVERY_S = 60;
 const BEAT_MS = 5_000; // how often other windows are told that the session runs here
 
-/** `about`: name, symbol, decimals, and what tells which wallets can pay; `wallets`: what can top up. */
-export function use(session, about, wallets) {
-  const money = (units) => `${short(units, about.decimals)} ${about.symbol}`;
-  const exact = (units) => `${coins(units, about.decimals)} ${about.symbol}`;
+/**
+ * `about`: name, symbol, decimals, and what tells which wallets can pay; `wallets`: what can top up; `closed` is called
+ * when it goes on elsewhere.
+ */
+export function use(session, about, wallets, closed) {
+  const money = (units) => roughly(units, about);
   let said = null;
   let lowSaid = false;
   let elapsed = 0;
 
   $("use-name").textContent = about.name;
-  document.title = `${about.name} – pay by the second`;
+  entitle(about.name);
   $("messages").replaceChildren();
   $("http-access").hidden = true;
   $("talk").hidden = false;
@@ -29,7 +33,7 @@ export function use(session, about, wallets) {
   $("top-up").hidden = !wallets.length || !session.token;
   state("live");
   show("use");
-  announce(`Session started. ${spoken(seconds())} left.`);
+  announce(t("use.started", { time: spoken(seconds()) }));
   draw();
   const drawing = setInterval(draw, 250);
 
@@ -38,9 +42,11 @@ export function use(session, about, wallets) {
     return session.price ? (lasts(session.price, session.left) ?? rest) : 0;
   }
 
-  function state(name) {
-    $("use-state").textContent = { live: "live", away: "reconnecting" }[name];
+  /** `note`: why the session is not live, what comes next. */
+  function state(name, note = "") {
+    $("use-state").textContent = t(`use.${name}`);
     $("use-state").classList.toggle("away", name === "away");
+    $("use-note").textContent = note && t(note);
   }
 
   function draw() {
@@ -54,10 +60,10 @@ export function use(session, about, wallets) {
     $("bar-fill").style.width = `${share}%`;
     $("bar").classList.toggle("low", share < 15);
     if (said === null || performance.now() - said > SAY_EVERY_S * 1000) {
-      if (said !== null) announce(`${spoken(lasts)} left.`);
+      if (said !== null) announce(t("use.time-left", { time: spoken(lasts) }));
       said = performance.now();
       $("bar").setAttribute("aria-valuenow", String(Math.round(share)));
-      $("bar").setAttribute("aria-valuetext", `${spoken(lasts)} left`);
+      $("bar").setAttribute("aria-valuetext", t("use.time-left", { time: spoken(lasts) }));
     }
   }
 
@@ -72,7 +78,7 @@ export function use(session, about, wallets) {
   function remember(alive = Date.now()) {
     if (!session.token) return;
     const { id, resourceId, url, paid, price, token, began } = session;
-    memory.sessions.set({ ...about, alive, id, resourceId, socketUrl: url, paid, price, token, began });
+    memory.sessions.set({ ...about, alive, seen: Date.now(), id, resourceId, socketUrl: url, paid, price, token, began });
   }
 
   async function addTime(wallet, seconds_) {
@@ -80,27 +86,27 @@ export function use(session, about, wallets) {
     const buttons = [...$("top-up-wallets").children];
     buttons.forEach((each) => (each.disabled = true));
     try {
-      status("Asking for the price …");
+      status(t("top-up.asking"));
       const topUp = { sessionId: session.id, token: session.token };
       const offer = await readOffer(await schema(session.resourceId, seconds_, topUp), session.resourceId, seconds_);
-      if (!same(offer.price, session.price)) throw new Problem("The price has changed.", "Start a new session when this one ends.");
-      status("Confirm in your wallet …");
+      if (!same(offer.price, session.price)) throw problem("price");
+      status(t("top-up.confirm"));
       const account = await wallet.account(offer);
-      if (!session.live) throw new Problem("The session is reconnecting.", "Nothing was paid. Try again when it goes on.", "away");
+      if (!session.live) throw problem("away");
       const tx = await wallet.send(account, offer);
-      status("Waiting for a block …");
+      status(t("top-up.block"));
       await wallet.included(tx);
-      status("The server checks the payment …");
+      status(t("top-up.check"));
       about.txs = [...(about.txs ?? []), tx];
       await session.topUp(proofOf(offer, tx, account), offer.claimToken ? { claimToken: offer.claimToken } : {});
       status("");
       $("top-up-form").hidden = true;
       lowSaid = false;
       remember();
-      announce(`Added ${spoken(seconds_)}.`);
-    } catch (problem) {
+      announce(t("use.added", { time: spoken(seconds_) }));
+    } catch (why) {
       status("");
-      tell(problem);
+      tell(why);
     } finally {
       buttons.forEach((each) => (each.disabled = false));
     }
@@ -108,7 +114,8 @@ export function use(session, about, wallets) {
 
   function topUpPrice() {
     const seconds_ = Number($("top-up-minutes").value);
-    $("top-up-price").textContent = exact(quote(session.price, seconds_, share(about.counts, about.seconds, seconds_)));
+    const amount = exactly(quote(session.price, seconds_, share(about.counts, about.seconds, seconds_)), about);
+    $("top-up-price").textContent = t("use.add-for", { amount });
   }
 
   $("top-up").onclick = () => {
@@ -116,7 +123,7 @@ export function use(session, about, wallets) {
     topUpPrice();
     $("top-up-wallets").replaceChildren(
       ...wallets.map((wallet) => {
-        const button = element("button", { type: "button", className: "primary", textContent: `Pay with ${wallet.name}` });
+        const button = element("button", { type: "button", className: "primary", textContent: t("pay.with", { wallet: walletName(wallet) }) });
         button.onclick = () => addTime(wallet, Number($("top-up-minutes").value));
         return button;
       }),
@@ -126,8 +133,11 @@ export function use(session, about, wallets) {
   $("top-up-minutes").onchange = topUpPrice;
   $("top-up-form").onsubmit = (event) => event.preventDefault();
   $("end").disabled = false;
+  $("end").textContent = t("use.end");
   $("end").onclick = () => {
     $("end").disabled = true;
+    $("end").textContent = t("use.ending");
+    if (session.live) $("use-note").textContent = t("use.ending-note");
     session.end();
   };
   $("send-form").onsubmit = (event) => {
@@ -145,18 +155,17 @@ export function use(session, about, wallets) {
   });
   session.addEventListener("token", () => remember());
   session.addEventListener("away", () => {
-    state("away");
-    announce("The connection was lost; reconnecting.");
+    state("away", `use.${session.why}-note`);
+    announce(t("use.away-said"));
   });
-  session.addEventListener("waiting", () => state("away"));
   session.addEventListener("usage", ({ detail }) => (elapsed = detail.elapsedSeconds));
   session.addEventListener("message", ({ detail }) => {
-    line(typeof detail === "string" ? detail : `[${detail.byteLength} bytes]`);
+    line(typeof detail === "string" ? detail : t("use.bytes", { size: spokenUnits({ bytes: detail.byteLength })[0] }));
   });
   session.addEventListener("low", ({ detail }) => {
     if (lowSaid) return;
     lowSaid = true;
-    announce(`Only ${spoken(detail)} left.`);
+    announce(t("use.only", { time: spoken(detail) }));
   });
   session.addEventListener("access", ({ detail }) => {
     const url = new URL(detail.resourceUrl, location.href);
@@ -170,17 +179,17 @@ export function use(session, about, wallets) {
     finish();
     bill(detail);
   });
-  session.addEventListener("lost", ({ detail: problem }) => {
-    if (problem.code === "superseded") {
+  session.addEventListener("lost", ({ detail: why }) => {
+    if (why.code === "superseded") {
       // The entry is the other window's now, and so is the bill.
       finish({ keep: true });
-      show("choose");
-      tell(problem);
+      closed();
+      tell(why);
       return;
     }
     finish();
     bill({ paid: session.paid, consumed: session.paid - session.remaining, refund: session.remaining, refundId: null, exact: false });
-    tell(problem);
+    tell(why);
   });
   addEventListener("pagehide", () => {
     if (session.live) remember(0);
@@ -197,7 +206,7 @@ export function use(session, about, wallets) {
     showReceipt(keepReceipt({
       ...settlement, id: session.id, name, symbol, decimals, network, txs, overcharged,
       seconds: onlyTime ? lasts(session.price, settlement.consumed) : elapsed,
-      counts: spokenUnits(session.counts), began: session.began, ended: Date.now(),
+      counts: session.counts, began: session.began, ended: Date.now(),
     }));
   }
 
@@ -205,6 +214,6 @@ export function use(session, about, wallets) {
     clearInterval(drawing);
     clearInterval(beating);
     if (!keep) memory.sessions.drop(session);
-    document.title = "Pay by the second";
+    entitle();
   }
 }

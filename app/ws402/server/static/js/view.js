@@ -1,5 +1,8 @@
 // The page's parts: which one shows, what went wrong, what is read out. Text from elsewhere only ever becomes text.
 
+import { t } from "./language.js";
+import { told } from "./words.js";
+
 const STEPS = { choose: "choose", pay: "pay", progress: "pay", use: "use", done: "done" };
 
 export const $ = (id) => document.getElementById(id);
@@ -8,6 +11,20 @@ export function element(name, properties = {}, ...children) {
   const made = Object.assign(document.createElement(name), properties);
   made.append(...children);
   return made;
+}
+
+/** The page's title: what it is about, if anything, and whose page it is. */
+export function entitle(name = "") {
+  const site = document.documentElement.dataset.name || t("title");
+  document.title = name ? t("title.of", { name, site }) : site;
+}
+
+/** Puts the words into what the page is made of: each element names its own. */
+export function translate() {
+  for (const each of document.querySelectorAll("[data-t]")) each.textContent = t(each.dataset.t);
+  for (const each of document.querySelectorAll("[data-t-label]")) each.setAttribute("aria-label", t(each.dataset.tLabel));
+  for (const each of document.querySelectorAll("[data-t-hint]")) each.placeholder = t(each.dataset.tHint);
+  for (const each of document.querySelectorAll("[data-t-alt]")) each.alt = t(each.dataset.tAlt);
 }
 
 /** Shows one part, moves the focus to its heading, and marks the step. */
@@ -27,8 +44,7 @@ export function show(part) {
 
 /** Tells a problem with its remedy; `actions` are [text, function]. */
 export function tell(problem, actions = []) {
-  $("problem-text").textContent = problem.message;
-  $("problem-remedy").textContent = problem.remedy ?? "";
+  [$("problem-text").textContent, $("problem-remedy").textContent] = told(problem);
   $("problem-actions").replaceChildren(
     ...actions.map(([text, act], at) => {
       const button = element("button", { type: "button", textContent: text, className: at ? "" : "primary" });
@@ -55,18 +71,18 @@ export function announce(text) {
 /** Every button with `data-copy` copies the text of that element. */
 export function copyButtons() {
   for (const button of document.querySelectorAll("[data-copy]")) {
-    button.setAttribute("aria-label", `Copy ${button.closest("dd, p")?.previousElementSibling?.textContent?.trim() || "it"}`);
+    button.setAttribute("aria-label", t("copy.what", { what: t(button.dataset.what) }));
     button.addEventListener("click", async () => {
       const source = $(button.dataset.copy);
       try {
         await navigator.clipboard.writeText(source.textContent);
-        button.textContent = "Copied";
+        button.textContent = t("copied");
       } catch {
         getSelection().selectAllChildren(source);
-        button.textContent = "Selected";
+        button.textContent = t("selected");
       }
       announce(button.textContent);
-      setTimeout(() => (button.textContent = "Copy"), 2000);
+      setTimeout(() => (button.textContent = t("copy")), 2000);
     });
   }
 }

@@ -1,6 +1,7 @@
 // Wallets for EVM chains: those that the browser has (EIP-1193, announced by EIP-6963), and on a development chain its test accounts.
 
 import { Problem } from "../problem.js";
+import { KNOWN_CHAINS } from "./chains.js";
 
 const POLL_MS = 700;
 const BLOCK_MS = 180_000;
@@ -36,7 +37,7 @@ export class Wallet {
    */
   async account({ chainId }) {
     const [account] = await this.ask("eth_requestAccounts");
-    if (!account) throw new Problem("The wallet shows no account.", "Unlock it, then try again.");
+    if (!account) throw new Problem("The wallet shows no account.", "Unlock it, then try again.", "no-account");
     const current = Number(await this.ask("eth_chainId"));
     if (current !== chainId) await this.switchTo(chainId);
     return account;
@@ -47,10 +48,15 @@ export class Wallet {
     try {
       await this.request({ method: "wallet_switchEthereumChain", params: [{ chainId: hex(chainId) }] });
     } catch (/** @type {any} */ error) {
-      if (error?.code === 4902) {
+      // Some wallets wrap the code of EIP-3085 in one of their own.
+      if (error?.code !== 4902 && error?.data?.originalError?.code !== 4902) throw readError(error);
+      const known = KNOWN_CHAINS[chainId];
+      if (!known) {
         throw new Problem(`Your wallet does not know chain ${chainId}.`, "Add this network to your wallet, then try again.", "unknown_chain");
       }
-      throw readError(error);
+      // A wallet may switch to it at once.
+      await this.ask("wallet_addEthereumChain", [{ chainId: hex(chainId), ...known }]);
+      if (Number(await this.ask("eth_chainId")) !== chainId) await this.ask("wallet_switchEthereumChain", [{ chainId: hex(chainId) }]);
     }
     if (Number(await this.ask("eth_chainId")) !== chainId) {
       throw new Problem("Your wallet is on another network.", `Switch it to chain ${chainId}, then try again.`, "wrong_chain");
@@ -109,12 +115,12 @@ export class Wallet {
 export function readError(error) {
   if (error instanceof Problem) return error;
   if (error?.code === 4001) return new Problem("You declined in your wallet.", "Nothing was paid. Try again when you are ready.", "declined");
-  if (error?.code === -32002) return new Problem("Your wallet waits for an answer.", "Open it and finish what it asks.", "busy");
+  if (error?.code === -32002) return new Problem("Your wallet waits for an answer.", "Open it and finish what it asks.", "wallet_busy");
   const text = String(error?.data?.message ?? error?.message ?? error).slice(0, 200);
   if (/insufficient funds|exceeds balance/i.test(text)) {
     return new Problem("The account holds too little for the amount and the fee.", "Top it up, or choose a shorter time.", "insufficient_funds");
   }
-  return new Problem(`The wallet refused: ${text}`, "Nothing was paid, unless your wallet says so.", "wallet");
+  return Object.assign(new Problem(`The wallet refused: ${text}`, "Nothing was paid, unless your wallet says so.", "wallet"), { values: { text } });
 }
 
 /** Every wallet that announces itself, and the classic `window.ethereum` when none does. */

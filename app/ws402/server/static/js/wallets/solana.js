@@ -50,7 +50,7 @@ export class SolanaWallet {
    */
   async account(_offer) {
     const account = await this.#ask(() => this.connect());
-    if (!account) throw new Problem("The wallet shows no account.", "Unlock it, then try again.");
+    if (!account) throw new Problem("The wallet shows no account.", "Unlock it, then try again.", "no-account");
     return account;
   }
 
@@ -99,7 +99,7 @@ export function readError(error) {
   if (/insufficient|debit an account|program error: 0x1\b/i.test(text)) {
     return new Problem("The account holds too little for the amount and the fee.", "Top it up, or choose a shorter time.", "insufficient_funds");
   }
-  return new Problem(`The wallet refused: ${text}`, "Nothing was paid, unless your wallet says so.", "wallet");
+  return Object.assign(new Problem(`The wallet refused: ${text}`, "Nothing was paid, unless your wallet says so.", "wallet"), { values: { text } });
 }
 
 /**
