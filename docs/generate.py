@@ -1,5 +1,6 @@
-"""Writes what would go stale by hand: docs/configuration.md from the settings, docs/metrics.md from the metrics,
-tests/THREATS.md from the tests, charts/ws402/README.md and its schema's descriptions from the chart's values,
+"""Writes what would go stale by hand: docs/configuration.md from the settings, docs/metrics.md from the metrics, the
+catalogue of docs/webhooks.md from the events, tests/THREATS.md from the tests, charts/ws402/README.md and its schema's
+descriptions from the chart's values,
 and the schema's tables of settings from the settings.
 
 `python docs/generate.py` writes the files; `python docs/generate.py --check` only tells whether they are up to date.
@@ -10,6 +11,7 @@ and the schema's tables of settings from the settings.
 from __future__ import annotations
 
 import ast
+import json
 import re
 import sys
 import typing
@@ -20,6 +22,7 @@ from typing import Annotated, Any, Final, Literal
 
 import annotated_types
 import chart
+import msgspec
 import settings_schema
 from pydantic import BaseModel, SecretStr
 from pydantic.fields import FieldInfo
@@ -29,6 +32,7 @@ from pydantic_settings import NoDecode
 from ws402 import settings
 from ws402.observability import metrics
 from ws402.observability.instruments import Instrument
+from ws402.protocol import events
 
 ROOT: Final = Path(__file__).parent.parent
 
@@ -72,6 +76,7 @@ CLASSES: Final[list[tuple[type[BaseModel], str, str]]] = [
     (settings.SolanaNetworkSettings, "Solana networks", "The entries of `SOLANA_NETWORKS`."),
     (settings.SplTokenSettings, "SPL tokens", "The entries of a Solana network's `tokens`."),
     (settings.X402Settings, "x402", "The table `X402`; the gateway and its servers read the same."),
+    (settings.WebhookSettings, "Webhooks", "The entries of `WEBHOOKS`; see [webhooks](webhooks.md)."),
     (settings.VaultSettings, "Vault", "The table `VAULT`."),
     (settings.AwsSettings, "AWS Secrets Manager", "The table `AWS`."),
     (settings.KubernetesIdentitySettings, "Identity in Kubernetes", "The table `KUBERNETES_IDENTITY`."),
@@ -134,6 +139,8 @@ ATTACKS: Final = {
     51: "A signed payment, read on the chain, is shown by somebody else",
     52: "A payment header that is too large, too deep, or no payment",
     53: "A signed payment for another offer than ours",
+    54: "A webhook is forged, changed, or replayed to its receiver",
+    55: "A receiver of webhooks is slow, hangs, or answers without an end",
 }
 
 NOT_OFFERED: Final = {
@@ -216,7 +223,7 @@ def _type(kind: Any, *, commas: bool = False) -> str:
     if origin is list:
         return f"list of {_plural(arguments[0])}"
     if origin is dict:
-        return "table of integers by asset"
+        return "table of integers by asset" if arguments[1] is int else f"table of {_plural(arguments[1])}"
     plain = {int: "integer", float: "number", str: "text", Path: "path", bool: "`true` or `false`", SecretStr: "secret"}
     return plain.get(kind) or _table(kind)
 
@@ -233,7 +240,7 @@ def _plural(kind: Any) -> str:
         if kind is each:
             return f"[{title.lower()}](#{title.lower().replace(' ', '-')})"
     text = _type(kind)
-    return {"text": "texts", "secret": "secrets"}.get(text, text)
+    return {"text": "texts", "secret": "secrets", "list of secrets": "lists of secrets"}.get(text, text)
 
 
 def _bound(constraint: object) -> str:
@@ -300,9 +307,49 @@ def _tests() -> Iterator[tuple[Path, str]]:
                 yield path, node.name
 
 
+def webhooks() -> str:
+    """docs/webhooks.md: its catalogue of events, by type; the rest is written by hand."""
+    parts = []
+    for kind, data in events.EVENTS.items():
+        about = " ".join(str(data.__doc__).split())
+        parts.append(f"### {kind}\n\n{about}\n\n| field | value | meaning |\n|---|---|---|\n")
+        schema = msgspec.json.schema(data)["$defs"][data.__name__]["properties"]
+        for each in msgspec.structs.fields(data):
+            said = schema[each.encode_name]
+            parts.append(f"| `{each.encode_name}` | {_kind(said)} | {said['description']} |\n")
+        parts.append("\n")
+    example = json.dumps(json.loads(events.body("refund.final", 1_769_860_800_000, EXAMPLE)), indent=2)
+    parts.append(f"A whole body:\n\n```json\n{example}\n```\n")
+    head, begin, rest = (ROOT / "docs" / "webhooks.md").read_text().partition("from app/ws402/protocol/events.py -->\n")
+    _, end, tail = rest.partition("<!-- /events -->\n")
+    return f"{head}{begin}\n{''.join(parts)}\n{end}{tail}"
+
+
+def _kind(said: dict[str, Any]) -> str:
+    """A JSON Schema in a word or two."""
+    kinds = [each.get("type") for each in said.get("anyOf", [said])]
+    words = {"string": "text", "integer": "number", "null": "null"}
+    if said.get("pattern") == "^[0-9]+$":
+        return "digits"
+    return " or ".join(words.get(str(kind), "text") for kind in kinds)
+
+
+EXAMPLE: Final = events.RefundFinal(
+    network="base",
+    asset="USDC",
+    decimals=6,
+    refund_id="ref_019c14f4c2a0b1f2c3d4e5f60718",
+    session_id="ses_019c14f4a1b0c2d3e4f506172839",
+    tenant="shop",
+    recipient="0x90F79bf6EB2c4f870365E785982E1f101E93b906",
+    amount="1250000",
+    tx="0x5c504ed432cb51138bcf09aa5e8a410dd4a1e204ef84bfed1be16dfba1b22060",
+)
+
 FILES: Final[dict[Path, Callable[[], str]]] = {
     ROOT / "docs" / "configuration.md": configuration,
     ROOT / "docs" / "metrics.md": metric_tables,
+    ROOT / "docs" / "webhooks.md": webhooks,
     ROOT / "tests" / "THREATS.md": threats,
     chart.CHART / "README.md": chart.readme,
     chart.CHART / "values.schema.json": lambda: chart.schema(_all_comments()),

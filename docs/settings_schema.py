@@ -90,12 +90,21 @@ def _type(kind: Any) -> dict[str, Any]:
     if origin is Literal:
         return {"enum": list(arguments)}
     if origin is list:
-        return {"type": "array", "items": _type(arguments[0])}
+        return {"type": "array", "items": _entry(arguments[0])}
     if origin is dict:
         return {"type": "object", "additionalProperties": AMOUNT}
     if isinstance(kind, type) and issubclass(kind, BaseModel):
         return {"type": "object"}
     return {"type": PLAIN[kind]}
+
+
+def _entry(kind: Any) -> dict[str, Any]:
+    """What is in a list: of a table, its settings."""
+    if not (isinstance(kind, type) and issubclass(kind, BaseModel)):
+        return _type(kind)
+    properties = {name: _schema(field) for name, field in kind.model_fields.items()}
+    needed = [name for name, field in kind.model_fields.items() if field.is_required()]
+    return {"type": "object", "additionalProperties": False, "properties": properties, "required": needed}
 
 
 def _with_null(schema: dict[str, Any]) -> dict[str, Any]:

@@ -87,6 +87,48 @@ DASHBOARD = Dashboard(
             ),
         ),
         Row(
+            "Webhooks",
+            (
+                graph(
+                    "Delivered",
+                    "Events that receivers took.",
+                    ("sum by (endpoint) (rate(ws402_webhooks_delivered_total[$r]))", "{{endpoint}}"),
+                    unit="ops",
+                ),
+                graph(
+                    "Failed attempts",
+                    "What receivers did not take, by reason; it is tried again.",
+                    ("sum by (endpoint, reason) (rate(ws402_webhooks_failed_total[$r]))", "{{endpoint}} {{reason}}"),
+                    unit="ops",
+                ),
+                graph(
+                    "Pending",
+                    "Events that wait for their endpoint.",
+                    ("max by (endpoint) (ws402_webhooks_pending)", "{{endpoint}}"),
+                ),
+                graph(
+                    "Oldest event",
+                    "Age of the oldest event that an enabled endpoint has not taken.",
+                    ("max by (endpoint) (ws402_webhook_oldest_seconds)", "{{endpoint}}"),
+                    unit="s",
+                    thresholds=((3600, "red"),),
+                    alert="WS402WebhookLate",
+                ),
+                graph(
+                    "Disabled",
+                    "1 while an endpoint is sent nothing, because it answered 410.",
+                    ("max by (endpoint) (ws402_webhook_disabled)", "{{endpoint}}"),
+                    alert="WS402WebhookDisabled",
+                ),
+                graph(
+                    "Given up",
+                    "Events that are not tried again.",
+                    ("sum by (endpoint) (increase(ws402_webhooks_given_up_total[$r]))", "{{endpoint}}"),
+                    alert="WS402WebhookGivenUp",
+                ),
+            ),
+        ),
+        Row(
             "Chains",
             (
                 graph(

@@ -13,6 +13,7 @@ from sqlalchemy import ColumnElement, Table, delete, select, tuple_
 from ws402.errors import UnavailableError
 from ws402.gateway.ledger.batching import Batcher
 from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.event_tables import event_deliveries, events
 from ws402.gateway.ledger.idempotency import KEEP_MS
 from ws402.gateway.ledger.ids import first_id
 from ws402.gateway.ledger.statements import one_of
@@ -128,6 +129,9 @@ class Upkeep:
         now = self._database.now_ms()
         await self._drop(idempotency_keys, idempotency_keys.c.created_at < now - KEEP_MS)
         await self._drop(traces, traces.c.created_at < now - TRACE_KEPT_MS)
+        told = now - self._settings.webhook_kept_seconds * 1000
+        await self._drop(event_deliveries, event_deliveries.c.created_at < told)
+        await self._drop(events, events.c.created_at < told)
         await self._drop_unpaid(now - self._settings.invoice_kept_seconds * 1000)
 
     async def _drop_unpaid(self, expired_ms: int) -> None:

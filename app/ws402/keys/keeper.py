@@ -179,4 +179,5 @@ def _hide(snapshot: Snapshot) -> None:
     """No log, trace or error report shows these from now on."""
     redact.register(*snapshot.servers, *snapshot.operators, snapshot.database_url)
     redact.register(*(url for urls in snapshot.rpc.values() for url in urls))
+    redact.register(*(secret for secrets in snapshot.webhooks.values() for secret in secrets))
     redact.register(*(version.private_key for versions in snapshot.keys.values() for version in versions))

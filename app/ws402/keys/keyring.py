@@ -11,7 +11,7 @@ from ws402.errors import ConfigurationError
 from ws402.keys.base import Signer
 from ws402.keys.keeper import Keeper
 from ws402.keys.local import LocalEd25519Signer, LocalSigner
-from ws402.keys.snapshot import KeyVersion, Snapshot, Source, Wanted
+from ws402.keys.snapshot import WEBHOOKS, KeyVersion, Snapshot, Source, Wanted
 from ws402.settings import (
     EVM_CHAIN_IDS,
     AwsSettings,
@@ -21,6 +21,7 @@ from ws402.settings import (
     SolanaNetworkSettings,
     VaultSettings,
 )
+from ws402.settings.webhooks import check_secrets
 
 if TYPE_CHECKING:
     from ws402.keys.vault.transit import TransitClient
@@ -55,6 +56,7 @@ class Keyring:
         if self.wanted.database and snapshot.database_url:
             changes["database_url"] = snapshot.database_url
         changes |= self.api_keys(snapshot)
+        changes["webhook_secrets"] = self.webhook_secrets(snapshot)
         completed: dict[str, NetworkSettings] = {}
         for network, each in self._networks.items():
             rpc = list(each.rpc or snapshot.rpc.get(network, ()))
@@ -73,6 +75,27 @@ class Keyring:
             "gateway_api_key": given.gateway_api_key or list(snapshot.servers),
             "gateway_admin_key": given.gateway_admin_key or list(snapshot.operators),
         }
+
+    def webhook_secrets(self, snapshot: Snapshot) -> dict[str, list[SecretStr]]:
+        """What webhooks are signed with: what is set stays, what is not comes from the snapshot.
+
+        Raises ConfigurationError, which quotes nothing.
+        """
+        found = {name: list(kept) for name, kept in snapshot.webhooks.items() if kept}
+        try:
+            for name, kept in found.items():
+                check_secrets(name, kept)
+        except ValueError as error:
+            kind = self.keeper.source.kind
+            raise ConfigurationError(f"{error}.", remedy=f"Correct '{WEBHOOKS}' of {kind}.") from None
+        secrets = found | self._settings.webhook_secrets
+        if missing := sorted({each.name for each in self._settings.webhooks} - secrets.keys()):
+            raise ConfigurationError(
+                f"The webhook '{missing[0]}' has no secret.",
+                remedy=f"Set WEBHOOK_SECRETS, or write '{missing[0]}' to the secret '{WEBHOOKS}' of "
+                f"{self.keeper.source.kind}.",
+            )
+        return secrets
 
     def kept(self) -> list[str]:
         """Networks whose key is in the source."""
@@ -169,6 +192,7 @@ def wanted_by(settings: GatewaySettings) -> Wanted:
         api_keys=not (settings.gateway_api_key and settings.gateway_admin_key),
         database="database_url" not in settings.model_fields_set,
         rpc=tuple(each.network for each in networks if not each.rpc),
+        webhooks=tuple(each.name for each in settings.webhooks if not settings.webhook_secrets.get(each.name)),
     )
 
 

@@ -14,6 +14,7 @@ from ws402.errors import ConfigurationError, UnavailableError
 API_KEYS = "api-keys"
 DATABASE = "database"
 RPC = "rpc"
+WEBHOOKS = "webhooks"
 KEYS = "keys/"
 """Names of secrets below a source's path; `keys/<network>` for each network."""
 
@@ -71,6 +72,8 @@ class Snapshot:
     database_url: SecretStr | None = None
     rpc: Mapping[str, tuple[SecretStr, ...]] = field(default_factory=dict)
     """JSON-RPC endpoints by network."""
+    webhooks: Mapping[str, tuple[SecretStr, ...]] = field(default_factory=dict)
+    """What webhooks are signed with, by name."""
     versions: Mapping[str, int] = field(default_factory=dict)
     """By secret's name: the version that this snapshot has."""
     made: Mapping[str, float] = field(default_factory=dict)
@@ -89,14 +92,20 @@ class Wanted:
     database: bool = False
     rpc: tuple[str, ...] = ()
     """Networks whose endpoints it knows."""
+    webhooks: tuple[str, ...] = ()
+    """Webhooks whose secrets it keeps."""
 
     @property
     def names(self) -> list[str]:
         """Names of the secrets that hold it."""
         names = [f"{KEYS}{network}" for network in self.keys]
-        return names + [
-            name for name, asked in ((API_KEYS, self.api_keys), (DATABASE, self.database), (RPC, self.rpc)) if asked
-        ]
+        others = (
+            (API_KEYS, self.api_keys),
+            (DATABASE, self.database),
+            (RPC, self.rpc),
+            (WEBHOOKS, self.webhooks),
+        )
+        return names + [name for name, asked in others if asked]
 
 
 @dataclass(slots=True)
@@ -163,6 +172,8 @@ def fields(name: str, data: Mapping[str, Any], wanted: Wanted) -> dict[str, Any]
         return {"servers": servers, "operators": operators}
     if name == DATABASE:
         return {"database_url": SecretStr(_text(name, data, "url"))}
+    if name == WEBHOOKS:
+        return {"webhooks": {each: comma_list(name, data, each) for each in wanted.webhooks}}
     return {"rpc": {network: comma_list(name, data, network) for network in wanted.rpc}}
 
 

@@ -323,6 +323,38 @@ RPC_SECONDS = _histogram(
     "method",
 )
 
+# --- gateway: webhooks -----------------------------------------------------------------------------------------------
+
+WEBHOOKS_DELIVERED = _counter(GATEWAY, "ws402_webhooks_delivered", "Events that a receiver took.", "endpoint")
+WEBHOOKS_FAILED = _counter(
+    GATEWAY,
+    "ws402_webhooks_failed",
+    "Attempts that a receiver did not take. Reasons: 4xx, 5xx, gone, redirect, timeout, connect, tls, broken, 1xx.",
+    "endpoint",
+    "reason",
+)
+WEBHOOKS_GIVEN_UP = _counter(
+    GATEWAY, "ws402_webhooks_given_up", "Events that are not tried again, after three days of attempts.", "endpoint"
+)
+WEBHOOKS_PENDING = _gauge(
+    GATEWAY,
+    "ws402_webhooks_pending",
+    "Events that an endpoint has not taken; told by the lease's holder.",
+    "endpoint",
+)
+WEBHOOK_OLDEST = _gauge(
+    GATEWAY,
+    "ws402_webhook_oldest_seconds",
+    "Age of the oldest event that an enabled endpoint has not taken; told by the lease's holder.",
+    "endpoint",
+)
+WEBHOOK_DISABLED = _gauge(
+    GATEWAY,
+    "ws402_webhook_disabled",
+    "1 while an endpoint is sent nothing, because it answered 410 (Gone); told by the lease's holder.",
+    "endpoint",
+)
+
 # --- gateway: Vault and secrets --------------------------------------------------------------------------------------
 
 VAULT_LOGINS = _counter(GATEWAY, "ws402_vault_logins", "Logins at Vault: ok or error.", "result")

@@ -21,6 +21,7 @@ from ws402.settings.networks import (
 )
 from ws402.settings.server import ResourceSettings, ServerSettings
 from ws402.settings.sources import AwsSettings, VaultSettings
+from ws402.settings.webhooks import WebhookSettings
 from ws402.settings.x402 import X402Settings
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "SplTokenSettings",
     "TokenSettings",
     "VaultSettings",
+    "WebhookSettings",
     "X402Settings",
     "load",
 ]

@@ -12,6 +12,8 @@ from ws402.settings.link import KubernetesIdentitySettings
 from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings, NetworkSettings, SolanaNetworkSettings
 from ws402.settings.observability import ObservedSettings
 from ws402.settings.sources import AwsSettings, VaultSettings
+from ws402.settings.webhooks import WebhookSettings
+from ws402.settings.webhooks import check as check_webhooks
 from ws402.settings.x402 import X402Settings
 
 MIN_API_KEY_LENGTH: Final = 32
@@ -107,6 +109,15 @@ class GatewaySettings(ObservedSettings):
     """Makes the audit log's hashes ones that nobody who only has the database can forge; keep it elsewhere."""
     audit_seconds: float = Field(default=120, ge=5)
     """How often the books are compared with the chains for metrics, by the same gateway."""
+    webhooks: list[WebhookSettings] = []
+    """Who is told of sessions, refunds and unclaimed money (docs/webhooks.md)."""
+    webhook_secrets: dict[str, list[SecretStr]] = {}
+    """By a webhook's name: its secret, `whsec_` and base64, or two while it is rotated; a list, or text separated by
+    commas."""
+    webhook_timeout_seconds: float = Field(default=15, ge=1, le=60)
+    """A receiver that has not answered after this long is tried again later."""
+    webhook_kept_seconds: int = Field(default=2_592_000, ge=432_000)
+    """How long events are kept to be looked at, and sent again, after they were written."""
     max_body_bytes: int = Field(default=1_048_576, ge=1024)
     """Larger requests are refused."""
     rate_limit_per_second: int = Field(default=2000, ge=1)
@@ -124,6 +135,16 @@ class GatewaySettings(ObservedSettings):
             msg = f"is shorter than {MIN_API_KEY_LENGTH} characters; make one with: openssl rand -hex 32"
             raise ValueError(msg)
         return value
+
+    @field_validator("webhook_secrets", mode="before")
+    @classmethod
+    def _split_each(cls, value: object) -> object:
+        return {name: cls._split(each) for name, each in value.items()} if isinstance(value, dict) else value
+
+    @model_validator(mode="after")
+    def _told(self) -> Self:
+        check_webhooks(self.webhooks, self.webhook_secrets, complete=self.vault is None and self.aws is None)
+        return self
 
     @model_validator(mode="after")
     def _sources(self) -> Self:

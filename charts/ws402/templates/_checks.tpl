@@ -58,6 +58,9 @@
 {{- if and (not .Values.devchain.enabled) (not .Values.gateway.egress.rpc) -}}
 {{- fail "The gateway may call only what is named: set gateway.egress.rpc to your chain endpoints, such as [{cidr: 203.0.113.7/32, ports: [443]}]." -}}
 {{- end -}}
+{{- if and .Values.gateway.settings.webhooks (not .Values.gateway.egress.webhooks) (not .Values.gateway.egress.extra) -}}
+{{- fail "The gateway may call only what is named: set gateway.egress.webhooks to the receivers of gateway.settings.webhooks, such as [{cidr: 203.0.113.7/32, ports: [443]}]." -}}
+{{- end -}}
 {{- if and (eq .Values.gateway.database.kind "postgresql") (not .Values.gateway.egress.database) -}}
 {{- fail "The gateway may call only what is named: set gateway.egress.database, such as [{namespace: postgres, ports: [5432]}]." -}}
 {{- end -}}

@@ -18,6 +18,7 @@ class Case(NamedTuple):
 
 OF_NET = {"namespace": "ws402-private", "network": "base"}
 OF_ASSET = {**OF_NET, "asset": "ETH"}
+OF_SHOP = {"namespace": "ws402-private", "endpoint": "shop"}
 
 
 def series(name: str, **labels: str) -> str:
@@ -289,6 +290,27 @@ CASES = (
         },
     ),
     Case("WS402EventLoopSaturated", A, lag("0+120x70", "0+100x70"), lag("0+120x70", "0+120x70")),
+    one(
+        "WS402WebhookLate",
+        series("ws402_webhook_oldest_seconds", endpoint="shop"),
+        OF_SHOP,
+        firing="0+120x70",
+        silent="0+120x28 0x42",
+    ),
+    one(
+        "WS402WebhookDisabled",
+        series("ws402_webhook_disabled", endpoint="shop"),
+        OF_SHOP,
+        firing="1x70",
+        silent="0x70",
+    ),
+    one(
+        "WS402WebhookGivenUp",
+        series("ws402_webhooks_given_up_total", endpoint="shop"),
+        OF_SHOP,
+        firing="0x30 1x40",
+        silent="1x70",
+    ),
     one(
         "WS402DatabaseSaturated",
         series("ws402_database_connections_used", instance="a"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
-from ws402.cli.ops import audit_log, export, find, keys, look, reconcile, refunds, signers, unclaimed
+from ws402.cli.ops import audit_log, events, export, find, keys, look, reconcile, refunds, signers, unclaimed
 from ws402.cli.ops.kube import Installation
 from ws402.cli.ops.remote import Target
 from ws402.errors import ConfigurationError
@@ -75,6 +75,7 @@ for each in (
     unclaimed.group,
     keys.group,
     audit_log.group,
+    events.group,
     reconcile.command,
 ):
     command.add_command(each)

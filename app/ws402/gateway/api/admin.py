@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 from litestar.handlers import ASGIRouteHandler
-from litestar.types import Receive
 
 from ws402.chains.base import Chain
 from ws402.errors import InvalidRequestError
@@ -29,24 +26,22 @@ from ws402.gateway.api.admin_messages import (
     RevokeCommand,
     UnclaimedCommand,
 )
+from ws402.gateway.api.commands import Commands
 from ws402.gateway.api.requests import Requests
-from ws402.gateway.auth.keys import Principal, Scope
+from ws402.gateway.auth.keys import Scope
 from ws402.gateway.auth.stored import issue_key, list_keys, revoke_key
-from ws402.gateway.books.audit_log import AuditLog
 from ws402.gateway.refunds import Operator
 from ws402.gateway.refunds.recovery import Recovery
 from ws402.gateway.service import PaymentService
 from ws402.money import parse_amount, wire_amount
 
-log = logging.getLogger(__name__)
-
 
 class AdminRoutes:
     """The operators' calls over one gateway; all need a key of the admin scope; the audit log keeps every change."""
 
-    def __init__(self, service: PaymentService, audit_log: AuditLog) -> None:
+    def __init__(self, service: PaymentService, commands: Commands) -> None:
         self._service = service
-        self._audit_log = audit_log
+        self._commands = commands
         self._database = service.database
         self._recovery = Recovery(service.database, service.chains, service.addresses)
 
@@ -67,29 +62,8 @@ class AdminRoutes:
             requests.get("/api/admin/signers", self.keys, Scope.ADMIN),
             requests.get("/api/admin/unclaimed", self.unclaimed, Scope.ADMIN),
             requests.get("/api/admin/keys", self.api_keys, Scope.ADMIN),
-            *(requests.post(path, kind, self._told(path, work), scope=Scope.ADMIN) for path, kind, work in commands),
+            *(self._commands.post(requests, path, kind, work) for path, kind, work in commands),
         ]
-
-    def _told(
-        self, path: str, work: Callable[[Any], Awaitable[Any]]
-    ) -> Callable[[Principal, Any, Receive], Awaitable[Any]]:
-        """A command that is in the audit log before it is carried out, and logged with the key that gave it."""
-        name = path.removeprefix("/api/admin/")
-
-        async def handle(principal: Principal, command: Command, _: Receive) -> Any:
-            if not command.dry_run:
-                await self._audit_log.note(principal.key_id, name, command)
-            answer = await work(command)
-            log.warning(
-                "operator %s: %s %s%s",
-                principal.key_id,
-                name,
-                msgspec.json.encode(command).decode(),
-                " (dry run)" if command.dry_run else "",
-            )
-            return answer
-
-        return handle
 
     def _operator(self, command: Command) -> Operator:
         return Operator(self._database, dry_run=command.dry_run)

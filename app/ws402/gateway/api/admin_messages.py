@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -132,6 +132,22 @@ class UnclaimedCommand(Command, kw_only=True):
 
     network: str
     tx: str
+
+
+class ReplayCommand(Command, kw_only=True):
+    """POST /api/admin/events/replay: send these events again, or with `failed` what was given up. `endpoint`: to this
+    one only.
+    """
+
+    ids: Annotated[list[str], msgspec.Meta(max_length=500)] = msgspec.field(default_factory=list)
+    endpoint: str | None = None
+    failed: bool = False
+
+
+class EndpointCommand(Command, kw_only=True):
+    """POST /api/admin/events/enable: send to an endpoint again that was disabled."""
+
+    endpoint: str
 
 
 class Done(Message, kw_only=True):

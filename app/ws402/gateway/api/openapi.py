@@ -12,6 +12,7 @@ from ws402.gateway.api.admin_messages import (
     AuditResponse,
     CapitalCommand,
     Done,
+    EndpointCommand,
     KeyCommand,
     NewKey,
     NewKeyCommand,
@@ -19,6 +20,7 @@ from ws402.gateway.api.admin_messages import (
     ReconcileResponse,
     RefundCommand,
     ReleaseCommand,
+    ReplayCommand,
     RevokeCommand,
     UnclaimedCommand,
 )
@@ -100,6 +102,9 @@ OPERATIONS: Final = (
             ("signers", "Signing keys: nonces, leases, pauses", None),
             ("keys", "API keys in the ledger, without their hashes", None),
             ("unclaimed", "Money that pays for no session", None),
+            ("events", "Events, and how far each is at its endpoints (type, state, endpoint, subject, limit)", None),
+            ("event", "One event, with its body (id)", None),
+            ("events/endpoints", "Webhooks, and how they stand", None),
         )
     ),
     *(
@@ -120,6 +125,8 @@ OPERATIONS: Final = (
             ("capital", "Book money that the operator put in or took out", CapitalCommand, Done),
             ("keys/add", "Make an API key", NewKeyCommand, NewKey),
             ("keys/revoke", "End an API key", RevokeCommand, Done),
+            ("events/replay", "Send events again", ReplayCommand, Done),
+            ("events/enable", "Send to a disabled webhook again", EndpointCommand, Done),
         )
     ),
     Operation("/api/health", "Whether the gateway answers", answer=HealthResponse, scope=None),

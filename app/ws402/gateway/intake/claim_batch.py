@@ -11,6 +11,7 @@ from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.bulk import insert, insert_new
 from ws402.gateway.ledger.bulk import update as update_rows
 from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.outbox import tell_opened
 from ws402.gateway.ledger.statements import Statement
 from ws402.gateway.ledger.tables import checkpoints, invoices, payments, sessions, transfers
 from ws402.gateway.ledger.transactions import Transaction
@@ -65,6 +66,7 @@ async def write(connection: Transaction, batch: Batch) -> list[int]:
         if opened:
             await insert(connection, sessions, opened)
             await insert(connection, checkpoints, [_first_checkpoint(each["id"], batch.now) for each in opened])
+            await tell_opened(connection, opened, batch.now)
         await _top_up(connection, batch, [each for each in paid if each[0]["session_id"] not in batch.opened])
         await post(connection, [_claimed(each, transfer, batch.now) for each, transfer in paid])
     if batch.repeated:

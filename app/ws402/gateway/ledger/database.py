@@ -32,7 +32,7 @@ from ws402.gateway.ledger.postgres import Postgres
 from ws402.gateway.ledger.runners import PostgresRunner, Runner, SqliteRunner
 from ws402.gateway.ledger.schema import require_newest, upgrade
 from ws402.gateway.ledger.sqlite import connect, open_file
-from ws402.gateway.ledger.transactions import Transaction, calls_after
+from ws402.gateway.ledger.transactions import Outbox, Transaction, calls_after, set_outbox
 from ws402.observability import metrics, tracing
 from ws402.observability.sql import instrument
 
@@ -90,6 +90,8 @@ class Database:
         scheme = url.partition("://")[0]
         self._writer = asyncio.Lock()
         self.clock = LedgerClock()
+        self.outbox: Outbox | None = None
+        """Set, events are written with what they tell of."""
         self._full_told = -math.inf
         if scheme.startswith("sqlite"):
             self.dialect = "sqlite"
@@ -208,8 +210,14 @@ class Database:
 
         The work waits for nothing but its transaction, and runs in another thread (SQLite).
         """
+        outbox = self.outbox
+
+        async def told(transaction: Transaction) -> T:
+            transaction.outbox = outbox
+            return await work(transaction)
+
         async with self._translated():
-            return await self._runner.run(work)
+            return await self._runner.run(work if outbox is None else told)
 
     def read(self) -> AbstractAsyncContextManager[AsyncConnection]:
         """A transaction that only reads, from one state of the ledger, and makes no writer wait: for figures."""
@@ -234,6 +242,7 @@ class Database:
         async with self._translated():
             async with self._engine.begin() as connection:
                 calls_after(connection)  # of a transaction that failed
+                set_outbox(connection, self.outbox)
                 yield connection
                 calls = calls_after(connection)
                 if dry_run:

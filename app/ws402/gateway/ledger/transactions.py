@@ -9,7 +9,8 @@ from __future__ import annotations
 import abc
 import sqlite3
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import dataclass
 from typing import Any, Final, TypeVar, cast
 
 from sqlalchemy.engine import Dialect
@@ -23,12 +24,25 @@ from ws402.observability.sql import note
 T = TypeVar("T")
 
 _AFTER: Final = "ws402_after_commit"
+_OUTBOX: Final = "ws402_outbox"
+
+
+@dataclass(frozen=True, slots=True)
+class Outbox:
+    """Somebody outside wants to be told of the ledger (`ws402.gateway.ledger.outbox`)."""
+
+    decimals: Mapping[tuple[str, str], int]
+    """Of every (network, asset)."""
+    on_told: Callable[[], object] = lambda: None
+    """Called when a transaction that told something is committed."""
 
 
 class Transaction(abc.ABC):
     """One transaction. `after`: what is called when it is committed. `failed`: a statement raised, so that it may only
     be rolled back, whatever its work makes of that.
     """
+
+    outbox: Outbox | None = None
 
     def __init__(self, dialect: Dialect) -> None:
         self.dialect = dialect
@@ -85,6 +99,19 @@ def after_commit(connection: Connection, call: Callable[[], object]) -> None:
         connection.after.append(call)
     else:
         connection.info.setdefault(_AFTER, []).append(call)
+
+
+def outbox_of(connection: Connection) -> Outbox | None:
+    """Where to tell what this transaction does; None: nobody listens."""
+    if isinstance(connection, Transaction):
+        return connection.outbox
+    outbox: Outbox | None = connection.info.get(_OUTBOX)
+    return outbox
+
+
+def set_outbox(connection: AsyncConnection, outbox: Outbox | None) -> None:
+    """Let `outbox_of` answer this for a connection, which may have been another's before."""
+    connection.info[_OUTBOX] = outbox
 
 
 def calls_after(connection: AsyncConnection) -> list[Callable[[], object]]:

@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
-from sqlalchemy import CheckConstraint, ColumnElement, Numeric, Table, Text
+from sqlalchemy import BigInteger, CheckConstraint, ColumnElement, Numeric, Table, Text, literal_column
 from sqlalchemy.engine import Dialect
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeDecorator, TypeEngine
+
+_CLOCKS: Final = {
+    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
+    # SQLite before 3.42 has no unixepoch('subsec').
+    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
+}
+
+
+def database_clock(dialect: str) -> ColumnElement[int]:
+    """Now by the database's clock, in milliseconds since the epoch: for leases, which all processes must see alike."""
+    return literal_column(_CLOCKS[dialect], BigInteger)
 
 
 class Amount(TypeDecorator[int]):

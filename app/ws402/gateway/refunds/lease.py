@@ -12,7 +12,7 @@ import secrets
 import time
 from typing import Any
 
-from sqlalchemy import BigInteger, Row, literal_column, select, update
+from sqlalchemy import Row, select, update
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
@@ -20,14 +20,9 @@ from ws402.errors import WS402Error
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import insert_ignore
 from ws402.gateway.ledger.tables import networks, signers
+from ws402.gateway.ledger.types import database_clock
 
 log = logging.getLogger(__name__)
-
-_CLOCKS = {
-    "postgresql": "CAST(extract(epoch FROM clock_timestamp()) * 1000 AS bigint)",
-    # SQLite before 3.42 has no unixepoch('subsec').
-    "sqlite": "CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER)",
-}
 
 
 class LeaseLostError(WS402Error):
@@ -60,7 +55,7 @@ class Lease:
         self._ms = int(seconds * 1000)
         self._deadline = 0.0
         self._known = False
-        self._clock = literal_column(_CLOCKS[database.dialect], BigInteger)
+        self._clock = database_clock(database.dialect)
         self._mine = (signers.c.network == network) & (signers.c.address == address)
         marked = signers.outerjoin(networks, networks.c.network == signers.c.network)
         self._row = select(signers, networks.c.restored_at).select_from(marked).where(self._mine)

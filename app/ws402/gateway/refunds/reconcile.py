@@ -12,6 +12,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.chains.base import Head, TxState
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.outbox import tell_paid
 from ws402.gateway.ledger.restored import REASON
 from ws402.gateway.ledger.states import UNDECIDED, DeliveryState, RefundState
 from ws402.gateway.ledger.tables import deliveries, refunds, signers, traces
@@ -208,6 +209,9 @@ class Reconciler:
                     if state is DeliveryState.FINAL:
                         done = select(refunds.c.id).where(refunds.c.delivery_id.in_(ids))
                         context.counters.refunds_final += len((await connection.execute(done)).all())
+            for state in _PAID:
+                ids = [each.delivery.id for each in outcomes if each.state == state]
+                await tell_paid(connection, ids, now, final=state is DeliveryState.FINAL)
             for each in outcomes:
                 if each.state == DeliveryState.FAILED:
                     await self._give_back(connection, each, now)

@@ -12,6 +12,7 @@ from ws402.chains.base import Chain, Sent
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.ids import new_id
+from ws402.gateway.ledger.outbox import tell_paid
 from ws402.gateway.ledger.states import ACCOUNT_OF, DeliveryState, RefundState
 from ws402.gateway.ledger.tables import attempts, deliveries, entries, found_sends, refunds
 from ws402.gateway.refunds.explain import Explanation, Owed, Paid, Signed
@@ -111,6 +112,7 @@ async def _deliver(connection: AsyncConnection, chain: Chain, paid: Paid, now: i
             await connection.execute(update(refunds).where(refunds.c.id == debt.id).values(values))
         final = update(refunds).where(refunds.c.id == debt.id)
         await connection.execute(final.values(state=RefundState.FINAL, updated_at=now))
+    await tell_paid(connection, [delivery_id], now, final=True)
     return delivery_id
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from sqlalchemy import update
 
 from ws402.chains.base import BroadcastRefusedError, ChainUnavailableError
+from ws402.gateway.ledger.outbox import tell_sent
 from ws402.gateway.ledger.tables import attempts
 from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.refunds.lease import LeaseLostError
@@ -62,7 +63,9 @@ class Sender:
         if reached:
             async with self._context.database.begin() as connection:
                 mark = update(attempts).where(attempts.c.tx.in_(reached), attempts.c.sent_at.is_(None))
-                await connection.execute(mark.values(sent_at=self._context.database.now_ms()))
+                now = self._context.database.now_ms()
+                await connection.execute(mark.values(sent_at=now))
+                await tell_sent(connection, reached, now)
         if isinstance(trouble, ChainUnavailableError):
             log.warning("%s: signed refunds wait to be sent: %s", self._context.network, trouble)
         if trouble is not None:

@@ -18,11 +18,14 @@ from ws402.errors import ConfigurationError, UnavailableError
 from ws402.gateway.api.admin import AdminRoutes
 from ws402.gateway.api.admin_reads import AdminReads
 from ws402.gateway.api.app import GatewayApp
+from ws402.gateway.api.commands import Commands
+from ws402.gateway.api.events import EventRoutes
 from ws402.gateway.auth.keys import Authenticator
 from ws402.gateway.auth.stored import StoredKeys
 from ws402.gateway.books.audit_log import AuditLog
 from ws402.gateway.books.stats import default_chain, kind_of
 from ws402.gateway.ledger.database import Database
+from ws402.gateway.ledger.transactions import Outbox
 from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.run.ledger_metrics import LedgerMetrics
 from ws402.gateway.run.live_metrics import observe, observe_secrets
@@ -30,6 +33,8 @@ from ws402.gateway.run.mounted import MountedSecrets
 from ws402.gateway.run.rotation import Rotation
 from ws402.gateway.service import PaymentService
 from ws402.gateway.watch.other_chain import OtherChainError
+from ws402.gateway.webhooks.records import Records
+from ws402.gateway.webhooks.worker import Webhooks
 from ws402.keys.base import Signer
 from ws402.keys.keyring import Keyring, collector_signers, local_signers, networks_of, open_keyring, with_networks
 from ws402.observability import metrics
@@ -67,6 +72,7 @@ class Gateway:
             collectors=collectors_for(settings, chains, signers),
             holder=holder,
         )
+        self.webhooks = _webhooks(settings, self.database, chains, holder)
         self._authenticator = Authenticator(settings)
         # Where no wallet is set, invoices are paid to the key's own account, and follow it when it is rotated.
         self._paid = frozenset(
@@ -139,7 +145,17 @@ class Gateway:
         self.audit_log.start()
         await self._start_money()
         if self.keyring is not None:
-            rotation = Rotation(self.keyring, self.signers, self._paid, self.service, self.refunds, self._authenticator)
+            rotation = Rotation(
+                *(
+                    self.keyring,
+                    self.signers,
+                    self._paid,
+                    self.service,
+                    self.refunds,
+                    self._authenticator,
+                    self.webhooks,
+                )
+            )
             # Before the refunds: no new secret is taken while they close.
             self._open.push_async_callback(self.keyring.keeper.stop)
             await rotation.start()
@@ -150,7 +166,7 @@ class Gateway:
             self._open.push_async_callback(ledger_metrics.close)
             await ledger_metrics.start()
         if http and self.keyring is None and (folder := os.environ.get("WS402_SECRETS_DIR")):
-            mounted = MountedSecrets(Path(folder), self._authenticator)
+            mounted = MountedSecrets(Path(folder), self._authenticator, self.webhooks)
             self._open.push_async_callback(mounted.job.close)
             mounted.job.start()
         if self._http is not None and self._app is not None:
@@ -165,6 +181,9 @@ class Gateway:
         await self._former_accounts()
         self._open.push_async_callback(self.service.close)
         await self.service.start()
+        if self.webhooks is not None:
+            self._open.push_async_callback(self.webhooks.close)
+            await self.webhooks.start()
         missing = self.service.watcher.missing
         for network in self.signers:
             if network not in missing:
@@ -208,9 +227,11 @@ class Gateway:
     async def _serve(self) -> None:
         assert self._http is not None  # noqa: S101 - the caller made it
         kind = kind_of(default_chain(self.chains, self.settings.default_network))
+        commands = Commands(self.audit_log)
         handlers = (
-            AdminRoutes(self.service, self.audit_log),
+            AdminRoutes(self.service, commands),
             AdminReads(self.service, self.refunds, self.audit_log),
+            EventRoutes(Records(self.database, self.webhooks), commands),
         )
         self._app = GatewayApp(
             self.service,
@@ -283,6 +304,26 @@ def collectors_for(
                 f"{network} is paid on the account of its collector.", remedy="Set merchant_wallet to another account."
             )
     return found
+
+
+def _webhooks(
+    settings: GatewaySettings, database: Database, chains: Mapping[str, Chain], holder: str
+) -> Webhooks | None:
+    """What delivers events, where somebody is to be told; the ledger then writes them."""
+    if not settings.webhooks:
+        return None
+    webhooks = Webhooks(
+        database,
+        settings.webhooks,
+        settings.webhook_secrets,
+        seconds=settings.webhook_timeout_seconds,
+        holder=holder,
+    )
+    assets = {
+        (network, name): each.decimals for network, chain in chains.items() for name, each in chain.assets.items()
+    }
+    database.outbox = Outbox(assets, webhooks.told)
+    return webhooks
 
 
 def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:

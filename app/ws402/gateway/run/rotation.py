@@ -12,6 +12,7 @@ from ws402.errors import ConfigurationError
 from ws402.gateway.auth.keys import Authenticator
 from ws402.gateway.refunds import RefundEngine
 from ws402.gateway.service import PaymentService
+from ws402.gateway.webhooks.worker import Webhooks
 from ws402.keys.base import Signer
 from ws402.keys.keyring import Keyring
 from ws402.keys.snapshot import Snapshot
@@ -30,6 +31,7 @@ class Rotation:
         service: PaymentService,
         engine: RefundEngine,
         authenticator: Authenticator,
+        webhooks: Webhooks | None = None,
     ) -> None:
         """`signers`: those in use, by network. `paid`: networks whose invoices are paid to the key's own account."""
         self._keyring = keyring
@@ -38,6 +40,7 @@ class Rotation:
         self._service = service
         self._engine = engine
         self._authenticator = authenticator
+        self._webhooks = webhooks
         self._versions: dict[tuple[str, str], int] = {}
         """By network and address: the version of the key."""
         # A gateway that does not reach the source signs with the key that it holds for as long as it is ready.
@@ -90,7 +93,10 @@ class Rotation:
             if line[:1] != held.keys.get(network, ())[:1]
         }
         keys = self._keyring.api_keys(found)
+        secrets = self._keyring.webhook_secrets(found)
         self._authenticator.replace_configured(keys["gateway_api_key"], keys["gateway_admin_key"])
+        if self._webhooks is not None:
+            self._webhooks.replace_secrets(secrets)
         for network, signer in fresh.items():
             await self._rotate(network, signer, found.keys[network][0].version)
         for name, old, new in (("database", held.database_url, found.database_url), ("rpc", held.rpc, found.rpc)):

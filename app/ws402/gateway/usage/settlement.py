@@ -18,6 +18,7 @@ from ws402.gateway.ledger.bulk import update as update_rows
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import move, post
 from ws402.gateway.ledger.ids import new_id
+from ws402.gateway.ledger.outbox import Ended, tell_settled
 from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.states import OVER, RefundState, SessionState
 from ws402.gateway.ledger.tables import checkpoints, networks, payments, refunds, sessions
@@ -140,16 +141,21 @@ def refund_row(row: Any, refund: int, now: int) -> dict[str, Any]:
     }
 
 
-async def owe_session(connection: AsyncConnection, row: Any, refund: int, now: int) -> None:
-    """Owe a reversed session's rest, in place of a refund that was voided."""
+async def owe_session(connection: AsyncConnection, row: Any, refund: int, now: int) -> str:
+    """Owe a reversed session's rest, in place of a refund that was voided; the refund's id."""
     changed = await connection.execute(
         update(refunds)
         .where(refunds.c.session_id == row.id, refunds.c.state == RefundState.VOID)
         .values(amount=refund, state=RefundState.WAITING, updated_at=now)
         .returning(refunds.c.id)
     )
-    if changed.first() is None:
-        await connection.execute(refunds.insert(), [refund_row(row, refund, now)])
+    revived: str | None = changed.scalar()
+    if revived is not None:
+        return revived
+    made = refund_row(row, refund, now)
+    await connection.execute(refunds.insert(), [made])
+    refund_id: str = made["id"]
+    return refund_id
 
 
 class Settlement:
@@ -245,6 +251,7 @@ class _Plan:
         self._refunds: list[dict[str, Any]] = []
         self._entries: list[Entry] = []
         self._usage: list[dict[str, Any]] = []
+        self._told: list[Ended] = []
 
     def end(self, row: Any, consumed: int, op: Settle) -> SettleResponse:
         refund_id = self.end_by(row, consumed, op.request.reason)
@@ -286,10 +293,10 @@ class _Plan:
                 self._entries.append(
                     move("session_escrow", account, row.network, row.asset, amount, "settle", row.id, self.now)
                 )
-        if not refund:
-            return None
-        self._refunds.append(refund_row(row, refund, self.now))
-        refund_id: str = self._refunds[-1]["id"]
+        if refund:
+            self._refunds.append(refund_row(row, refund, self.now))
+        refund_id = self._refunds[-1]["id"] if refund else None
+        self._told.append(Ended(row, row.paid, consumed, refund_id, reason))
         return refund_id
 
     async def execute(self, connection: Transaction) -> None:
@@ -297,6 +304,7 @@ class _Plan:
         await update_rows(connection, sessions, "id", self._sessions)
         await post(connection, self._entries)
         await insert(connection, refunds, self._refunds)
+        await tell_settled(connection, self._told, self.now)
         after_commit(connection, self._count)
 
     def debts(self) -> dict[str, Debt | None]:

@@ -13,6 +13,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.gateway.ledger.bulk import Row as Entry
 from ws402.gateway.ledger.entries import move, post
+from ws402.gateway.ledger.outbox import Ended, tell_settled
 from ws402.gateway.ledger.states import ACCOUNT_OF, OVER, UNSENT, RefundState, SessionState, TransferState
 from ws402.gateway.ledger.tables import checkpoints, payments, refunds, sessions, transfers
 from ws402.gateway.usage.settlement import cost_of, owe_session
@@ -115,6 +116,7 @@ async def _reverse_session(connection: AsyncConnection, session_id: str, lost: i
         )
     )
     await post(connection, entries)
-    if refund and not sent:
-        await owe_session(connection, row, refund, now)
+    owed = await owe_session(connection, row, refund, now) if refund and not sent else None
+    if row.state not in OVER:
+        await tell_settled(connection, [Ended(row, left, consumed, owed, EndReason.REORGED)], now)
     return bool(row.state != SessionState.REVERSED)

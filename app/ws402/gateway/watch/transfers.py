@@ -12,6 +12,7 @@ from ws402.chains.base import Transfer
 from ws402.gateway.ledger.bulk import insert_new
 from ws402.gateway.ledger.entries import insert_ignore, move, post
 from ws402.gateway.ledger.ids import new_id
+from ws402.gateway.ledger.outbox import tell_unclaimed
 from ws402.gateway.ledger.statements import Statement, one_of
 from ws402.gateway.ledger.states import SENT, RefundState, TransferState
 from ws402.gateway.ledger.tables import networks, payments, refunds, sessions, transfers
@@ -225,6 +226,7 @@ async def refund_transfer(
     await fetch(connection, _OWED, **named)
     entry = move("unclaimed", "payer_due", key[0], asset, amount, "refund_transfer", f"{refund_id}@{now}", now)
     await post(connection, [entry])
+    await tell_unclaimed(connection, key, refund_id, now)
     after_commit(connection, lambda: metrics.REFUNDS_ISSUED.inc(key[0], asset))
     return refund_id
 
