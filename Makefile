@@ -66,8 +66,13 @@ $(X402)/.installed: tests/x402/requirements.txt
 	@$(X402)/bin/python -m pip install --quiet --require-hashes -r tests/x402/requirements.txt
 	@touch $@
 
-test-x402: $(STAMP) $(X402)/.installed ## unmodified x402 clients, on the embedded chain and anvil (RPC_URL_BASE_SEPOLIA)
-	WS402_X402_PYTHON=$(abspath $(X402)/bin/python) $(BIN)/pytest -n 2 -m "x402 and not slow"
+tests/x402/node_modules/.installed: tests/x402/package-lock.json
+	@echo "installing stock clients into tests/x402/node_modules …"
+	@npm ci --prefix tests/x402 --ignore-scripts --no-audit --no-fund --silent
+	@touch $@
+
+test-x402: $(STAMP) $(X402)/.installed tests/x402/node_modules/.installed ## unmodified x402 and MPP clients (Node 20), on the embedded chain and anvil (RPC_URL_BASE_SEPOLIA)
+	WS402_X402_PYTHON=$(abspath $(X402)/bin/python) $(BIN)/pytest -n 2 --dist loadgroup -m "x402 and not slow"
 
 test-cluster: $(STAMP) ## the chart, installed on a cluster (KUBECONFIG)
 	$(BIN)/pytest -m cluster

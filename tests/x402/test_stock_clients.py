@@ -1,6 +1,7 @@
 """Unmodified x402 clients stream by the second over plain HTTP, leave early, and get the rest back to the unit.
 
-`make test-x402` installs them, pinned and by hash, beside our own environment and names it in WS402_X402_PYTHON.
+`make test-x402` installs them, pinned and by hash, beside our own environment: those from PyPI into one that
+WS402_X402_PYTHON names, those from npm into the folder of these tests.
 """
 
 from __future__ import annotations
@@ -25,28 +26,33 @@ pytestmark = pytest.mark.x402
 
 PIECE = b"x" * 1000
 
+PYTHON = ("httpx", "requests")
+NODE = ("fetch", "fetch-v1")
+"""Version 2 of x402, and version 1."""
+
 
 @pytest.fixture
 def chain(evm: Evm, tmp_path: Path) -> Chain:
     return Chain(evm, f"sqlite:///{tmp_path / 'ledger.db'}")
 
 
-@pytest.fixture(scope="session")
-def python() -> str:
-    """The Python that has the stock clients. Skips without one."""
-    found = os.environ.get("WS402_X402_PYTHON")
-    if not found:
+@pytest.fixture(params=PYTHON + NODE)
+def client(request: pytest.FixtureRequest) -> list[str]:
+    """The command of each stock client. Skips where they are not installed."""
+    kind: str = request.param
+    python = os.environ.get("WS402_X402_PYTHON")
+    if not python:
         pytest.skip("WS402_X402_PYTHON is not set: run make test-x402")
-    return found
+    here = Path(__file__).parent
+    if kind in PYTHON:
+        return [python, str(here / "stock.py"), kind]
+    return ["node", str(here / "stock.mjs"), kind]
 
 
-async def stock(python: str, kind: str, url: str, payer: LocalAccount, most: int) -> dict[str, Any]:
+async def stock(client: list[str], url: str, payer: LocalAccount, most: int) -> dict[str, Any]:
     """What a stock client saw."""
-    script = str(Path(__file__).with_name("stock.py"))
     process = await asyncio.create_subprocess_exec(
-        python,
-        script,
-        kind,
+        *client,
         url,
         "0x" + bytes(payer.key).hex(),
         str(most),
@@ -80,14 +86,13 @@ async def endless() -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
 
 
-@pytest.mark.parametrize("kind", ["httpx", "requests"])
-async def test_a_stock_client_leaves_early_and_gets_the_rest_back(python: str, kind: str, chain: Chain) -> None:
+async def test_a_stock_client_leaves_early_and_gets_the_rest_back(client: list[str], chain: Chain) -> None:
     payer = await asyncio.to_thread(chain.payer)
     async with (
         endless() as target,
         selling(chain, [{"id": "film", "kind": "http", "target": target, "price_per_second": PRICE}]) as site,
     ):
-        told = await stock(python, kind, f"{site.url}/api/resource/film", payer, 5 * len(PIECE))
+        told = await stock(client, f"{site.url}/api/resource/film", payer, 5 * len(PIECE))
         assert told["status"] == 200
         assert told["size"] >= 5 * len(PIECE)
         assert told["receipt"]["success"] is True
@@ -101,14 +106,14 @@ async def test_a_stock_client_leaves_early_and_gets_the_rest_back(python: str, k
         await site.gateway.check()
 
 
-@pytest.mark.parametrize("kind", ["httpx", "requests"])
-async def test_a_stock_client_gets_a_whole_file(python: str, kind: str, chain: Chain, tmp_path: Path) -> None:
+@pytest.mark.parametrize("evm", ["devchain"], indirect=True)
+async def test_a_stock_client_gets_a_whole_file(client: list[str], chain: Chain, tmp_path: Path) -> None:
     film = tmp_path / "film.bin"
     film.write_bytes(PIECE * 100)
     payer = await asyncio.to_thread(chain.payer)
     resource = {"id": "film", "kind": "file", "target": str(film), "price_per_second": PRICE}
     async with selling(chain, [resource]) as site:
-        told = await stock(python, kind, f"{site.url}/api/resource/film", payer, 0)
+        told = await stock(client, f"{site.url}/api/resource/film", payer, 0)
         assert (told["status"], told["size"]) == (200, 100 * len(PIECE))
         session = await site.gateway.refunded(told["receipt"]["extensions"]["ws402"]["info"]["sessionId"])
         assert chain.held(payer.address) == 10 * AMOUNT - int(session.consumed_amount or 0)
