@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from fractions import Fraction
+from math import floor
 from typing import Final
 
 from ws402.client.errors import PolicyError
@@ -105,7 +106,7 @@ class Policy:
         if self.max_price_per_second is not None and offer.price.rate > self.max_price_per_second:
             raise PolicyError(
                 f"The price is {_coins(offer.price_per_second, offer.symbol, offer.decimals)} a second, above "
-                f"{_coins(self.max_price_per_second, offer.symbol, offer.decimals)}.",
+                f"{_coins(floor(self.max_price_per_second), offer.symbol, offer.decimals)}.",
                 code="price_refused",
             )
         if spent + offer.amount > self.max_amount:
