@@ -64,10 +64,13 @@ def wire_amount(value: int) -> WireAmount:
 
 
 def to_decimal(value: int, decimals: int) -> str:
-    """Spell an amount of smallest units in whole coins, exactly and without trailing zeros: 1500000, 6 -> '1.5'."""
-    whole, part = divmod(value, 10**decimals)
+    """Spell an amount of smallest units in whole coins, exactly and without trailing zeros: 1500000, 6 -> '1.5'.
+
+    A difference may be below zero: -1500000, 6 -> '-1.5'.
+    """
+    whole, part = divmod(abs(value), 10**decimals)
     fraction = f"{part:0{decimals}d}".rstrip("0") if decimals else ""
-    return f"{whole}.{fraction}" if fraction else str(whole)
+    return ("-" if value < 0 else "") + (f"{whole}.{fraction}" if fraction else str(whole))
 
 
 def read_coins(text: str, decimals: Mapping[str, int], *, field: str = "amount", zero: bool = False) -> tuple[int, str]:

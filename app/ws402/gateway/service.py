@@ -11,6 +11,7 @@ from typing import Any
 from ws402.chains.base import AnchoredChain, Chain, ChainUnavailableError
 from ws402.errors import InvalidRequestError, NoSolanaError, NotFoundError
 from ws402.gateway.books.balance_check import AuditLine, audit
+from ws402.gateway.books.lists import Lists
 from ws402.gateway.books.queries import Queries
 from ws402.gateway.books.stats import stats
 from ws402.gateway.collect.collector import Collector
@@ -78,6 +79,7 @@ class PaymentService:
         self.settings = settings
         self.database = database
         self.queries = Queries(database)
+        self.lists = Lists(database, chains)
         self.chains = chains
         self.addresses = addresses
         self.watcher = Watcher(database, chains, addresses, grace_seconds=settings.unclaimed_grace_seconds)

@@ -9,6 +9,7 @@ from tests.fixtures.solana_world import SolanaWorld, named
 from tests.gateway.refunds.solana_world import TENANT, proof_of, solana_gateway
 
 from ws402.devchain.solana import SolanaDevChain
+from ws402.gateway.books.lists import Search
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.tables import sessions
 from ws402.protocol import EndReason, RefundRequest, RejectCode, SettleRequest, payer_message
@@ -160,7 +161,7 @@ async def test_a19_payments_of_a_client_that_crashed_are_found_without_being_tol
         await gateway.engine.close()
     proofs = [await gateway.pay(payer, each) for each in (invoice, token)]
     async with solana_world.over() as chain, solana_gateway(solana_world, sqlite_database, chain=chain) as again:
-        found = {each["tx"]: each["asset"] for each in await again.service.queries.unclaimed()}
+        found = {each["tx"]: each["asset"] for each in (await again.service.lists.unclaimed(Search())).rows}
         # What funded our own account may be among them: on a validator it was not final when the ledger began.
         assert [found.get(each.signature) for each in proofs] == ["SOL", "DUSD"]
         for proof in proofs:

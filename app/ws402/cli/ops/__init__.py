@@ -9,7 +9,19 @@ from __future__ import annotations
 import click
 from click.core import ParameterSource
 
-from ws402.cli.ops import audit_log, events, export, find, keys, look, reconcile, refunds, signers, unclaimed
+from ws402.cli.ops import (
+    audit_log,
+    events,
+    export,
+    find,
+    keys,
+    look,
+    reconcile,
+    refunds,
+    revenue,
+    signers,
+    unclaimed,
+)
 from ws402.cli.ops.kube import Installation
 from ws402.cli.ops.remote import Target
 from ws402.errors import ConfigurationError
@@ -36,6 +48,7 @@ from ws402.errors import ConfigurationError
 )
 @click.option("--context", "kube_context", help="With --kube: kubectl's context; its current one by default.")
 @click.option("--json", "as_json", is_flag=True, help="Print the gateway's answer as it is.")
+@click.option("--raw", is_flag=True, help="Amounts in smallest units, not in whole coins.")
 @click.option("--dry-run", is_flag=True, help="Make every check of a change, and change nothing.")
 @click.pass_context
 def command(
@@ -47,6 +60,7 @@ def command(
     gateway_namespace: str | None,
     kube_context: str | None,
     as_json: bool,
+    raw: bool,
     dry_run: bool,
 ) -> None:
     """Look at a running gateway's money, and mend it.
@@ -54,6 +68,8 @@ def command(
     The operator's key is read from GATEWAY_ADMIN_KEY. With --kube the key, the authority of the gateway's certificate
     and its port are found in the cluster, where your rights there allow it; WS402_KUBE_NAMESPACE, WS402_KUBE_RELEASE
     and WS402_KUBE_GATEWAY_NAMESPACE say once for all which installation it is.
+
+    Amounts are whole coins, times UTC. --json has smallest units, and times in milliseconds since the epoch.
     """
     given = {name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE}
     if kube and "url" in given:
@@ -62,13 +78,14 @@ def command(
         option = min(needs).removeprefix("kube_").replace("_", "-")
         raise ConfigurationError(f"--{option} is only for a gateway in a cluster.", remedy="Give --kube too.")
     installation = Installation(release, namespace, gateway_namespace or f"{namespace}-private", kube_context)
-    context.obj = Target(url, as_json, dry_run, installation if kube else None)
+    context.obj = Target(url, as_json, raw, dry_run, installation if kube else None)
 
 
 for each in (
     *look.COMMANDS,
     find.command,
     export.command,
+    revenue.command,
     refunds.group,
     refunds.credit,
     signers.group,

@@ -11,6 +11,7 @@ from typing import Any
 import click
 import msgspec
 
+from ws402.cli.ops.lists import limited, tell_next, watched
 from ws402.cli.ops.remote import Remote
 
 
@@ -44,6 +45,29 @@ def verify(context: click.Context, expect: str | None, offline: bool) -> None:
         click.echo(f"BROKEN after record {result['number']}: {result['problem']}", err=True)
     if result["problem"] is not None:
         sys.exit(3)
+
+
+@group.command("list")
+@click.option("--all", "every", is_flag=True, help="The records over entries, too.")
+@click.option("--before", type=click.IntRange(min=1), help="Go on from where the page before ended.")
+@limited
+@watched
+@click.pass_context
+def listed(context: click.Context, every: bool, before: int | None, limit: int) -> None:
+    """What operators did, newest first: when, who (by the name of their key), and what."""
+    remote = Remote(context)
+    kind = None if every else "operator"
+    answer = remote.get("audit-log/records", kind=kind, before=before, limit=limit)
+    rows = [{**each, "did": _did(each)} for each in answer["records"]]
+    remote.show(answer, ("number", "createdAt", "operator", "did"), rows)
+    tell_next(context, answer)
+
+
+def _did(record: dict[str, Any]) -> str:
+    if record["kind"] == "entries":
+        return f"{record['count']} entries up to {record['last']}"
+    said = {name: value for name, value in record["arguments"].items() if name != "dryRun"}
+    return " ".join([record["command"], *(f"{name}={value}" for name, value in said.items() if value not in ("", []))])
 
 
 def _all(ask: Callable[[int], dict[str, Any]]) -> dict[str, Any]:

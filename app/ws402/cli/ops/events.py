@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import click
 
-from ws402.cli.ops.look import limited
+from ws402.cli.ops.lists import limited
 from ws402.cli.ops.remote import Remote
 from ws402.protocol.events import EventType
 

@@ -114,10 +114,10 @@ def _csv(book: _Book, _: bool) -> None:
     writer = csv.DictWriter(sys.stdout, COLUMNS, lineterminator="\n")
     writer.writeheader()
     for entry in book.entries():
-        writer.writerow({name: _cell(entry[name]) for name in COLUMNS})
+        writer.writerow({name: cell(entry[name]) for name in COLUMNS})
 
 
-def _cell(value: Any) -> Any:
+def cell(value: Any) -> Any:
     """A resource's name comes from whoever sells it: no spreadsheet is to take it for a formula."""
     return f"'{value}" if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"} else value
 

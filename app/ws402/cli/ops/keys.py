@@ -29,11 +29,11 @@ def listed(context: click.Context) -> None:
 @click.option(
     "--scope",
     "scopes",
-    type=click.Choice(["payments", "admin"]),
+    type=click.Choice(["payments", "admin", "read"]),
     multiple=True,
     default=["payments"],
     show_default=True,
-    help="What it may do; can be given twice.",
+    help="What it may do; `read`: look at everything, change nothing. Can be given twice.",
 )
 @click.pass_context
 def add(context: click.Context, tenant: str, name: str, scopes: tuple[str, ...]) -> None:

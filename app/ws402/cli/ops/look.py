@@ -8,20 +8,21 @@ from typing import Any, Final
 
 import click
 
+from ws402.cli.ops.lists import searched, tell_next, watched
 from ws402.cli.ops.remote import Remote
 from ws402.gateway.ledger.states import SessionState
-
-limited = click.option("--limit", type=click.IntRange(1, 500), default=100, show_default=True, help="Most rows.")
-of_network = click.option("--network", help="Of this network only.")
+from ws402.money import to_decimal
 
 
 @click.command()
+@watched
 @click.pass_context
 def status(context: click.Context) -> None:
     """Readiness, networks and refund keys, sessions and refunds by state; exit status 3 when not ready."""
     remote = Remote(context)
     answer = remote.get("status")
-    rows = [_network(each) for each in answer["networks"]]
+    decimals = {} if remote.raw else answer.get("decimals", {})
+    rows = [_network(each, decimals.get(each["network"], {})) for each in answer["networks"]]
     remote.show(answer, ("network", "head", "final", "refundKey", "lease", "unfinished", "trouble"), rows)
     if not remote.as_json:
         oldest = answer["oldestRefundAt"]
@@ -34,11 +35,12 @@ def status(context: click.Context) -> None:
         sys.exit(3)
 
 
-def _network(each: dict[str, Any]) -> dict[str, Any]:
+def _network(each: dict[str, Any], decimals: dict[str, int]) -> dict[str, Any]:
     engine = each["refunds"] or {}
     trouble = [each["error"], engine.get("error"), engine.get("paused") and f"paused: {engine['paused']}"]
     if short := engine.get("short"):
-        trouble.append("short of " + ", ".join(f"{amount} {asset}" for asset, amount in short.items()))
+        lacking = {name: to_decimal(n, decimals[name]) if name in decimals else n for name, n in short.items()}
+        trouble.append("short of " + ", ".join(f"{amount} {asset}" for asset, amount in lacking.items()))
     return {
         "network": each["network"],
         "head": each["head"],
@@ -56,41 +58,59 @@ def _states(counts: dict[str, int]) -> str:
 
 @click.command()
 @click.option("--state", type=click.Choice([state.value for state in SessionState]), help="In this state only.")
-@limited
+@searched()
+@watched
 @click.pass_context
-def sessions(context: click.Context, state: str | None, limit: int) -> None:
-    """Sessions: paid, consumed, refunded; which server has them."""
+def sessions(context: click.Context, state: str | None, search: dict[str, Any]) -> None:
+    """Sessions, newest first: paid, consumed, refunded; who paid, and which server has them."""
     remote = Remote(context)
-    answer = remote.get("sessions", state=state, limit=limit)
-    columns = ("id", "state", "network", "asset", "paid", "consumed", "refunded", "resourceId", "openedAt", "serverId")
+    answer = remote.get("sessions", state=state, **search)
+    columns = ("id", "state", "network", "paid", "consumed", "refunded", "resourceId", "openedAt", "payer", "serverId")
     remote.show(answer, columns, answer["sessions"])
+    tell_next(context, answer)
 
 
 @click.command()
-@of_network
-@limited
+@searched()
+@watched
 @click.pass_context
-def payments(context: click.Context, network: str | None, limit: int) -> None:
-    """Transfers that were credited to an invoice."""
+def payments(context: click.Context, search: dict[str, Any]) -> None:
+    """Transfers that were credited to an invoice, newest first."""
     remote = Remote(context)
-    answer = remote.get("payments", network=network, limit=limit)
-    columns = ("id", "network", "asset", "amount", "payer", "binding", "sessionId", "createdAt", "tx")
+    answer = remote.get("payments", **search)
+    columns = ("id", "network", "amount", "payer", "binding", "resourceId", "sessionId", "createdAt", "tx")
     remote.show(answer, columns, answer["payments"])
+    tell_next(context, answer)
 
 
 @click.command()
-@of_network
-@limited
+@searched("payer", "tx")
+@watched
 @click.pass_context
-def invoices(context: click.Context, network: str | None, limit: int) -> None:
-    """Invoices that can still be paid."""
+def invoices(context: click.Context, search: dict[str, Any]) -> None:
+    """Invoices that can still be paid, newest first."""
     remote = Remote(context)
-    answer = remote.get("invoices", network=network, limit=limit)
-    columns = ("id", "tenant", "network", "asset", "amount", "resourceId", "createdAt", "expiresAt")
+    answer = remote.get("invoices", **search)
+    columns = ("id", "tenant", "network", "amount", "resourceId", "createdAt", "expiresAt")
     remote.show(answer, columns, answer["invoices"])
+    tell_next(context, answer)
 
 
 @click.command()
+@watched
+@click.pass_context
+def money(context: click.Context) -> None:
+    """By asset: what was taken, used, refunded, spent on fees today (UTC); what is unclaimed, held and owed now."""
+    remote = Remote(context)
+    answer = remote.get("money")
+    columns = ("network", "taken", "used", "refunded", "fees", "unclaimed", "held", "owed", "funds")
+    remote.show(answer, columns, answer["money"])
+    if answer["through"] < answer["newest"]:
+        click.echo(f"Counted up to entry {answer['through']} of {answer['newest']}: ask again.", err=True)
+
+
+@click.command()
+@watched
 @click.pass_context
 def audit(context: click.Context) -> None:
     """Compare the books with themselves and with the chains; exit status 3 when anything differs."""
@@ -103,4 +123,4 @@ def audit(context: click.Context) -> None:
         sys.exit(3)
 
 
-COMMANDS: Final = (status, sessions, payments, invoices, audit)
+COMMANDS: Final = (status, money, sessions, payments, invoices, audit)

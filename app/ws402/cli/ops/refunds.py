@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import click
 
-from ws402.cli.ops.look import limited
+from ws402.cli.ops.lists import searched, tell_next, watched
 from ws402.cli.ops.remote import Remote
 from ws402.gateway.ledger.states import RefundState
 
@@ -20,14 +21,16 @@ def group() -> None:
 
 @group.command("list")
 @click.option("--state", type=click.Choice(STATES), help="In this state only.")
-@limited
+@searched()
+@watched
 @click.pass_context
-def listed(context: click.Context, state: str | None, limit: int) -> None:
+def listed(context: click.Context, state: str | None, search: dict[str, Any]) -> None:
     """Refunds, newest first."""
     remote = Remote(context)
-    answer = remote.get("refunds", state=state, limit=limit)
-    columns = ("id", "state", "network", "asset", "amount", "recipient", "createdAt", "reason", "tx")
+    answer = remote.get("refunds", state=state, **search)
+    columns = ("id", "state", "network", "amount", "recipient", "resourceId", "createdAt", "reason", "tx")
     remote.show(answer, columns, answer["refunds"])
+    tell_next(context, answer)
 
 
 @group.command()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import click
 import httpx
@@ -17,7 +17,13 @@ import httpx
 from ws402 import tls
 from ws402.cli.ops.kube import Installation, first_key, reach
 from ws402.errors import ConfigurationError, UnavailableError, WS402Error
+from ws402.money import to_decimal
 from ws402.settings import MIN_API_KEY_LENGTH
+
+AMOUNTS: Final = frozenset(
+    ("amount", "paid", "consumed", "refunded", "total", "booked", "onChain", "difference", "escrowDifference")
+) | {"owedDifference", "revenue", "taken", "used", "fees", "unclaimed", "held", "owed", "funds"}
+"""Fields with smallest units of the row's asset."""
 
 
 @dataclass(frozen=True)
@@ -26,6 +32,7 @@ class Target:
 
     url: str
     as_json: bool
+    raw: bool
     dry_run: bool
     kube: Installation | None
 
@@ -35,7 +42,7 @@ class Remote:
 
     def __init__(self, context: click.Context) -> None:
         target: Target = context.obj
-        self.as_json, self.dry_run = target.as_json, target.dry_run
+        self.as_json, self.raw, self.dry_run = target.as_json, target.raw, target.dry_run
         key: str | None = first_key(os.environ.get("GATEWAY_ADMIN_KEY", "")) or None
         self._extensions: dict[str, Any] = {}
         self._proxies = target.kube is None  # what kubectl forwards is on this machine
@@ -76,12 +83,15 @@ class Remote:
         raise WS402Error(told.get("message", answer.reason_phrase), remedy=told.get("remedy"))
 
     def show(self, answer: Any, columns: Sequence[str], rows: Sequence[dict[str, Any]]) -> None:
-        """A table for people, of these fields; or the whole answer as JSON."""
+        """A table for people, of these fields; or the whole answer as JSON. Amounts are whole coins with their symbol,
+        unless `--raw` asks for smallest units.
+        """
         if self.as_json:
             click.echo(json.dumps(answer, indent=2))
             return
+        decimals = {} if self.raw else answer.get("decimals", {})
         heads = [_spaced(column) for column in columns]
-        cells = [heads, *([_cell(column, row.get(column)) for column in columns] for row in rows)]
+        cells = [heads, *([_cell(column, row, decimals) for column in columns] for row in rows)]
         widths = [max(len(row[i]) for row in cells) for i in range(len(heads))]
         for row in cells:
             click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
@@ -104,12 +114,21 @@ def _spaced(name: str) -> str:
     return "".join(f" {letter.lower()}" if letter.isupper() else letter for letter in name).replace("_", " ")
 
 
-def _cell(column: str, value: Any) -> str:
+def _cell(column: str, row: dict[str, Any], decimals: dict[str, dict[str, int]]) -> str:
+    value = row.get(column)
     if value is None:
         return "-"
-    if column.lower().endswith("at") and isinstance(value, int):
-        return datetime.fromtimestamp(value / 1000, UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    if column in AMOUNTS:
+        known = decimals.get(row["network"], {}).get(row["asset"])
+        return str(value) if known is None else f"{to_decimal(int(value), known)} {row['asset']}"
+    if isinstance(value, int) and column.lower().endswith(("at", "time")):
+        return written(value)
     return str(value)
+
+
+def written(at: int) -> str:
+    """A time of the ledger (ms since the epoch) in ISO 8601, UTC, to the second."""
+    return datetime.fromtimestamp(at / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _tls() -> ssl.SSLContext:

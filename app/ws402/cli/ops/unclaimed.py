@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from ws402.cli.ops.lists import searched, tell_next, watched
 from ws402.cli.ops.remote import Remote
 
 
@@ -13,12 +16,15 @@ def group() -> None:
 
 
 @group.command("list")
+@searched("resource")
+@watched
 @click.pass_context
-def listed(context: click.Context) -> None:
-    """Unclaimed transfers, newest first."""
+def listed(context: click.Context, search: dict[str, Any]) -> None:
+    """Unclaimed transfers, newest first; `refund at`: when each goes back by itself, if ever."""
     remote = Remote(context)
-    answer = remote.get("unclaimed")
-    remote.show(answer, ("network", "asset", "amount", "sender", "blockTime", "tx"), answer["transfers"])
+    answer = remote.get("unclaimed", **search)
+    remote.show(answer, ("network", "amount", "sender", "blockTime", "refundAt", "tx"), answer["transfers"])
+    tell_next(context, answer)
 
 
 @group.command()

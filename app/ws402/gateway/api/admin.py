@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 import msgspec
 from litestar.handlers import ASGIRouteHandler
@@ -28,7 +29,7 @@ from ws402.gateway.api.admin_messages import (
 )
 from ws402.gateway.api.commands import Commands
 from ws402.gateway.api.requests import Requests
-from ws402.gateway.auth.keys import Scope
+from ws402.gateway.auth.keys import LOOK, Principal
 from ws402.gateway.auth.stored import issue_key, list_keys, revoke_key
 from ws402.gateway.refunds import Operator
 from ws402.gateway.refunds.recovery import Recovery
@@ -37,33 +38,40 @@ from ws402.money import parse_amount, wire_amount
 
 
 class AdminRoutes:
-    """The operators' calls over one gateway; all need a key of the admin scope; the audit log keeps every change."""
+    """The operators' commands over one gateway, and what they look at before."""
 
     def __init__(self, service: PaymentService, commands: Commands) -> None:
         self._service = service
         self._commands = commands
         self._database = service.database
         self._recovery = Recovery(service.database, service.chains, service.addresses)
+        self.commands: Final[dict[str, tuple[type[Command], Callable[[Any], Awaitable[Any]]]]] = {
+            "unclaimed/refund": (UnclaimedCommand, self.refund_unclaimed),
+            "refunds/change": (RefundCommand, self.refund),
+            "refunds/release": (ReleaseCommand, self.release),
+            "signers/switch": (KeyCommand, self.key),
+            "capital": (CapitalCommand, self.capital),
+            "reconcile": (ReconcileCommand, self.reconcile),
+            "keys/add": (NewKeyCommand, self.add_key),
+            "keys/revoke": (RevokeCommand, self.revoke_key),
+        }
+        """By name: what it says, and what carries it out."""
 
     def handlers(self, requests: Requests) -> list[ASGIRouteHandler]:
         """All of them."""
-        commands: list[tuple[str, Any, Any]] = [
-            ("/api/admin/unclaimed/refund", UnclaimedCommand, self.refund_unclaimed),
-            ("/api/admin/refunds/change", RefundCommand, self.refund),
-            ("/api/admin/refunds/release", ReleaseCommand, self.release),
-            ("/api/admin/signers/switch", KeyCommand, self.key),
-            ("/api/admin/capital", CapitalCommand, self.capital),
-            ("/api/admin/reconcile", ReconcileCommand, self.reconcile),
-            ("/api/admin/keys/add", NewKeyCommand, self.add_key),
-            ("/api/admin/keys/revoke", RevokeCommand, self.revoke_key),
-        ]
         return [
-            requests.get("/api/admin/audit", self.audit, Scope.ADMIN),
-            requests.get("/api/admin/signers", self.keys, Scope.ADMIN),
-            requests.get("/api/admin/unclaimed", self.unclaimed, Scope.ADMIN),
-            requests.get("/api/admin/keys", self.api_keys, Scope.ADMIN),
-            *(self._commands.post(requests, path, kind, work) for path, kind, work in commands),
+            requests.get("/api/admin/audit", self.audit, *LOOK),
+            requests.get("/api/admin/signers", self.keys, *LOOK),
+            requests.get("/api/admin/keys", self.api_keys, *LOOK),
+            *(
+                self._commands.post(requests, f"/api/admin/{name}", kind, work)
+                for name, (kind, work) in self.commands.items()
+            ),
         ]
+
+    async def carry_out(self, principal: Principal, name: str, command: Command) -> Any:
+        """A command of `commands`, by whoever holds this key. Raises as `Commands.carry_out`."""
+        return await self._commands.carry_out(principal, name, command, self.commands[name][1])
 
     def _operator(self, command: Command) -> Operator:
         return Operator(self._database, dry_run=command.dry_run)
@@ -93,7 +101,10 @@ class AdminRoutes:
             for line in lines
         ]
         return AuditResponse(
-            clean=all(line.clean for line in lines), timestamp=time.time_ns() // 1_000_000, entries=entries
+            clean=all(line.clean for line in lines),
+            timestamp=time.time_ns() // 1_000_000,
+            entries=entries,
+            decimals=decimals(self._service.chains),
         )
 
     async def keys(self) -> dict[str, Any]:
@@ -103,10 +114,6 @@ class AdminRoutes:
     async def api_keys(self) -> dict[str, Any]:
         """The API keys in the ledger, without their hashes."""
         return {"keys": await list_keys(self._database)}
-
-    async def unclaimed(self) -> dict[str, Any]:
-        """Money that arrived and pays for no session."""
-        return {"transfers": await self._service.queries.unclaimed()}
 
     async def refund_unclaimed(self, command: UnclaimedCommand) -> Done:
         """Send a stray transaction's money back."""
@@ -186,3 +193,8 @@ class AdminRoutes:
                 f"{network} has no asset '{asset}'.", remedy=f"Use one of: {', '.join(chain.assets)}."
             )
         return asset
+
+
+def decimals(chains: Mapping[str, Chain]) -> dict[str, dict[str, int]]:
+    """By network and asset: how many decimals a coin has."""
+    return {name: {symbol: each.decimals for symbol, each in chain.assets.items()} for name, chain in chains.items()}

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import re
+from hashlib import sha256
+from typing import Annotated, Final, Literal
 
 import msgspec
 
 from ws402.gateway.auth.keys import Scope
 from ws402.money import WireAmount
 from ws402.protocol import Message
+
+_PUBLIC: Final = re.compile(r"0[xX][0-9a-fA-F]+|(?:inv|pay|ses|ref|del)_\w+|[1-9A-HJ-NP-Za-km-z]{33,88}")
+"""Transactions, addresses, ids, and Solana's references, which everybody can read on chain. A secret reference has 32
+characters of base64."""
+
+
+def sought(text: str) -> tuple[str | None, str]:
+    """How GET /api/admin/find is asked for something: `what`, unless it may be a secret reference; and its `tag`."""
+    said = text.strip()
+    return said if _PUBLIC.fullmatch(said) else None, sha256(said.encode()).hexdigest()
 
 
 class AuditEntry(Message, kw_only=True):
@@ -31,6 +43,8 @@ class AuditResponse(Message, kw_only=True):
     clean: bool
     timestamp: int
     entries: list[AuditEntry]
+    decimals: dict[str, dict[str, int]]
+    """By network and asset."""
 
 
 class Command(Message, kw_only=True):

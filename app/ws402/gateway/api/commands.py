@@ -29,16 +29,23 @@ class Commands:
         name = path.removeprefix("/api/admin/")
 
         async def handle(principal: Principal, command: Command, _: Receive) -> Any:
-            if not command.dry_run:
-                await self._audit_log.note(principal.key_id, name, command)
-            answer = await work(command)
-            log.warning(
-                "operator %s: %s %s%s",
-                principal.key_id,
-                name,
-                msgspec.json.encode(command).decode(),
-                " (dry run)" if command.dry_run else "",
-            )
-            return answer
+            return await self.carry_out(principal, name, command, work)
 
         return requests.post(path, kind, handle, scope=Scope.ADMIN)
+
+    async def carry_out(
+        self, principal: Principal, name: str, command: Command, work: Callable[[Any], Awaitable[Any]]
+    ) -> Any:
+        """Do what a command says. Raises ForbiddenError for a key that may only look, and what `work` raises."""
+        principal.require(Scope.ADMIN)
+        if not command.dry_run:
+            await self._audit_log.note(principal.operator, name, command)
+        answer = await work(command)
+        log.warning(
+            "operator %s: %s %s%s",
+            principal.operator,
+            name,
+            msgspec.json.encode(command).decode(),
+            " (dry run)" if command.dry_run else "",
+        )
+        return answer

@@ -10,7 +10,7 @@ from litestar.handlers import ASGIRouteHandler
 from ws402.gateway.api.admin_messages import Done, EndpointCommand, ReplayCommand
 from ws402.gateway.api.commands import Commands
 from ws402.gateway.api.requests import Requests
-from ws402.gateway.auth.keys import Scope
+from ws402.gateway.auth.keys import LOOK
 from ws402.gateway.ledger.event_tables import EventState
 from ws402.gateway.webhooks.records import MOST, Records
 from ws402.protocol.events import EventType
@@ -43,9 +43,9 @@ class EventRoutes:
     def handlers(self, requests: Requests) -> list[ASGIRouteHandler]:
         """All of them."""
         return [
-            requests.query("/api/admin/events", EventsQuery, self.events, Scope.ADMIN),
-            requests.query("/api/admin/event", EventQuery, self.event, Scope.ADMIN),
-            requests.get("/api/admin/events/endpoints", self.endpoints, Scope.ADMIN),
+            requests.query("/api/admin/events", EventsQuery, self.events, *LOOK),
+            requests.query("/api/admin/event", EventQuery, self.event, *LOOK),
+            requests.get("/api/admin/events/endpoints", self.endpoints, *LOOK),
             self._commands.post(requests, "/api/admin/events/replay", ReplayCommand, self.replay),
             self._commands.post(requests, "/api/admin/events/enable", EndpointCommand, self.enable),
         ]

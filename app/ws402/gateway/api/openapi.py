@@ -69,6 +69,8 @@ class Operation:
 _POST: Final = (400, 401, 403, 413, 415, 429, 500, 503)
 _GET: Final = (401, 403, 429, 500, 503)
 
+_SEARCH: Final = "network, payer, tx, resource, since, until, before, limit"
+
 OPERATIONS: Final = (
     Operation("/api/payment/generate", "Make an invoice", GenerateRequest, PaymentDetails, refusals=_POST),
     Operation(
@@ -92,16 +94,18 @@ OPERATIONS: Final = (
             ("pending", "Open invoices and unfinished refunds", None),
             ("audit", "Books against chains", AuditResponse),
             ("audit-log", "A part of the audit log, verified (after, expect)", None),
+            ("audit-log/records", "Records of the audit log (kind, before, limit)", None),
             ("status", "Networks, keys, and counts of sessions and refunds", None),
-            ("sessions", "Sessions (state, limit)", None),
-            ("payments", "Payments (network, limit)", None),
-            ("invoices", "Invoices that can still be paid (network, limit)", None),
-            ("refunds", "Refunds (state, limit)", None),
+            ("money", "What today brought and what the accounts hold, by asset", None),
+            ("sessions", f"Sessions (state, {_SEARCH})", None),
+            ("payments", f"Payments ({_SEARCH})", None),
+            ("invoices", f"Invoices that can still be paid ({_SEARCH})", None),
+            ("refunds", f"Refunds (state, {_SEARCH})", None),
             ("refund", "One refund with its delivery and ledger entries (id)", None),
             ("credits", "Debts too small to send yet, by asset", None),
             ("signers", "Signing keys: nonces, leases, pauses", None),
             ("keys", "API keys in the ledger, without their hashes", None),
-            ("unclaimed", "Money that pays for no session", None),
+            ("unclaimed", f"Money that pays for no session ({_SEARCH})", None),
             ("events", "Events, and how far each is at its endpoints (type, state, endpoint, subject, limit)", None),
             ("event", "One event, with its body (id)", None),
             ("events/endpoints", "Webhooks, and how they stand", None),

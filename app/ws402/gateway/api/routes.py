@@ -15,7 +15,7 @@ from ws402.errors import InvalidRequestError, UnavailableError, WS402Error
 from ws402.gateway.api.openapi import document
 from ws402.gateway.api.operations import Operations, UnreadBatch
 from ws402.gateway.api.requests import Requests, still_there
-from ws402.gateway.auth.keys import Principal, Scope
+from ws402.gateway.auth.keys import LOOK, Principal, Scope
 from ws402.protocol import (
     BatchResponse,
     BlockhashRequest,
@@ -73,14 +73,14 @@ class Routes:
             post("/api/payment/verify", VerifyRequest, self.verify),
             post("/api/payment/refund", RefundRequest, self.refund),
             post("/api/ops", UnreadBatch, self.ops),
-            get("/api/stats", self.stats, Scope.PAYMENTS, Scope.ADMIN),
+            get("/api/stats", self.stats, Scope.PAYMENTS, *LOOK),
             self._requests.query("/api/blockhash", BlockhashRequest, self.blockhash, Scope.PAYMENTS),
-            get("/api/admin/pending", self._service.pending, Scope.ADMIN),
+            get("/api/admin/pending", self._service.pending, *LOOK),
             get("/api/health", self.health),
             get("/health/live", self.health),
             get("/health/startup", self.startup),
             get("/health/ready", self.ready),
-            get("/openapi.json", _constant(openapi), Scope.PAYMENTS, Scope.ADMIN),
+            get("/openapi.json", _constant(openapi), Scope.PAYMENTS, *LOOK),
         ]
 
     async def generate(self, principal: Principal, request: GenerateRequest, _: Receive) -> PaymentDetails:

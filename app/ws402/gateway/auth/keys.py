@@ -41,16 +41,26 @@ class Scope(StrEnum):
     PAYMENTS = "payments"
     """Invoices, sessions and refunds of its own tenant."""
     ADMIN = "admin"
-    """See what is pending, for all tenants."""
+    """Everything that operators can look at and change, of all tenants."""
+    READ = "read"
+    """What operators can look at, of all tenants; nothing can be changed."""
+
+
+LOOK: Final = (Scope.ADMIN, Scope.READ)
+"""Either may look."""
 
 
 class Principal:
     """A valid key: its tenant, its scopes and its share of the gateway's time. Holds the key's hash, never the key."""
 
-    __slots__ = ("addresses", "bucket", "key_hash", "key_id", "scopes", "tenant")
+    __slots__ = ("addresses", "bucket", "key_hash", "key_id", "name", "scopes", "tenant")
 
-    def __init__(self, *, key_id: str, key_hash: str, tenant: str, scopes: Iterable[str], rate: float) -> None:
+    def __init__(
+        self, *, key_id: str, key_hash: str, tenant: str, scopes: Iterable[str], rate: float, name: str | None = None
+    ) -> None:
         self.key_id = key_id
+        self.name = name
+        """Whose key it is, as whoever made it said."""
         self.key_hash = key_hash
         self.tenant = tenant
         self.scopes = frozenset(Scope(scope) for scope in scopes)
@@ -60,6 +70,11 @@ class Principal:
 
     def __repr__(self) -> str:
         return f"Principal({self.key_id}, tenant={self.tenant})"
+
+    @property
+    def operator(self) -> str:
+        """Who gives a command, for the audit log: the name, and the id, which is the key's alone."""
+        return f"{self.name} ({self.key_id})" if self.name else self.key_id
 
     def require(self, *scopes: Scope) -> None:
         """Raises ForbiddenError unless the key has one of these scopes."""
@@ -137,15 +152,17 @@ class Authenticator:
                     remedy="Give every tenant and every operator a key of its own: openssl rand -hex 32",
                 )
             known = self._configured.get(principal.key_hash)
-            same = known is not None and (known.tenant, known.scopes) == (principal.tenant, principal.scopes)
+            same = known is not None and _told(known) == _told(principal)
             # With what it has spent of its rate.
             configured[principal.key_hash] = known if same and known is not None else principal
         self._configured = configured
 
-    def replace_stored(self, rows: Iterable[tuple[str, str, str, str]]) -> None:
-        """Take over what the database has now: (id, key hash, tenant, scopes separated by spaces), revoked ones not."""
+    def replace_stored(self, rows: Iterable[tuple[str, str, str, str, str]]) -> None:
+        """Take over what the database has now: (id, key hash, tenant, name, scopes separated by spaces), revoked ones
+        not.
+        """
         stored: dict[str, Principal] = {}
-        for key_id, key_hash, tenant, scopes in rows:
+        for key_id, key_hash, tenant, name, scopes in rows:
             known = self._stored.get(key_hash)
             # A newer gateway of this ledger may know scopes that this one does not: they allow nothing here.
             allowed = frozenset(scopes.split()) & frozenset(Scope)
@@ -153,9 +170,13 @@ class Authenticator:
                 stored[key_hash] = known  # with what it has spent of its rate
             else:
                 stored[key_hash] = Principal(
-                    key_id=key_id, key_hash=key_hash, tenant=tenant, scopes=allowed, rate=self._rate
+                    key_id=key_id, key_hash=key_hash, tenant=tenant, scopes=allowed, rate=self._rate, name=name
                 )
         self._stored = stored
+
+    def holder(self, key_hash: str) -> Principal | None:
+        """Whose API key has this SHA-256, while it is valid."""
+        return self._configured.get(key_hash) or self._stored.get(key_hash)
 
     def authenticate(self, header: bytes | None, address: str) -> Principal:
         """Who sent this Authorization header. Raises UnauthorizedError, or RateLimitedError after many failures.
@@ -165,7 +186,7 @@ class Authenticator:
         if header is not None and (match := _BEARER.fullmatch(header)) is not None:
             key = match[1].decode()
             key_hash = digest(key)
-            principal = self._configured.get(key_hash) or self._stored.get(key_hash)
+            principal = self.holder(key_hash)
             if principal is not None and not hmac.compare_digest(principal.key_hash, key_hash):
                 principal = None
             if principal is None and self.identity is not None:
@@ -201,7 +222,13 @@ def _configured(servers: Sequence[SecretStr], operators: Sequence[SecretStr], ra
         for position, secret in enumerate(keys, start=1):
             key_id = f"{name} {position}"
             tenant, key = split_key(secret.get_secret_value(), key_id)
-            yield Principal(key_id=key_id, key_hash=digest(key), tenant=tenant, scopes=[scope], rate=rate)
+            # An operator's key works for all tenants: what stands before it is the operator's name.
+            who = tenant if scope is Scope.ADMIN and tenant != DEFAULT_TENANT else None
+            yield Principal(key_id=key_id, key_hash=digest(key), tenant=tenant, scopes=[scope], rate=rate, name=who)
+
+
+def _told(principal: Principal) -> tuple[str, frozenset[Scope]]:
+    return principal.tenant, principal.scopes
 
 
 def split_key(text: str, name: str) -> tuple[str, str]:

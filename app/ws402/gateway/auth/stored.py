@@ -40,9 +40,9 @@ class StoredKeys:
 
     async def refresh(self) -> None:
         """Read the keys once. Raises UnavailableError."""
-        query = select(*api_keys.c["id", "key_hash", "tenant", "scopes"]).where(api_keys.c.revoked_at.is_(None))
+        query = select(*api_keys.c["id", "key_hash", "tenant", "name", "scopes"]).where(api_keys.c.revoked_at.is_(None))
         async with self._database.read() as connection:
-            rows = [(row.id, row.key_hash, row.tenant, row.scopes) for row in await connection.execute(query)]
+            rows = [(row.id, row.key_hash, row.tenant, row.name, row.scopes) for row in await connection.execute(query)]
         self._authenticator.replace_stored(rows)
 
 

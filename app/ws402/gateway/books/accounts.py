@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Chain
 from ws402.gateway.books.queries import wire
+from ws402.gateway.books.tally import SLACK_MS, last_before
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import balances
 from ws402.gateway.ledger.tables import deliveries, entries, payments, refunds, sessions
@@ -57,13 +58,17 @@ class Accounts:
         known = chain.assets.get(asset) if chain else None
         return known.decimals if known else None
 
-    async def entries(self, *, after: int, last: int, limit: int) -> dict[str, Any]:
+    async def entries(self, *, after: int, last: int, limit: int, since: int = 0) -> dict[str, Any]:
         """Entries in the order of their ids, each with the tenant, the resource and the transaction that it is about.
 
+        With `since` (ms since the epoch) none that are older by more than `SLACK_MS`.
         A delivery that carries refunds of several tenants or resources has none of them.
         """
-        query = select(entries).where(entries.c.id > after, entries.c.id <= last).order_by(entries.c.id).limit(limit)
         async with self._database.read() as connection:
+            if since:
+                after = max(after, await last_before(connection, since - SLACK_MS))
+            query = select(entries).where(entries.c.id > after, entries.c.id <= last).order_by(entries.c.id)
+            query = query.limit(limit)
             rows = (await connection.execute(query)).all()
             owners = await _owners(connection, {_subject(row) for row in rows})
         return {"entries": [_told(row, owners) for row in rows], "more": len(rows) == limit}

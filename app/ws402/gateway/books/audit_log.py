@@ -156,6 +156,31 @@ class AuditLog:
             return hmac.new(self._key, message, hashlib.sha256).hexdigest()
         return hashlib.sha256(message).hexdigest()
 
+    # --- looking at ---------------------------------------------------------------------------------------------------
+
+    async def records(
+        self, *, kind: str | None = None, before: int | None = None, limit: int = 100
+    ) -> tuple[list[dict[str, Any]], int | None]:
+        """Records as they stand, newest first, numbered below `before`; and the `before` of the next ones, or None."""
+        query = select(audit_log).order_by(audit_log.c.number.desc()).limit(limit + 1)
+        if kind is not None:
+            query = query.where(audit_log.c.kind == kind)
+        if before is not None:
+            query = query.where(audit_log.c.number < before)
+        async with self._database.read() as connection:
+            rows = (await connection.execute(query)).all()
+        records = [
+            {
+                "number": row.number,
+                "kind": row.kind,
+                "createdAt": row.created_at,
+                "hash": row.hash,
+                **msgspec.json.decode(row.content),
+            }
+            for row in rows[:limit]
+        ]
+        return records, rows[limit - 1].number if len(rows) > limit else None
+
     # --- verifying ---------------------------------------------------------------------------------------------------
 
     async def verify(self, after: int = 0, *, expect: str | None = None, most: int = 200) -> Verdict:

@@ -11,6 +11,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.chains.base import Chain, TxState
 from ws402.errors import WS402Error
+from ws402.gateway.books.lists import spellings
 from ws402.gateway.books.queries import wire
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.states import OVER, RefundState, SessionState, TransferState
@@ -71,7 +72,7 @@ class Cases:
         Newest first, at most `MOST` of them; `more` says that there are others. `chain` says what a chain knows of a
         transaction that the ledger does not have.
         """
-        names = self._spellings(what)
+        names = set() if what is None else spellings(what, self._chains.values())
         tags = {each for each in (tag, what and what.lower().removeprefix("0x")) if each}
         async with self._database.read() as connection:
             found = _Found(connection, self._chains)
@@ -81,19 +82,6 @@ class Cases:
         if not cases and what is not None:
             answer["chain"] = await self._on_chain(what)
         return answer
-
-    def _spellings(self, what: str | None) -> set[str]:
-        """As the ledger may spell it: an id as it is, a transaction or an address as a chain of ours writes it."""
-        if what is None:
-            return set()
-        names = {what}
-        for chain in self._chains.values():
-            for normal in (chain.normalize_tx, chain.normalize_address):
-                try:
-                    names.add(normal(what))
-                except WS402Error:
-                    continue
-        return names
 
     async def _on_chain(self, what: str) -> dict[str, str] | None:
         """What a chain says of a transaction that paid none of our addresses, or that no watcher has seen yet."""

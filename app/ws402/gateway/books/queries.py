@@ -1,18 +1,17 @@
-"""What operators look at: sessions, payments, refunds, invoices and credits as the ledger has them. Reads only."""
+"""What operators and servers look at one by one, or in sums, as the ledger has it (lists: `lists`). Reads only."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Select, func, select
+from sqlalchemy import ColumnElement, func, select
 
 from ws402.errors import NotFoundError
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.states import MOVING, OVER, UNFINISHED, RefundState
 from ws402.gateway.ledger.tables import (
     attempts,
-    checkpoints,
     deliveries,
     entries,
     invoices,
@@ -21,9 +20,7 @@ from ws402.gateway.ledger.tables import (
     refunds,
     sessions,
 )
-from ws402.gateway.ledger.tables import transfers as transfers_table
 from ws402.gateway.ledger.types import amount_sum
-from ws402.gateway.watch.transfers import unclaimed
 from ws402.money import wire_amount
 from ws402.protocol import RefundStatusResponse, SessionRefund, SessionResponse
 
@@ -33,60 +30,17 @@ MOST: Final = 500
 AMOUNTS: Final = {"amount", "paid", "consumed", "refunded", "price_per_second", "fee", "max_fee", "total"}
 
 
-def _unpaid(now: int) -> ColumnElement[bool]:
+def unpaid(now: int) -> ColumnElement[bool]:
     """Invoices that can still be paid; network by network, as the index has them."""
     paid = select(payments.c.id).where(payments.c.invoice_id == invoices.c.id).exists()
     return invoices.c.network.in_(select(networks.c.network)) & (invoices.c.expires_at > now) & ~paid
 
 
 class Queries:
-    """Questions to one ledger. Lists come newest first; `limit` rows at most."""
+    """Questions to one ledger."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
-
-    async def sessions(self, *, state: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        """Sessions: what was paid, used and refunded, and which server has them."""
-        query = (
-            select(
-                *sessions.c["id", "tenant", "state", "network", "asset", "payer", "resource_id", "price_per_second"],
-                *sessions.c["paid", "consumed", "refunded", "server_id", "opened_at", "ended_at", "end_reason"],
-                *checkpoints.c["elapsed_ms", "reported_at"],
-            )
-            .outerjoin(checkpoints)
-            .order_by(sessions.c.opened_at.desc(), sessions.c.id)
-        )
-        return await self._list(query, sessions.c.state, state, limit)
-
-    async def payments(self, *, network: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        """Transfers that were credited to an invoice."""
-        query = select(
-            *payments.c["id", "network", "tx", "amount", "payer", "binding", "session_id", "invoice_id", "created_at"],
-            transfers_table.c.asset,
-        ).join(transfers_table)
-        return await self._list(query.order_by(payments.c.created_at.desc()), payments.c.network, network, limit)
-
-    async def invoices(self, *, network: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        """Invoices that can still be paid."""
-        query = (
-            select(*invoices.c["id", "tenant", "network", "asset", "amount", "resource_id", "created_at", "expires_at"])
-            .where(_unpaid(self._database.now_ms()))
-            .order_by(invoices.c.created_at.desc())
-        )
-        return await self._list(query, invoices.c.network, network, limit)
-
-    async def refunds(self, *, state: str | None = None, limit: int = 100) -> list[dict[str, Any]]:
-        """Debts to payers, with the transaction that delivers them."""
-        query = (
-            select(
-                *refunds.c["id", "state", "network", "asset", "amount", "recipient", "session_id", "reason"],
-                *refunds.c["created_at", "updated_at"],
-                deliveries.c.tx,
-            )
-            .outerjoin(deliveries, refunds.c.delivery_id == deliveries.c.id)
-            .order_by(refunds.c.created_at.desc(), refunds.c.id)
-        )
-        return await self._list(query, refunds.c.state, state, limit)
 
     async def refund(self, refund_id: str) -> dict[str, Any]:
         """One refund with its delivery, every signed attempt (not the bytes), and its ledger entries.
@@ -188,7 +142,7 @@ class Queries:
             return {
                 "sessions": await self._by_state(connection, sessions.c.state),
                 "refunds": await self._by_state(connection, refunds.c.state),
-                "openInvoices": await connection.scalar(select(func.count()).select_from(invoices).where(_unpaid(now))),
+                "openInvoices": await connection.scalar(select(func.count()).select_from(invoices).where(unpaid(now))),
                 "oldestRefundAt": await connection.scalar(select(func.min(refunds.c.created_at)).where(moving)),
             }
 
@@ -197,16 +151,12 @@ class Queries:
         columns = refunds.c["id", "network", "asset", "amount", "recipient", "state", "reason", "created_at"]
         unfinished = select(*columns).where(refunds.c.state.in_(UNFINISHED))
         query = unfinished.order_by(refunds.c.created_at.desc()).limit(MOST)
+        asked = invoices.c["id", "tenant", "network", "asset", "amount", "resource_id", "created_at", "expires_at"]
+        still = select(*asked).where(unpaid(self._database.now_ms())).order_by(invoices.c.created_at.desc()).limit(MOST)
         async with self._database.read() as connection:
             owed = [wire(row) for row in await connection.execute(query)]
-        return {"invoices": await self.invoices(limit=MOST), "refunds": owed}
-
-    async def unclaimed(self) -> list[dict[str, Any]]:
-        """Money that arrived and pays for no session; at most 500 transfers."""
-        async with self._database.read() as connection:
-            rows = await unclaimed(connection)
-        names = ("network", "tx", "asset", "amount", "sender", "block_time")
-        return [_named(dict(zip(names, (getattr(row, name) for name in names), strict=True))) for row in rows]
+            waiting = [wire(row) for row in await connection.execute(still)]
+        return {"invoices": waiting, "refunds": owed}
 
     async def refund_counts(self) -> dict[str, int]:
         """Refunds by state."""
@@ -216,12 +166,6 @@ class Queries:
     async def _by_state(self, connection: Any, column: Any) -> dict[str, int]:
         query = select(column, func.count().label("total")).group_by(column)
         return {row[0]: row.total for row in await connection.execute(query)}
-
-    async def _list(self, query: Select[Any], column: Any, value: str | None, limit: int) -> list[dict[str, Any]]:
-        if value is not None:
-            query = query.where(column == value)
-        async with self._database.read() as connection:
-            return [wire(row) for row in await connection.execute(query.limit(min(limit, MOST)))]
 
 
 def wire(row: Any) -> dict[str, Any]:

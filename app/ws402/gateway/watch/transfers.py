@@ -231,20 +231,6 @@ async def refund_transfer(
     return refund_id
 
 
-def _unpaid() -> ColumnElement[bool]:
-    """The transfer pays for no session."""
-    claimed = select(payments.c.tx).where(
-        payments.c.network == transfers.c.network, payments.c.tx == transfers.c.tx, payments.c.idx == transfers.c.idx
-    )
-    return ~claimed.exists()
-
-
-async def unclaimed(connection: AsyncConnection, *, limit: int = 500) -> Sequence[Row[Any]]:
-    """Transfers that pay for no session and are owed to nobody yet, newest first."""
-    query = select(transfers).where(transfers.c.state == TransferState.SEEN, _unpaid())
-    return (await connection.execute(query.order_by(transfers.c.seen_at.desc()).limit(limit))).all()
-
-
 async def owe_unclaimed(connection: AsyncConnection, network: str, tx: str, now: int) -> list[str]:
     """Owe what of one transaction pays for no session to its senders; the refunds' ids."""
     query = select(transfers).where(transfers.c.network == network, transfers.c.tx == tx)
