@@ -141,6 +141,7 @@ ATTACKS: Final = {
     53: "A signed payment for another offer than ours",
     54: "A webhook is forged, changed, or replayed to its receiver",
     55: "A receiver of webhooks is slow, hangs, or answers without an end",
+    56: "An operator's browser is made to use the console for somebody else",
 }
 
 NOT_OFFERED: Final = {

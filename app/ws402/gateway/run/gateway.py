@@ -10,6 +10,7 @@ import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
+from typing import Final
 
 from ws402 import tls
 from ws402.chains.base import Chain, ChainUnavailableError
@@ -43,6 +44,10 @@ from ws402.serving import HttpServer
 from ws402.settings import GatewaySettings
 
 log = logging.getLogger(__name__)
+
+
+LOOPBACK: Final = "127.0.0.1"
+"""Where the console listens, and nowhere else: it has no TLS, and trusts that nobody can listen in."""
 
 
 class Gateway:
@@ -84,6 +89,8 @@ class Gateway:
         self._http: HttpServer | None = None
         self._app: GatewayApp | None = None
         self.exporter: Exporter | None = None
+        self.console: HttpServer | None = None
+        """Where operators' browsers are answered."""
         self.audit_log = AuditLog(self.database, settings.audit_log_key)
         self._open = AsyncExitStack()
 
@@ -129,6 +136,9 @@ class Gateway:
             self._http = HttpServer(self.settings.gateway_host, self.settings.gateway_port, tls=_tls(self.settings))
             self._open.push_async_callback(self._http.close)
             self.exporter = exporter(self.settings, "gateway")
+            if self.settings.console_port is not None:
+                self.console = HttpServer(LOOPBACK, self.settings.console_port)
+                self._open.push_async_callback(self.console.close)
         if self.exporter is not None:
             self._open.push_async_callback(self.exporter.close)
             await self.exporter.start()
@@ -172,6 +182,7 @@ class Gateway:
         if self._http is not None and self._app is not None:
             await self._stored.start()
             self._open.push_async_callback(self._stored.close)
+            await self._open_console()
             # Closed once more, and first: what was asked is answered while the rest still works.
             self._open.push_async_callback(self._http.close)
             self._app.started()
@@ -228,23 +239,35 @@ class Gateway:
         assert self._http is not None  # noqa: S101 - the caller made it
         kind = kind_of(default_chain(self.chains, self.settings.default_network))
         commands = Commands(self.audit_log)
-        handlers = (
-            AdminRoutes(self.service, commands),
-            AdminReads(self.service, self.refunds, self.audit_log),
-            EventRoutes(Records(self.database, self.webhooks), commands),
-        )
+        self._admin = AdminRoutes(self.service, commands)
+        self._reads = AdminReads(self.service, self.refunds, self.audit_log)
+        events = EventRoutes(Records(self.database, self.webhooks), commands)
         self._app = GatewayApp(
             self.service,
             self._authenticator,
             self.settings,
             provider=kind,
-            operators=handlers,
+            operators=(self._admin, self._reads, events),
             away=self.service.watcher.errors.keys,
             restored=self.refunds.restored,
         )
         self._app.starting()
         mutual = self.settings.gateway_tls_client_ca_file is not None
         await self._http.start(self._app.app, strangers=self._app.strangers if mutual else None)
+
+    async def _open_console(self) -> None:
+        """Serve operators' browsers, once there is something to show."""
+        if self.console is None:
+            return
+        from ws402.gateway.console.app import Console  # noqa: PLC0415 - templates, only where the console is on
+
+        name = ", ".join(self.chains)
+        changes = self.settings.console_changes
+        console = Console(self._authenticator, self._reads, self._admin, changes=changes, network=name)
+        await self.console.start(console)
+        # Closed once more, and before what it asks.
+        self._open.push_async_callback(self.console.close)
+        log.info("the console is at %s%s", self.console.url, "" if changes else ", for reading only")
 
     async def close(self) -> None:
         """Answer what was asked, finish what is queued, let go of keys and connections."""
