@@ -1,4 +1,4 @@
-"""`ws402 ledger`: copy a ledger while a gateway works on it, put a copy back, and check one.
+"""`ws402 ledger`: copy a ledger while a gateway works on it, put a copy back, check one, and move one elsewhere.
 
 Exit status 0: done; 1: refused, or a file or database that does not answer; 2: wrong use or settings; 3: `check` found
 something wrong.
@@ -20,6 +20,11 @@ from ws402.settings import GatewaySettings, load
 STARTS_PAUSED = (
     "A gateway on it opens sessions, and sends no refund before `ws402 ops reconcile NETWORK` has found on the chain "
     "what was sent since the copy was made."
+)
+
+MOVED = (
+    "Start gateways on the copy. The source is marked as an old copy: a gateway on it sends no refund before "
+    "`ws402 ops reconcile NETWORK`."
 )
 
 
@@ -96,6 +101,24 @@ def check() -> None:
     click.echo("whole: nothing is wrong")
 
 
+@command.command()
+@click.option("--from", "source", help="The ledger to copy; DATABASE_URL's by default.")
+@click.option("--to", "target", envvar="TARGET_DATABASE_URL", show_envvar=True, required=True, help="Where to.")
+@click.option("--move", is_flag=True, help="The copy is the ledger from now on, and the source signs no more.")
+@click.option("--dry-run", is_flag=True, help="Say what would be copied, and change nothing.")
+def copy(source: str | None, target: str, move: bool, dry_run: bool) -> None:
+    """Copy a ledger row by row into another database, SQLite or PostgreSQL, and compare the two.
+
+    No gateway may work on it meanwhile. A copy that was interrupted goes on when the same command is run again. Other
+    users of a machine can read a command's options: write an address with a password into the environment.
+    """
+    settings = load(GatewaySettings)
+    ended = asyncio.run(
+        _copy(settings, source or settings.database_url.get_secret_value(), target, move=move, dry_run=dry_run)
+    )
+    click.echo(ended)
+
+
 def _sqlite_url(settings: GatewaySettings) -> str:
     from ws402.gateway.ledger import copies  # noqa: PLC0415
 
@@ -133,6 +156,34 @@ async def _mark(settings: GatewaySettings, url: str, source: str) -> list[str]:
         return names
     finally:
         await database.close()
+
+
+async def _copy(settings: GatewaySettings, source_url: str, target_url: str, *, move: bool, dry_run: bool) -> str:
+    from ws402.gateway.books.self_check import check_books  # noqa: PLC0415
+    from ws402.gateway.ledger.database import Database  # noqa: PLC0415
+    from ws402.gateway.ledger.relocation import Relocation  # noqa: PLC0415
+
+    source, target = Database(source_url), Database(target_url)
+    try:
+        relocation = Relocation(source, target)
+        await source.check_exists()
+        if dry_run:
+            rows = await relocation.plan(move=move)
+            for name, count in rows.items():
+                click.echo(f"{name}: {count}")
+            return f"{sum(rows.values())} rows would be copied to {target.name}; nothing was changed"
+
+        def tell(name: str, copied: int, total: int) -> None:
+            click.echo(f"{name}: {copied} of {total}", err=True)
+
+        names = await relocation.run(
+            move=move, checks=lambda database: check_books(database, settings.audit_log_key), progress=tell
+        )
+        told = f"copied and compared: {target.name} (networks: {', '.join(names) or 'none'})\n"
+        return told + (MOVED if move else STARTS_PAUSED)
+    finally:
+        await source.close()
+        await target.close()
 
 
 async def _check(settings: GatewaySettings) -> list[str]:

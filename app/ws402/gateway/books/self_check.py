@@ -23,6 +23,12 @@ async def self_check(database: Database, audit_log_key: SecretStr | None) -> Asy
         yield f"the file is damaged: {damage}"
         return  # what it says is worth nothing
     await database.check_revision()
+    async for each in check_books(database, audit_log_key):
+        yield each
+
+
+async def check_books(database: Database, audit_log_key: SecretStr | None) -> AsyncIterator[str]:
+    """What is wrong with the sums of the accounts, and with the chain of the audit log."""
     async with database.read() as connection:
         for name, difference in await inner_differences(connection):
             yield f"{name}: {difference}"

@@ -20,13 +20,17 @@ async def mark(database: Database, *, at: int | None = None) -> list[str]:
 
     Leases of the gateway that worked on the original end, for it is gone.
     """
-    now = database.now_ms() if at is None else at
     async with database.begin() as connection:
-        # A copy of a copy that was not reconciled: from the older one on.
-        oldest = func.coalesce(networks.c.restored_block, networks.c.block)
-        marked = update(networks).values(restored_at=now, restored_block=oldest).returning(networks.c.network)
-        names = sorted((await connection.execute(marked)).scalars())
-        await connection.execute(update(signers).values(lease_until=0, lease_holder=None))
+        return await mark_in(connection, database.now_ms() if at is None else at)
+
+
+async def mark_in(connection: AsyncConnection, now: int) -> list[str]:
+    """The same, in a transaction of the caller's."""
+    # A copy of a copy that was not reconciled: from the older one on.
+    oldest = func.coalesce(networks.c.restored_block, networks.c.block)
+    marked = update(networks).values(restored_at=now, restored_block=oldest).returning(networks.c.network)
+    names = sorted((await connection.execute(marked)).scalars())
+    await connection.execute(update(signers).values(lease_until=0, lease_holder=None))
     return names
 
 

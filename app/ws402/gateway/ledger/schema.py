@@ -6,11 +6,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import Connection, inspect, text
+from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from alembic.config import Config
+
+UNFINISHED: Final = "unfinished copy"
+"""The revision of a ledger that is still being copied: no gateway starts on it."""
 
 MIGRATIONS: Final = Path(__file__).parent / "migrations"
 
@@ -35,19 +39,20 @@ def upgrade(connection: Connection) -> None:
 
     Raises ConfigurationError when the ledger was made by a newer version.
     """
-    current = _current(connection)
-    if current == newest():
+    revision = current(connection)
+    _require_finished(revision)
+    if revision == newest():
         return  # without alembic, which a gateway that starts again does not need
     from alembic import command  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 
-    if current is not None:
+    if revision is not None:
         try:
-            ScriptDirectory.from_config(config()).get_revision(current)
+            ScriptDirectory.from_config(config()).get_revision(revision)
         except CommandError as error:
             raise ConfigurationError(
-                f"The ledger's schema ({current}) is newer than this version knows.",
+                f"The ledger's schema ({revision}) is newer than this version knows.",
                 remedy="Run the newer version again; a ledger cannot go back.",
             ) from error
     command.upgrade(config(connection), "head")
@@ -55,16 +60,31 @@ def upgrade(connection: Connection) -> None:
 
 def require_newest(connection: Connection) -> None:
     """Raise ConfigurationError unless the schema is the one that this version makes."""
-    current = _current(connection)
-    if current != newest():
+    revision = current(connection)
+    _require_finished(revision)
+    if revision != newest():
         raise ConfigurationError(
-            f"The ledger's schema is {current or 'not there'}; this version's is {newest()}.",
+            f"The ledger's schema is {revision or 'not there'}; this version's is {newest()}.",
             remedy="Check it with the version that works on it; a gateway that starts brings an older one up to date.",
         )
 
 
-def _current(connection: Connection) -> str | None:
+def current(connection: Connection) -> str | None:
+    """The schema's revision; None where there is no ledger."""
     if not inspect(connection).has_table("alembic_version"):
         return None
     found: str | None = connection.scalar(text("SELECT version_num FROM alembic_version"))
     return found
+
+
+async def set_revision(connection: AsyncConnection, revision: str) -> None:
+    """Call the schema so from now on."""
+    await connection.execute(text("UPDATE alembic_version SET version_num = :revision"), {"revision": revision})
+
+
+def _require_finished(revision: str | None) -> None:
+    if revision == UNFINISHED:
+        raise ConfigurationError(
+            "This is an unfinished copy of a ledger.",
+            remedy="Run the same `ws402 ledger copy` again: it goes on, and makes it a ledger when all of it is there.",
+        )
