@@ -142,6 +142,8 @@ ATTACKS: Final = {
     54: "A webhook is forged, changed, or replayed to its receiver",
     55: "A receiver of webhooks is slow, hangs, or answers without an end",
     56: "An operator's browser is made to use the console for somebody else",
+    57: "An MPP challenge that is forged, or of another resource, server or tenant",
+    58: "A transfer signed for one MPP challenge is shown with another",
 }
 
 NOT_OFFERED: Final = {

@@ -1,4 +1,4 @@
-"""An unmodified x402 client from PyPI, in a Python of its own: `stock.py httpx|requests URL KEY BYTES`.
+"""An unmodified client from PyPI, in a Python of its own: `stock.py httpx|requests|pympp URL KEY BYTES`.
 
 Pays what the server asks for, reads so many bytes of the answer (0: all), leaves, and prints what it saw as JSON.
 """
@@ -11,7 +11,12 @@ import json
 import sys
 from typing import Any
 
+import httpx
 from eth_account import Account
+from mpp import Challenge
+from mpp._parsing import parse_payment_receipt
+from mpp.client import Mpp
+from mpp.methods.evm import client as evm
 from x402.http.clients.httpx import x402HttpxClient
 from x402.http.clients.requests import x402_requests
 from x402.mechanisms.evm import EthAccountSigner
@@ -41,6 +46,29 @@ async def by_httpx(url: str, key: str, most: int) -> dict[str, Any]:
         return seen(answer.status_code, answer.headers, size)
 
 
+async def by_pympp(url: str, key: str, most: int) -> dict[str, Any]:
+    async with httpx.AsyncClient() as client:
+        details = Challenge.from_www_authenticate((await client.get(url)).headers["www-authenticate"]).request
+    method = evm.charge(
+        currency=details["currency"],
+        chain_id=details["methodDetails"]["chainId"],
+        decimals=details["methodDetails"]["decimals"],
+        authorization={"name": "Demo Dollar", "version": "1"},
+        account=Account.from_key(key),
+        max_amount="1",
+    )
+    size = 0
+    async with Mpp(methods=[method]) as payer, payer.client(timeout=30) as client, client.stream("GET", url) as answer:
+        async for piece in answer.aiter_raw():
+            size += len(piece)
+            if most and size >= most:
+                break
+        told = answer.headers.get("payment-receipt")
+        receipt = parse_payment_receipt(told) if told else None
+        same = receipt and {"success": receipt.status == "success", "extensions": receipt.extra}
+        return {"status": answer.status_code, "size": size, "receipt": same}
+
+
 def by_requests(url: str, key: str, most: int) -> dict[str, Any]:
     payer = x402ClientSync()
     payer.set_spend_controls(ALLOWED)
@@ -56,5 +84,8 @@ def by_requests(url: str, key: str, most: int) -> dict[str, Any]:
 
 if __name__ == "__main__":
     kind, url, key, most = sys.argv[1:]
-    work = by_httpx(url, key, int(most)) if kind == "httpx" else None
-    print(json.dumps(by_requests(url, key, int(most)) if work is None else asyncio.run(work)))
+    if kind == "requests":
+        told = by_requests(url, key, int(most))
+    else:
+        told = asyncio.run({"httpx": by_httpx, "pympp": by_pympp}[kind](url, key, int(most)))
+    print(json.dumps(told))

@@ -1,4 +1,4 @@
-"""Unmodified x402 clients stream by the second over plain HTTP, leave early, and get the rest back to the unit.
+"""Unmodified x402 and MPP clients stream by the second over plain HTTP, leave early, and get the rest back to the unit.
 
 `make test-x402` installs them, pinned and by hash, beside our own environment: those from PyPI into one that
 WS402_X402_PYTHON names, those from npm into the folder of these tests.
@@ -26,9 +26,9 @@ pytestmark = pytest.mark.x402
 
 PIECE = b"x" * 1000
 
-PYTHON = ("httpx", "requests")
-NODE = ("fetch", "fetch-v1")
-"""Version 2 of x402, and version 1."""
+PYTHON = ("httpx", "requests", "pympp")
+NODE = ("fetch", "fetch-v1", "mppx")
+"""x402 of version 2, of version 1, and MPP."""
 
 
 @pytest.fixture

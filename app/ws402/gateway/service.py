@@ -270,7 +270,7 @@ class TenantCalls:
 
     async def terms(self) -> TermsResponse:
         """In which tokens the gateway collects."""
-        return self._service.collector.terms()
+        return await self._service.collector.terms(self._tenant)
 
     async def collect(self, request: CollectRequest, /, *, key: str | None = None) -> CollectResponse:  # noqa: ARG002
         """Collect what a payer signed; repeated, it joins what is under way."""

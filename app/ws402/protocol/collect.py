@@ -27,13 +27,15 @@ class TokenTerms(Message, kw_only=True):
 
 class TermsResponse(Message, kw_only=True):
     """What can be collected; nothing where the gateway has no collector. `default_…`: what an invoice asks for when
-    nothing is named; `attach_seconds`: how long a session waits for its payer.
+    nothing is named; `attach_seconds`: how long a session waits for its payer; `challenge_secrets`: by which servers
+    know the challenges that they made, the one to use first.
     """
 
     tokens: list[TokenTerms]
     default_network: str
     default_asset: str | None = None
     attach_seconds: Count = 0
+    challenge_secrets: tuple[str, ...] = ()
 
 
 class TermsRequest(Message, kw_only=True):
@@ -58,7 +60,8 @@ class CollectRequest(Message, kw_only=True):
     """Collect a signed transfer and open the session that it pays for.
 
     `mode`: `request` takes the session for `server_id` at once, `session` leaves it for a resume. `secret`: what only
-    the offer's recipient knows; the same payment is answered again only to who shows the same one.
+    the offer's recipient knows; the same payment is answered again only to who shows the same one. `realm`: the secret
+    is the id of an MPP challenge of this realm, and the nonce must be bound to both.
     """
 
     network: str
@@ -71,6 +74,7 @@ class CollectRequest(Message, kw_only=True):
     mode: Literal["request", "session"]
     server_id: str
     secret: str | None = None
+    realm: str | None = None
 
 
 class CollectResponse(Message, kw_only=True):

@@ -57,6 +57,7 @@ CORS: Final = CORSConfig(
         "If-None-Match",
         "PAYMENT-SIGNATURE",
         "X-PAYMENT",
+        "Accept-Payment",
         "Access-Control-Expose-Headers",  # stock x402 clients send it with their request
     ],
     expose_headers=[
@@ -68,6 +69,8 @@ CORS: Final = CORSConfig(
         "PAYMENT-REQUIRED",
         "PAYMENT-RESPONSE",
         "X-PAYMENT-RESPONSE",
+        "WWW-Authenticate",
+        "Payment-Receipt",
     ],
 )
 """Any page may use any server: what is private wants a token in the request, and browsers add none by themselves."""

@@ -15,6 +15,7 @@ from typing import Any, Final
 from ws402.chains.base import Chain, ChainUnavailableError
 from ws402.chains.collecting import AuthorizationRefusedError, Authorizations
 from ws402.errors import ConfigurationError, ConflictError
+from ws402.gateway.collect.challenges import Challenges
 from ws402.gateway.collect.judge import Judge, Signed, check_times
 from ws402.gateway.collect.register import UNDECIDED, Register, Registration
 from ws402.gateway.collect.sending import CollectWorker, authorization_of
@@ -86,6 +87,7 @@ class Collector:
         self._verifier = verifier
         self._judge = Judge(settings, chains, signers)
         self._register = Register(database)
+        self._challenges = Challenges(database)
         self._news = asyncio.Event()
         self._looked: dict[str, float] = {}
         self._follow = Job("collect follow", self.follow, FOLLOW_SECONDS)
@@ -144,14 +146,16 @@ class Collector:
 
     # --- Asking ------------------------------------------------------------------------------------------------------
 
-    def terms(self) -> TermsResponse:
-        """What can be collected."""
+    async def terms(self, tenant: str) -> TermsResponse:
+        """What can be collected for a tenant."""
+        tokens = [each for each in self._judge.terms() if each.network in self.workers]
         default = self._settings.default_network or next(iter(self._chains))
         return TermsResponse(
-            tokens=[each for each in self._judge.terms() if each.network in self.workers],
+            tokens=tokens,
             default_network=default,
             default_asset=self._settings.default_asset,
             attach_seconds=self._settings.resume_seconds,
+            challenge_secrets=await self._challenges.secrets(tenant) if tokens else (),
         )
 
     async def collect(self, tenant: str, request: CollectRequest) -> CollectResponse:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,6 +10,7 @@ from hashlib import sha256
 from typing import Final
 
 import msgspec
+from eth_utils.crypto import keccak
 
 from ws402.chains.base import Chain, Head
 from ws402.chains.collecting import Authorization, AuthorizationRefusedError, Authorizations, CollectingChain
@@ -139,8 +141,16 @@ class Judge:
                 f"{authorization.amount} was signed, {due} is asked for.",
                 reason="invalid_exact_evm_payload_authorization_value_mismatch",
             )
+        if request.realm is not None and authorization.nonce not in _bound(request.secret or "", request.realm):
+            raise AuthorizationRefusedError("The nonce is of another challenge.", reason="invalid_transaction_state")
         rules.check_signature(authorization)
         return Signed(chain, rules, authorization, price, request)
+
+
+def _bound(challenge_id: str, realm: str) -> tuple[str, str]:
+    """The nonces that bind a transfer to an MPP challenge: stock clients hash id and realm in one of two ways."""
+    pair = json.dumps([challenge_id, realm], separators=(",", ":"), ensure_ascii=False)
+    return keccak(text=challenge_id + realm).hex(), keccak(text=pair).hex()
 
 
 def check_times(authorization: Authorization, head: Head) -> None:

@@ -11,6 +11,7 @@ import msgspec
 from ws402.money import parse_amount
 from ws402.prices import Price
 from ws402.protocol import TermsResponse, TokenTerms
+from ws402.server.web.mpp_wire import charge
 from ws402.server.web.x402_wire import TIMEOUT_SECONDS, Payment
 from ws402.settings import ResourceSettings, X402Settings
 
@@ -42,6 +43,12 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
             "maxTimeoutSeconds": TIMEOUT_SECONDS,
             "extra": {"name": token.name, "version": token.version, "paymentFlow": "upfront"},
         }
+
+    @property
+    def charge(self) -> str:
+        """As the `request` of an MPP challenge."""
+        token = self.token
+        return charge(token.chain_id, token.contract, token.decimals, token.recipient, self.amount)
 
     def v1(self, url: str, description: str) -> dict[str, Any]:
         """As version 1 has it."""

@@ -1,4 +1,4 @@
-"""x402 over plain HTTP: the offer in a 402, and the answer to whoever pays.
+"""x402 and MPP over plain HTTP: the offer in a 402, and the answer to whoever pays.
 
 Nothing is served before the chain shows the payment, and nobody is asked to pay again while it is not known.
 """
@@ -21,6 +21,8 @@ from ws402.server.sessions.service import Sessions
 from ws402.server.sockets.handshake import error_body
 from ws402.server.web.answers import error_headers, send_json
 from ws402.server.web.callers import base_url, client_address
+from ws402.server.web.mpp_wire import CHALLENGE, RECEIPT, Credential, challenge, credential_of, is_ours
+from ws402.server.web.mpp_wire import receipt as mpp_receipt
 from ws402.server.web.offers import Offer, offers, required
 from ws402.server.web.x402_wire import (
     PAYMENT_REQUIRED,
@@ -53,6 +55,10 @@ class SettlementPendingError(UnavailableError):
     code = "settlement_pending"
 
 
+Shown = Payment | Credential
+"""A payment, of x402 or MPP."""
+
+
 class Bought(NamedTuple):
     """What was paid for, what that opened, and the headers that say so."""
 
@@ -73,10 +79,10 @@ class PaidRequests:
         """What can be paid for a resource."""
         return offers(self._sessions.terms.current, self._settings.x402, resource.settings, duration)
 
-    def payment(self, scope: Scope) -> Payment | None:
+    def payment(self, scope: Scope) -> Shown | None:
         """The payment in a request, if it shows one. Raises MalformedPaymentError, RateLimitedError."""
         try:
-            payment = payment_of(scope["headers"])
+            payment = payment_of(scope["headers"]) or credential_of(scope["headers"])
         except MalformedPaymentError:
             self._refused.count(self._address(scope))
             raise
@@ -117,6 +123,10 @@ class PaidRequests:
                 sessions=base + SESSIONS,
             )
             headers[PAYMENT_REQUIRED] = encode(content)
+            if known := self._challenge_secrets():
+                realm, id_ = _realm(base), resource.settings.id
+                made = (challenge(known[0], realm, each.charge, id_, each.seconds) for each in found)
+                headers[CHALLENGE] = ", ".join(made)
             answer = msgspec.to_builtins(body) | {"x402Version": 1, "accepts": [each.v1(url, name) for each in found]}
         await send_json(send, answer, 402, headers)
 
@@ -124,7 +134,7 @@ class PaidRequests:
         self,
         resource: Resource,
         found: list[Offer],
-        payment: Payment | None,
+        payment: Shown | None,
         mode: Literal["request", "session"],
         scope: Scope,
         send: Send,
@@ -138,7 +148,7 @@ class PaidRequests:
         if payment is None:
             await self.ask(resource, found, scope, send, url=url)
             return None
-        offer = taken(found, payment)
+        offer = self._taken(resource, found, payment, scope)
         if offer is None:
             await self.ask(resource, found, scope, send, reason="invalid_payment_requirements", url=url)
             return None
@@ -149,7 +159,7 @@ class PaidRequests:
         return Bought(offer, answer, self.receipt(offer, payment, answer, self.base(scope)))
 
     async def collect(
-        self, resource: Resource, offer: Offer, payment: Payment, mode: Literal["request", "session"], scope: Scope
+        self, resource: Resource, offer: Offer, payment: Shown, mode: Literal["request", "session"], scope: Scope
     ) -> CollectResponse:
         """Have a payment collected.
 
@@ -168,6 +178,7 @@ class PaidRequests:
             mode=mode,
             server_id=self._sessions.server_id,
             secret=payment.secret,
+            realm=payment.challenge.realm if isinstance(payment, Credential) else None,
         )
         try:
             answer = await self._sessions.provider.collect(request)
@@ -183,7 +194,7 @@ class PaidRequests:
         self,
         resource: Resource,
         offer: Offer,
-        payment: Payment,
+        payment: Shown,
         answer: CollectResponse,
         scope: Scope,
         send: Send,
@@ -214,9 +225,13 @@ class PaidRequests:
             headers["retry-after"] = str(PENDING_SECONDS)
         await send_json(send, body, error.status, headers)
 
-    def receipt(self, offer: Offer, payment: Payment, answer: CollectResponse, base: str) -> dict[str, str]:
+    def receipt(self, offer: Offer, payment: Shown, answer: CollectResponse, base: str) -> dict[str, str]:
         """The headers that tell a client of its payment, in its version."""
         came = answer.state in ("open", "known")
+        info = {"sessionId": answer.session_id, "statusUrl": f"{base}{SESSIONS}/{answer.session_id}"}
+        if isinstance(payment, Credential):
+            told = {RECEIPT: mpp_receipt(answer.tx or "", payment.challenge.id, info)} if came else {}
+            return {"cache-control": "private, no-store", **told}
         first = payment.version == 1
         content: dict[str, Any] = {
             "success": came,
@@ -226,12 +241,30 @@ class PaidRequests:
         }
         if came:
             content["amount"] = str(answer.paid)
-            info = {"sessionId": answer.session_id, "statusUrl": f"{base}{SESSIONS}/{answer.session_id}"}
             content["extensions"] = {"ws402": {"info": info}}
         else:
             content["errorReason"] = answer.reason or "settlement_pending"
         name = PAYMENT_RESPONSE_V1 if first else PAYMENT_RESPONSE
         return {name: encode(content), "cache-control": "private, no-store"}
+
+    def _taken(self, resource: Resource, found: list[Offer], payment: Shown, scope: Scope) -> Offer | None:
+        """The offer that a payment is for."""
+        for offer in found:
+            if isinstance(payment, Credential):
+                known, realm = self._challenge_secrets(), _realm(self.base(scope))
+                ours = is_ours(payment.challenge, known, realm, resource.settings.id, offer.seconds)
+                if ours and payment.challenge.request == offer.charge:
+                    return offer
+            # Version 1 names no amount but the signed one.
+            elif offer.is_taken_by(payment) and (
+                payment.version == 2 or str(offer.amount) == str(payment.transfer.amount)
+            ):
+                return offer
+        return None
+
+    def _challenge_secrets(self) -> tuple[str, ...]:
+        terms = self._sessions.terms.current
+        return terms.challenge_secrets if terms is not None else ()
 
     def base(self, scope: Scope) -> str:
         """How clients reach this server."""
@@ -241,13 +274,9 @@ class PaidRequests:
         return group(client_address(self._sessions.proxies, scope))
 
 
-def taken(found: list[Offer], payment: Payment) -> Offer | None:
-    """The offer that a payment is for."""
-    for offer in found:
-        # Version 1 names no amount but the signed one.
-        if offer.is_taken_by(payment) and (payment.version == 2 or str(offer.amount) == str(payment.transfer.amount)):
-            return offer
-    return None
+def _realm(base: str) -> str:
+    """A server's name in challenges: its host."""
+    return base.partition("://")[2]
 
 
 def duration_of(scope: Scope) -> int | None:

@@ -151,18 +151,33 @@ def _json(value: bytes) -> bytes:
     return content
 
 
-def _transfer(payload: _Exact) -> SignedTransfer:
-    signed = payload.authorization
-    if not _NUMBER.fullmatch(signed.value):
+def signed_transfer(
+    *, payer: str, recipient: str, value: str, valid_after: str, valid_before: str, nonce: str, signature: str
+) -> SignedTransfer:
+    """What was signed, of a payment's strings. Raises MalformedPaymentError."""
+    if not _NUMBER.fullmatch(value):
         raise _malformed("'value' is a string of digits.")
-    if not (_TIME.fullmatch(signed.valid_after) and _TIME.fullmatch(signed.valid_before)):
+    if not (_TIME.fullmatch(valid_after) and _TIME.fullmatch(valid_before)):
         raise _malformed("'validAfter' and 'validBefore' are strings of digits, in seconds.")
     return SignedTransfer(
+        payer=payer,
+        recipient=recipient,
+        amount=value,
+        valid_after=int(valid_after),
+        valid_before=int(valid_before),
+        nonce=nonce,
+        signature=signature,
+    )
+
+
+def _transfer(payload: _Exact) -> SignedTransfer:
+    signed = payload.authorization
+    return signed_transfer(
         payer=signed.from_,
         recipient=signed.to,
-        amount=signed.value,
-        valid_after=int(signed.valid_after),
-        valid_before=int(signed.valid_before),
+        value=signed.value,
+        valid_after=signed.valid_after,
+        valid_before=signed.valid_before,
         nonce=signed.nonce,
         signature=payload.signature,
     )
