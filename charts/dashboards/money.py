@@ -134,5 +134,36 @@ DASHBOARD = Dashboard(
                 ),
             ),
         ),
+        Row(
+            "x402 and MPP",
+            (
+                graph(
+                    "Offers",
+                    "Unpaid requests that were told how to pay.",
+                    ("sum by (resource) (rate(ws402_offers_total[$r]))", "{{resource}}"),
+                    unit="ops",
+                ),
+                graph(
+                    "Signed transfers",
+                    "What who showed one was told.",
+                    ("sum by (network, state) (rate(ws402_collections_total[$r]))", "{{network}} {{state}}"),
+                    unit="ops",
+                ),
+                graph(
+                    "Oldest under way",
+                    "Since when the oldest waits to come to the chain; it expires after minutes.",
+                    ("max by (network) (ws402_collection_oldest_seconds)", "{{network}}"),
+                    unit="s",
+                    thresholds=((600, "red"),),
+                    alert="WS402CollectionStuck",
+                ),
+                graph(
+                    "Transfers it pays",
+                    "Signed transfers whose fee the collector's coins still pay.",
+                    ("min by (network) (ws402_collector_transfers_payable)", "{{network}}"),
+                    alert="WS402CollectorLow",
+                ),
+            ),
+        ),
     ),
 )

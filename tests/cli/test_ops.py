@@ -246,6 +246,13 @@ async def test_a_query_that_makes_no_sense_is_told(gateway: tuple[Gateway, Evm])
             assert word in answer.json()["message"]
 
 
+async def test_signed_transfers_are_listed_and_shown(gateway: tuple[Gateway, Evm]) -> None:
+    running, _ = gateway
+    assert (await ops(running, "authorizations", "list", "--state", "sent")).output.endswith("(none)\n")
+    unknown = await ops(running, "authorizations", "show", "aut_none")
+    assert "no signed transfer" in str(unknown.exception)
+
+
 async def test_a44_money_without_an_invoice_is_seen_and_sent_back(gateway: tuple[Gateway, Evm]) -> None:
     running, evm = gateway
     chain = next(iter(running.chains.values()))

@@ -77,6 +77,7 @@ SESSION_OPEN_SECONDS = _histogram(
     "From a payment proof or resume to session_started; includes waiting for the chain's confirmations.",
 )
 USAGE_UPDATES = _counter(SERVER, "ws402_usage_updates", "usage_update messages sent.")
+OFFERS = _counter(SERVER, "ws402_offers", "Unpaid HTTP requests that were told how to pay (x402, MPP).", "resource")
 METERED_SECONDS = _counter(
     SERVER, "ws402_metered_seconds", "Seconds of use that were metered here, counted when a session ends or leaves."
 )
@@ -244,6 +245,28 @@ NONCE_GAPS = _gauge(
     "ws402_signer_nonce_gaps",
     "Nonces below the ledger's next that no delivery has: all above them are stuck.",
     "network",
+)
+
+# --- gateway: collecting ---------------------------------------------------------------------------------------------
+
+COLLECTIONS = _counter(
+    GATEWAY,
+    "ws402_collections",
+    "Answers to signed transfers that were shown (x402, MPP): open, known (shown again), pending, refused, failed.",
+    "network",
+    "state",
+)
+COLLECTIONS_WAITING = _gauge(
+    GATEWAY, "ws402_collections_waiting", "Signed transfers that are to come to the chain.", "network"
+)
+COLLECTION_OLDEST = _gauge(
+    GATEWAY, "ws402_collection_oldest_seconds", "Age of the oldest of them; they expire after minutes.", "network"
+)
+COLLECTOR_BALANCE = _gauge(
+    GATEWAY, "ws402_collector_balance_units", "What the collector's account holds of the network's coin.", "network"
+)
+COLLECTOR_PAYABLE = _gauge(
+    GATEWAY, "ws402_collector_transfers_payable", "Transfers whose fee these coins pay at today's highest.", "network"
 )
 
 # --- gateway: the ledger ---------------------------------------------------------------------------------------------

@@ -138,6 +138,20 @@ CASES = (
         silent="0x70",
     ),
     one(
+        "WS402CollectorLow",
+        series("ws402_collector_transfers_payable", network="base"),
+        OF_NET,
+        firing="49x70",
+        silent="50x70",
+    ),
+    one(
+        "WS402CollectionStuck",
+        series("ws402_collection_oldest_seconds", network="base"),
+        OF_NET,
+        firing="601x70",
+        silent="600x70",
+    ),
+    one(
         "WS402FloatLow", series("ws402_signer_refunds_payable", network="base"), OF_NET, firing="49x70", silent="50x70"
     ),
     Case(

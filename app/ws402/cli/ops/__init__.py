@@ -11,6 +11,7 @@ from click.core import ParameterSource
 
 from ws402.cli.ops import (
     audit_log,
+    authorizations,
     events,
     export,
     find,
@@ -90,6 +91,7 @@ for each in (
     refunds.credit,
     signers.group,
     unclaimed.group,
+    authorizations.group,
     keys.group,
     audit_log.group,
     events.group,

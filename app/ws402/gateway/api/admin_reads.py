@@ -19,11 +19,12 @@ from ws402.gateway.auth.keys import LOOK
 from ws402.gateway.books.accounts import Accounts
 from ws402.gateway.books.audit_log import AuditLog, Verdict
 from ws402.gateway.books.cases import Cases
+from ws402.gateway.books.collections import Collections
 from ws402.gateway.books.lists import Page, Search
 from ws402.gateway.books.queries import MOST
 from ws402.gateway.books.tally import Tally
 from ws402.gateway.ledger.database import now_ms
-from ws402.gateway.ledger.states import RefundState, SessionState
+from ws402.gateway.ledger.states import AuthorizationState, RefundState, SessionState
 from ws402.gateway.refunds import Operator, RefundEngine
 from ws402.gateway.service import PaymentService
 from ws402.money import MAX_JSON_INTEGER, wire_amount
@@ -67,8 +68,15 @@ class RefundsQuery(ListQuery, kw_only=True, forbid_unknown_fields=True):
     state: RefundState | None = None
 
 
-class RefundQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
-    """GET /api/admin/refund."""
+class AuthorizationsQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """GET /api/admin/authorizations."""
+
+    state: AuthorizationState | None = None
+    limit: Limit = 100
+
+
+class IdQuery(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """GET /api/admin/refund and authorization."""
 
     id: str
 
@@ -128,6 +136,7 @@ class AdminReads:
         self.natives = {name: chain.native for name, chain in service.chains.items()}
         """By network: the coin in which fees are paid."""
         self._cases = Cases(service.database, service.chains)
+        self._collections = Collections(service.database)
         self._accounts = Accounts(service.database, service.chains)
 
     def handlers(self, requests: Requests) -> list[ASGIRouteHandler]:
@@ -140,7 +149,9 @@ class AdminReads:
             requests.query("/api/admin/payments", ListQuery, self.payments, *LOOK),
             requests.query("/api/admin/invoices", ListQuery, self.invoices, *LOOK),
             requests.query("/api/admin/refunds", RefundsQuery, self.refunds, *LOOK),
-            requests.query("/api/admin/refund", RefundQuery, self.refund, *LOOK),
+            requests.query("/api/admin/refund", IdQuery, self.refund, *LOOK),
+            requests.query("/api/admin/authorizations", AuthorizationsQuery, self.authorizations, *LOOK),
+            requests.query("/api/admin/authorization", IdQuery, self.authorization, *LOOK),
             requests.query("/api/admin/find", FindQuery, self.find, *LOOK),
             requests.query("/api/admin/balances", BalancesQuery, self.balances, *LOOK),
             requests.query("/api/admin/entries", EntriesQuery, self.entries, *LOOK),
@@ -282,9 +293,17 @@ class AdminReads:
     def _told(self, name: str, page: Page) -> dict[str, Any]:
         return {name: page.rows, "next": page.next, "decimals": self.decimals}
 
-    async def refund(self, query: RefundQuery) -> dict[str, Any]:
+    async def refund(self, query: IdQuery) -> dict[str, Any]:
         """One refund."""
         return await self._queries.refund(query.id)
+
+    async def authorizations(self, query: AuthorizationsQuery) -> dict[str, Any]:
+        """Signed transfers, newest first."""
+        return {"authorizations": await self._collections.list(state=query.state, limit=query.limit)}
+
+    async def authorization(self, query: IdQuery) -> dict[str, Any]:
+        """One signed transfer."""
+        return await self._collections.show(query.id)
 
     async def find(self, query: FindQuery) -> dict[str, Any]:
         """The cases of one payer, transaction, session or invoice."""

@@ -102,6 +102,8 @@ OPERATIONS: Final = (
             ("invoices", f"Invoices that can still be paid ({_SEARCH})", None),
             ("refunds", f"Refunds (state, {_SEARCH})", None),
             ("refund", "One refund with its delivery and ledger entries (id)", None),
+            ("authorizations", "Signed transfers that are collected (state, limit)", None),
+            ("authorization", "One signed transfer with its session and transactions (id)", None),
             ("credits", "Debts too small to send yet, by asset", None),
             ("signers", "Signing keys: nonces, leases, pauses", None),
             ("keys", "API keys in the ledger, without their hashes", None),

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Mapping
 from typing import Any, Final
 
@@ -93,6 +94,8 @@ class Collector:
         self._follow = Job("collect follow", self.follow, FOLLOW_SECONDS)
         rules = policies(settings, chains)
         self.workers: dict[str, CollectWorker] = {}
+        self.answers: Counter[tuple[str, str]] = Counter()
+        """How often who showed a transfer was told what, by network and state."""
         for network, signer in signers.items():
             collecting = self._judge.rules(network)
             if collecting is not None and collecting.domains:
@@ -160,6 +163,12 @@ class Collector:
 
     async def collect(self, tenant: str, request: CollectRequest) -> CollectResponse:
         """Collect a transfer and open its session; see `PaymentCalls.collect`."""
+        answer = await self._collect(tenant, request)
+        if request.network in self.workers:
+            self.answers[request.network, answer.state] += 1
+        return answer
+
+    async def _collect(self, tenant: str, request: CollectRequest) -> CollectResponse:
         deadline = asyncio.get_running_loop().time() + ANSWER_SECONDS
         try:
             signed = self._judge.read(request)

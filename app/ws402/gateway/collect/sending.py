@@ -103,6 +103,7 @@ class CollectWorker(KeyWorker):
                 log.error("%s: top up the collector %s: %d units lack", context.network, context.address, short)
                 break
             gas -= signed.max_fee
+            context.condition.delivery_cost = signed.max_fee
             delivery = Delivery(
                 id=new_id("del"),
                 network=context.network,

@@ -18,10 +18,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from ws402.chains.base import RefundOrder
 from ws402.errors import WS402Error
 from ws402.gateway.books.balance_check import audit
+from ws402.gateway.collect.register import UNDECIDED
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import Balances, balances
 from ws402.gateway.ledger.states import GOING_ON, UNFINISHED, RefundState
-from ws402.gateway.ledger.tables import entries, invoices, payments, refunds, sessions
+from ws402.gateway.ledger.tables import authorizations, entries, invoices, payments, refunds, sessions
 from ws402.gateway.refunds.engine import RefundEngine
 from ws402.gateway.refunds.key_context import KeyContext
 from ws402.gateway.service import PaymentService
@@ -38,6 +39,10 @@ FIRST_SECONDS: Final = 1.0
 
 SETTLED_MS: Final = 300_000
 """Entries older than this are all committed: no transaction of ours takes as long."""
+
+
+PLAIN_SENDS: Final = 5
+"""A signed transfer takes some five times the gas of sending coins; used until the collector has sent one."""
 
 
 class Books:
@@ -106,6 +111,7 @@ class LedgerMetrics:
                 for (account, network, asset), held in (await self._books.read(connection)).items():
                     if network in contexts:
                         shown[metrics.ACCOUNT_UNITS][network, asset, account] = held
+        await self._collecting(shown)
         for context in contexts.values():
             try:
                 await _look_at(context, shown)
@@ -113,6 +119,38 @@ class LedgerMetrics:
                 log.warning("%s: the refund key's account could not be read: %s", context.network, error)
         for gauge, values in shown.items():
             self._show(gauge, values)
+
+    async def _collecting(self, shown: Shown) -> None:
+        """What waits to be collected by the keys that this gateway holds, and what their accounts pay for."""
+        workers = self._service.collector.workers
+        contexts = {name: each.context for name, each in workers.items() if each.context.lease.held}
+        if not contexts:
+            return
+        waiting = (
+            select(
+                authorizations.c.network,
+                func.count().label("total"),
+                func.min(authorizations.c.created_at).label("oldest"),
+            )
+            .where(authorizations.c.network.in_(contexts), authorizations.c.state.in_(UNDECIDED))
+            .group_by(authorizations.c.network)
+        )
+        for network in contexts:
+            shown[metrics.COLLECTIONS_WAITING][(network,)] = shown[metrics.COLLECTION_OLDEST][(network,)] = 0
+        async with self._database.read() as connection:
+            for row in await connection.execute(waiting):
+                shown[metrics.COLLECTIONS_WAITING][(row.network,)] = row.total
+                age = max(0, self._database.now_ms() - row.oldest) / 1000
+                shown[metrics.COLLECTION_OLDEST][(row.network,)] = age
+        for network, context in contexts.items():
+            try:
+                held = await context.chain.balance(context.address, context.chain.native)
+                cost = context.condition.delivery_cost or PLAIN_SENDS * await _plain_send(context)
+            except WS402Error as error:
+                log.warning("%s: the collector's account could not be read: %s", network, error)
+                continue
+            shown[metrics.COLLECTOR_BALANCE][(network,)] = held
+            shown[metrics.COLLECTOR_PAYABLE][(network,)] = held // max(1, cost)
 
     async def audit(self) -> None:
         """Compare the books with the chains whose keys this gateway holds."""
@@ -158,6 +196,10 @@ _COUNTED: Final = (
     metrics.ACCOUNT_UNITS,
     metrics.SIGNER_BALANCE,
     metrics.SIGNER_PAYABLE,
+    metrics.COLLECTIONS_WAITING,
+    metrics.COLLECTION_OLDEST,
+    metrics.COLLECTOR_BALANCE,
+    metrics.COLLECTOR_PAYABLE,
 )
 
 
@@ -213,6 +255,12 @@ async def _unconsidered(connection: AsyncConnection, context: KeyContext, shown:
         shown[metrics.REFUND_UNCONSIDERED][context.network, asset] = max(0, now - (oldest or now)) / 1000
 
 
+async def _plain_send(context: KeyContext) -> int:
+    """What sending the network's coin costs now."""
+    order = RefundOrder(recipient=context.address, asset=context.chain.native, amount=1, memo="")
+    return await context.chain.estimate_fee(order, context.address)
+
+
 async def _look_at(context: KeyContext, shown: Shown) -> None:
     """What a key's account holds, and how many deliveries that pays."""
     held = {asset: await context.chain.balance(context.address, asset) for asset in context.chain.assets}
@@ -220,9 +268,8 @@ async def _look_at(context: KeyContext, shown: Shown) -> None:
         shown[metrics.SIGNER_BALANCE][context.network, asset] = amount
     cost = context.condition.delivery_cost
     if cost is None:
-        order = RefundOrder(recipient=context.address, asset=context.chain.native, amount=1, memo="")
         try:
-            cost = await context.chain.estimate_fee(order, context.address)
+            cost = await _plain_send(context)
         except WS402Error as error:
             log.debug("%s: what a delivery costs is not known yet: %s", context.network, error)
     if cost:

@@ -42,6 +42,7 @@ def observe(service: PaymentService, engine: RefundEngine) -> ExitStack:
         (metrics.PAYMENTS_VERIFIED, service.verifier.verified_by.items),
         (metrics.PAYMENT_VOLUME, service.verifier.volume.items),
         (metrics.PAYMENTS_REJECTED, lambda: _by(service.verifier.rejected)),
+        (metrics.COLLECTIONS, service.collector.answers.items),
         (metrics.BATCH_QUEUE, lambda: [((each.name,), each.waiting) for each in service.batchers]),
         (metrics.CHAIN_UP, lambda: [((name,), float(name not in service.watcher.errors)) for name in service.chains]),
         (metrics.CHAIN_HEAD, lambda: _by(service.watcher.heads)),
@@ -109,6 +110,9 @@ def _show_zeros(service: PaymentService) -> None:
     for reason in EndReason:
         metrics.SESSIONS_SETTLED.ready(reason.value)
     metrics.AUDIT_FAILURES.ready()
+    for network in service.collector.workers:
+        for state in ("open", "known", "pending", "refused", "failed"):
+            metrics.COLLECTIONS.ready(network, state)
     for network, chain in service.chains.items():
         metrics.PAYMENT_OPEN_SECONDS.of(network)
         metrics.REFUND_DELIVERY_SECONDS.of(network)

@@ -14,6 +14,7 @@ import msgspec
 from ws402.errors import CALLER_REFUSED, ConflictError, UnavailableError, WS402Error
 from ws402.limits import PerMinute
 from ws402.money import wire_amount
+from ws402.observability import metrics
 from ws402.protocol import CollectRequest, CollectResponse, price_terms
 from ws402.server.addresses import group, query_value
 from ws402.server.resources.base import Resource, Scope, Send
@@ -112,6 +113,7 @@ class PaidRequests:
         headers = {"link": f'<{schema}>; rel="payment"'}
         answer: Any = body
         if found:
+            metrics.OFFERS.inc(resource.settings.id)
             url = url or base + str(scope.get("raw_path", b""), "latin-1").partition("?")[0]
             name = (resource.settings.name or resource.settings.id)[:64]
             content = required(
