@@ -92,7 +92,7 @@ def challenge(secret: str, realm: str, request: str, resource_id: str, seconds: 
     opaque = _url64(
         _canonical.encode({"offer": secrets.token_urlsafe(16), "resource": resource_id, "seconds": str(seconds)})
     )
-    expires = datetime.fromtimestamp(int(time.time()) + TIMEOUT_SECONDS, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    expires = _written(int(time.time()) + TIMEOUT_SECONDS)
     made = Challenge(id="", realm=realm, method=METHOD, intent=INTENT, request=request, expires=expires, opaque=opaque)
     return (
         f'Payment id="{_id(secret, made)}", realm="{realm}", method="{METHOD}", intent="{INTENT}", '
@@ -154,7 +154,7 @@ def receipt(reference: str, challenge_id: str, info: dict[str, Any]) -> str:
         "method": METHOD,
         "reference": reference,
         "status": "success",
-        "timestamp": datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "timestamp": _written(int(time.time())),
         "challengeId": challenge_id,
         "extra": {"ws402": {"info": info}},
     }
@@ -165,6 +165,12 @@ def _id(secret: str, each: Challenge) -> str:
     slots = (each.realm, each.method, each.intent, each.request, each.expires, each.digest, each.opaque)
     text = "|".join(slot or "" for slot in slots)
     return _url64(hmac.digest(secret.encode(), text.encode(), "sha256"))
+
+
+@lru_cache(maxsize=4)
+def _written(at: int) -> str:
+    """A time in Unix seconds as RFC 3339 has it."""
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _url64(content: bytes) -> str:
