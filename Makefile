@@ -19,7 +19,7 @@ EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
 SUITES := not anvil and not postgres and not browser and not slow and not solana and not vault and not aws and not prometheus and not otlp and not cluster and not x402
 MONEY_PATH := ledger intake refunds watch
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-observability test-x402 test-cluster test-slow pictures coverage lint format types bench docs lock images push-images dist sbom chart-package push-chart release check-tag publish-files sign kind-up kind-down clean
+.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-observability test-x402 test-cluster test-slow pictures coverage lint format types bench docs reference lock images push-images dist sbom chart-package push-chart release check-tag publish-files sign kind-up kind-down clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -125,6 +125,9 @@ push-images: ## build for amd64 and arm64 by buildx, with provenance and SBOM, a
 docs: $(STAMP) ## check that the documents, the chart's README and schema, and the dashboards are what their sources say
 	$(BIN)/python docs/generate.py --check
 	$(BIN)/python -m charts.dashboards --check
+
+reference: $(STAMP) ## make the reference of what Python programs use, from its docstrings, in dist/reference/
+	$(BIN)/python docs/reference.py dist/reference
 
 dist: $(STAMP) ## build the sdist and the wheel into dist/python/
 	SOURCE_DATE_EPOCH=$(EPOCH) $(BIN)/hatchling build -d dist/python

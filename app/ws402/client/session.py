@@ -53,8 +53,11 @@ class Session:
         self._prove_seconds = prove_seconds
         self._top_up_lock = asyncio.Lock()
         self.id = channel.id
+        """As the server names it."""
         self.resource_id = payment.resource_id
+        """What is used."""
         self.asset = payment.asset
+        """What it is paid in, as the server names it."""
         self.price = channel.meter.price
         """What is charged, exactly."""
         self.price_per_second = self.price.per_second

@@ -28,6 +28,8 @@ from ws402.errors import ConflictError
 from ws402.prices import Price
 from ws402.protocol import HttpAccessGranted
 
+__all__ = ["Session", "connect", "run"]
+
 T = TypeVar("T")
 
 

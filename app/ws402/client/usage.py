@@ -50,10 +50,15 @@ class Settlement:
     """A session's end. Amounts are smallest units; paid = consumed + refund."""
 
     paid: int
+    """Top-ups included."""
     consumed: int
+    """What was used of it, and is not given back."""
     refund: int
+    """What goes back to the payer."""
     refund_id: str | None = None
+    """By which the refund's state can be asked."""
     reason: EndReason | None = None
+    """Why it ended."""
     exact: bool = True
     """False: the server did not say (stock servers do not); `consumed` is by our own clock."""
 

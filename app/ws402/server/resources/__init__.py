@@ -23,6 +23,7 @@ KINDS: Final[dict[str, type[Resource]]] = {
     "websocket": WebSocketResource,
     "http": HttpResource,
 }
+"""By `kind` of the settings."""
 
 
 def load_resources(settings: Iterable[ResourceSettings]) -> dict[str, Resource]:
