@@ -14,7 +14,10 @@ from ws402.cli import cli
 
 ROOT = Path(__file__).parents[2]
 TEXTS = [
-    *(ROOT / name for name in ("README.md", "CHANGELOG.md", "findings/README.md", "tests/THREATS.md")),
+    *(
+        ROOT / name
+        for name in ("README.md", "examples/README.md", "CHANGELOG.md", "findings/README.md", "tests/THREATS.md")
+    ),
     *sorted((ROOT / "docs").rglob("*.md")),
     *sorted((ROOT / "charts" / "ws402").rglob("*.md")),
     *sorted((ROOT / "charts" / "ws402").rglob("*.txt")),

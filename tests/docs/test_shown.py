@@ -11,7 +11,7 @@ from tests.fixtures.vault import VaultCorner
 from ws402.settings import GatewaySettings, ServerSettings, load
 
 ROOT = Path(__file__).parents[2]
-DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), ROOT / "examples" / "README.md"]
 HOWS = {"run", "run: background", "config", "ci", "vault"}
 
 
