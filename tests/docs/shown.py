@@ -14,7 +14,6 @@ from __future__ import annotations
 import os
 import re
 import subprocess
-import sys
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,10 +48,12 @@ def blocks(document: Path) -> list[Block]:
 class Session:
     """A folder and an environment in which a document's blocks run, one after the other."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, programs: Path = Path(COMMAND).parent) -> None:
+        """`programs`: the folder with the environment's `python` and `ws402`."""
         self.folder = folder
+        self._python = str(programs / "python")
         self.ports = {port: str(free_port()) for port in PORTS}
-        self.environment = {"PATH": f"{Path(COMMAND).parent}:{os.environ['PATH']}", "HOME": str(folder)}
+        self.environment = {"PATH": f"{programs}:{os.environ['PATH']}", "HOME": str(folder)}
         self._opened = ExitStack()
 
     def __enter__(self) -> Session:
@@ -69,7 +70,7 @@ class Session:
         if block.how == "run: background":
             self._background(code)
             return ""
-        program = [sys.executable, "-"] if block.language == "python" else ["bash", "-euo", "pipefail", "-s"]
+        program = [self._python, "-"] if block.language == "python" else ["bash", "-euo", "pipefail", "-s"]
         # What a block exports is there for the next one, as in a terminal.
         if block.language == "sh":
             code += "\nexport -p > .exported\n"

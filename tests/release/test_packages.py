@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import sysconfig
@@ -12,6 +13,7 @@ import zipfile
 from pathlib import Path
 
 import pytest
+from tests.docs.shown import Session, blocks
 from tests.fixtures.processes import clean_environment
 
 from ws402 import __version__
@@ -56,22 +58,45 @@ def test_the_source_archive_gives_the_same_wheel(built: Path, tmp_path: Path) ->
     assert (tmp_path / "again" / WHEEL).read_bytes() == (built / WHEEL).read_bytes()
 
 
-def test_the_wheel_works_in_an_environment_of_its_own(built: Path, tmp_path: Path) -> None:
-    """The libraries are lent to it; our code is what was installed, not this checkout."""
+@pytest.fixture
+def programs(built: Path, tmp_path: Path) -> Path:
+    """Programs of an environment in which the wheel is installed; the libraries are lent to it by PYTHONPATH."""
     venv.create(tmp_path / "venv", symlinks=True, with_pip=False)
     python = tmp_path / "venv" / "bin" / "python"
     install = ["pip", "install", "-q", "--offline", "--no-deps", "--python", str(python), str(built / WHEEL)]
     uv = Path(sys.executable).with_name("uv")
     subprocess.run([str(uv), *install], env=clean_environment({}), check=True, capture_output=True)
-    environment = clean_environment({"PYTHONPATH": sysconfig.get_path("purelib")})
+    return python.parent
+
+
+LENT = {"PYTHONPATH": sysconfig.get_path("purelib")}
+
+
+def test_the_wheel_works_in_an_environment_of_its_own(programs: Path, tmp_path: Path) -> None:
+    """Our code is what was installed, not this checkout."""
+    environment = clean_environment(LENT)
 
     def run(*command: str | Path) -> str:
         done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stderr
         return done.stdout
 
-    installed = Path(run(python, "-c", "import ws402; print(ws402.__file__)").strip())
+    installed = Path(run(programs / "python", "-c", "import ws402; print(ws402.__file__)").strip())
     assert os.path.commonpath([installed, tmp_path]) == str(tmp_path)
-    command = tmp_path / "venv" / "bin" / "ws402"
+    command = programs / "ws402"
     assert __version__ in run(command, "--version")
     assert "--demo-ticker" in run(command, "server", "--help")
+
+
+def test_a_project_that_is_made_from_the_first_guide_sells_pays_and_tests(programs: Path, tmp_path: Path) -> None:
+    project = tmp_path / "project"
+    project.mkdir()
+    outputs = []
+    with Session(project, programs=programs) as session:
+        session.environment |= LENT
+        for block in blocks(ROOT / "docs" / "guides" / "sell.md"):
+            if block.how.startswith("run"):
+                outputs.append(session.run(block))
+    assert any("['You', 'asked:', 'what', 'is', 'left?']" in each for each in outputs)
+    assert any(re.search(r"back Refund\(.*'0x[0-9a-f]{64}'", each) for each in outputs)
+    assert "1 passed" in outputs[-1]
