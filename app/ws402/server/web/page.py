@@ -16,7 +16,7 @@ from litestar.handlers import HTTPRouteHandler
 from ws402.errors import NotFoundError
 from ws402.limits import PerMinute
 from ws402.server.addresses import TrustedProxies, group
-from ws402.server.web.answers import AnyRequest
+from ws402.server.web.answers import AnyRequest, takes_gzip
 from ws402.server.web.callers import client_address
 
 FOLDER: Final = Path(__file__).parent.parent / "static"
@@ -96,7 +96,7 @@ def _answer(assets: dict[str, Asset], name: str, request: AnyRequest) -> Respons
     found = assets.get(name)
     if found is None:
         raise NotFoundError("There is nothing at this path.")
-    packed = found.packed if _takes_gzip(request.headers.get("accept-encoding", "")) else None
+    packed = found.packed if takes_gzip(request.headers.get("accept-encoding", "")) else None
     etag = f'"{found.etag}{"-gzip" if packed is not None else ""}"'
     headers = {**HEADERS, "etag": etag, "vary": "accept-encoding"}
     if etag in [each.strip() for each in request.headers.get("if-none-match", "").split(",")]:
@@ -104,12 +104,3 @@ def _answer(assets: dict[str, Asset], name: str, request: AnyRequest) -> Respons
     if packed is not None:
         headers["content-encoding"] = "gzip"
     return Response(found.body if packed is None else packed, media_type=found.kind, headers=headers)
-
-
-def _takes_gzip(accepted: str) -> bool:
-    """By Accept-Encoding (RFC 9110, 12.5.3)."""
-    for each in accepted.lower().split(","):
-        name, _, weight = each.replace(" ", "").partition(";q=")
-        if name in ("gzip", "x-gzip"):
-            return not weight or weight.strip("0.") != ""
-    return False

@@ -26,7 +26,7 @@ from ws402.protocol import (
 from ws402.server.addresses import group
 from ws402.server.resources.base import Resource
 from ws402.server.sessions.service import Sessions
-from ws402.server.web.answers import AnyRequest, json
+from ws402.server.web.answers import AnyRequest, json, packed_json
 from ws402.server.web.callers import base_url, bearer, client_address
 from ws402.server.web.currencies import Currencies
 from ws402.settings import ResourceSettings
@@ -61,7 +61,8 @@ class SchemaRoutes:
         async def resources(request: AnyRequest) -> Response[bytes]:
             self._listed.take(group(client_address(self._sessions.proxies, request.scope)))
             await self._currencies.refresh()
-            return json([self._listing(each.settings) for each in self._sessions.resources.values()])
+            listed = [self._listing(each.settings) for each in self._sessions.resources.values()]
+            return packed_json(listed, request.headers.get("accept-encoding", ""))
 
         return [schema, resources]
 

@@ -7,11 +7,11 @@ import { test } from "node:test";
 const js = new URL("../../../../app/ws402/server/static/js/", import.meta.url);
 const module = (name) => import(new URL(name, js).href);
 
-const { amount, clock, coins, grouped, short, spoken } = await module("money.js");
+const { amount, clock, coins, short } = await module("money.js");
 const { decode, encode, key } = await module("solana/base58.js");
 const { isOnCurve, paymentMessage, tokenAccount, transaction } = await module("solana/transaction.js");
 const { proofOf, readOffer } = await module("offer.js");
-const { bySecond, cost, kept, lasts, quote, readPrice, same, spokenPrice } = await module("price.js");
+const { bySecond, cost, kept, lasts, quote, readPrice, same } = await module("price.js");
 
 const hex = (bytes) => Buffer.from(bytes).toString("hex");
 const contradicts = { code: "bad_offer", message: /contradicts itself/ };
@@ -39,12 +39,10 @@ test("short amounts are cut, never rounded up", () => {
   assert.equal(short(1999999999n, 9), "1.999999");
   assert.equal(short(1234567890123n, 18), "0.00000123456");
   assert.equal(short(5n * 10n ** 18n, 18), "5");
-  assert.equal(grouped(3000000n), "3\u202f000\u202f000");
 });
 
-test("times are spoken and shown", () => {
+test("times are shown", () => {
   assert.deepEqual([clock(65), clock(3661), clock(-3), clock(0.9)], ["1:05", "1:01:01", "0:00", "0:00"]);
-  assert.deepEqual([spoken(90), spoken(3600), spoken(0)], ["1 min 30 s", "1 h", "0 s"]);
 });
 
 // --- base58 and Solana's transactions: the expected bytes are those of other implementations -----------------------
@@ -184,17 +182,6 @@ test("a price in full is exact, and rounded once: down when used, up when paid",
   assert.ok(same(price, readPrice({ pricePerSecond: 1, price: { rates: [{ unit: "seconds", amount: "1", per: 3 }] } })));
   assert.ok(!same(price, bySecond(1n)));
   assert.ok(same(readPrice({ pricePerSecond: "7" }), kept(7n)));
-});
-
-test("a price is shown for a span in which it is a whole number, else rounded up for a day", () => {
-  const shown = (amount_, per) => {
-    const [{ words, coins: text }] = spokenPrice(readPrice({ pricePerSecond: Math.ceil(amount_ / per), price: { rates: [{ unit: "seconds", amount: amount_, per }] } }), 6, "USDC");
-    return `${text} ${words}`;
-  };
-  assert.equal(shown(100, 1), "0.006 USDC a minute");
-  assert.equal(shown(1, 3600), "0.000001 USDC an hour");
-  assert.equal(shown(1, 10 ** 6), "0.000001 USDC a day");
-  assert.equal(spokenPrice(bySecond(100n), undefined, "USDC")[0].coins, "6\u202f000 units of USDC");
 });
 
 test("a47 a price that contradicts itself, or is of something else, is refused", async () => {

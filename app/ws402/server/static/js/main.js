@@ -5,6 +5,7 @@ import { drawResources, limitDuration, total } from "./choose.js";
 import { useRates } from "./fiat.js";
 import { LANGUAGES, measured, speak, t } from "./language.js";
 import { $, clear, element, entitle, tell, translate } from "./view.js";
+import { problem } from "./words.js";
 
 /** What the address wants, else what the site's owner set, else what the browser asks for. */
 async function translated() {
@@ -55,15 +56,20 @@ async function start() {
     event.preventDefault();
     $("choose-go").disabled = true;
     $("choose-go").textContent = t("choose.asking");
-    await (await flow).ask();
+    await (await flow)?.ask();
     $("choose-go").textContent = t("choose.continue");
     total();
   });
   const drawn = Promise.all([set(settings), load()]);
-  const flow = drawn.then(() => import("./flow.js"));
+  const flow = drawn.then(() => import("./flow.js").catch(unloaded));
   await drawn;
   total();
-  (await flow).begin(await settings);
+  (await flow)?.begin(await settings);
+}
+
+/** The connection went before all was here: browsers remember that of a module, so the page begins anew. */
+function unloaded() {
+  tell(problem("offline"), [[t("act.again"), () => location.reload()]]);
 }
 
 start();

@@ -37,14 +37,6 @@ export function short(units, decimals, places = 6) {
 }
 
 /**
- * Groups digits for reading: 3000000 -> 3 000 000, with narrow spaces.
- * @param {bigint} units
- */
-export function grouped(units) {
-  return units.toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
-}
-
-/**
  * 65 -> "1:05", 3661 -> "1:01:01".
  * @param {number} seconds
  */
@@ -53,21 +45,4 @@ export function clock(seconds) {
   const [hours, minutes, rest] = [Math.floor(whole / 3600), Math.floor(whole / 60) % 60, whole % 60];
   const tail = `${String(minutes).padStart(hours ? 2 : 1, "0")}:${String(rest).padStart(2, "0")}`;
   return hours ? `${hours}:${tail}` : tail;
-}
-
-/**
- * 90 -> "1 min 30 s".
- * @param {number} seconds
- */
-export function spoken(seconds) {
-  /** @type {[number, string][]} */
-  const parts = [[3600, "h"], [60, "min"], [1, "s"]];
-  const words = [];
-  let rest = Math.max(0, Math.floor(seconds));
-  for (const [size, unit] of parts) {
-    const count = Math.floor(rest / size);
-    rest -= count * size;
-    if (count) words.push(`${count} ${unit}`);
-  }
-  return words.join(" ") || "0 s";
 }

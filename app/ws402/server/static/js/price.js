@@ -1,6 +1,6 @@
 // What use costs: exact, in BigInt, rounded once, down, when one looks. As the server and the gateway count.
 
-import { amount, grouped, short } from "./money.js";
+import { amount } from "./money.js";
 
 const SECONDS = "seconds";
 const MAX_PER = 2n ** 53n;
@@ -112,41 +112,4 @@ export function share(counts, span, seconds) {
   /** @param {[string, number]} entry @returns {[string, bigint]} */
   const each = ([unit, count]) => [unit, (BigInt(count) * BigInt(seconds) + BigInt(span) - 1n) / BigInt(span)];
   return Object.fromEntries(Object.entries(counts ?? {}).map(each));
-}
-
-/**
- * { messages: 1200, bytes: 3500000 } -> ["1 200 messages", "3.5 MB"].
- * @param {Counts} counts
- */
-export function spokenUnits(counts) {
-  return Object.entries(counts).map(([unit, count]) => {
-    if (unit !== "bytes") return `${grouped(BigInt(count))} ${unit}`;
-    /** @type {[number, string][]} */
-    const sizes = [[9, "GB"], [6, "MB"], [3, "kB"], [0, "bytes"]];
-    const [power, name] = sizes.find(([each]) => count >= 10 ** each) ?? [0, "bytes"];
-    return `${Number((count / 10 ** power).toPrecision(3))} ${name}`;
-  });
-}
-
-/** @type {Record<string, [bigint, string][]>} */
-const SPANS = {
-  seconds: [[60n, "a minute"], [3600n, "an hour"], [86_400n, "a day"]],
-  bytes: [[1_000_000n, "a MB"], [1_000_000_000n, "a GB"], [1_000_000_000_000n, "a TB"]],
-};
-/** @type {(unit: string) => [bigint, string][]} */
-const counted = (unit) => [[1000n, `per 1\u202f000 ${unit}`], [1_000_000n, `per 1\u202f000\u202f000 ${unit}`]];
-
-/**
- * For the eye, never less than it costs: each rate for a span in which it is a whole number of smallest units, if one is.
- * @param {Price} price
- * @param {number | undefined} decimals
- * @param {string} symbol
- */
-export function spokenPrice(price, decimals, symbol) {
-  return price.rates.map(({ unit, amount: parts, per }) => {
-    const spans = SPANS[unit] ?? counted(unit);
-    const [count, words] = spans.find(([each]) => (each * parts) % per === 0n) ?? spans[spans.length - 1];
-    const units = (count * parts + per - 1n) / per;
-    return { words, coins: decimals === undefined ? `${grouped(units)} units of ${symbol}` : `${short(units, decimals)} ${symbol}` };
-  });
 }
