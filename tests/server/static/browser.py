@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import axe_core_python
 from selenium import webdriver
 from selenium.common.exceptions import JavascriptException
 from selenium.webdriver.common.by import By
@@ -54,6 +56,14 @@ return [...document.querySelectorAll('button, a, input, select, [role=progressba
 """
 
 
+AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text()
+RUN_AXE = """
+const done = arguments[arguments.length - 1];
+axe.run({ resultTypes: ['violations'] })
+  .then((found) => done(found.violations.map((each) => [each.id, each.nodes.map((node) => node.html.slice(0, 200))])));
+"""
+
+
 class Page:
     """One visit. `close` fails for errors in the console and for requests to other origins."""
 
@@ -90,6 +100,11 @@ class Page:
             {"name": "prefers-reduced-motion", "value": "reduce" if calm else "no-preference"},
         ]
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": features})
+
+    def block(self, *addresses: str) -> None:
+        """Let no request to these (with `*`) through, and all others."""
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        self.driver.execute_cdp_cmd("Network.setBlockedURLs", {"urls": list(addresses)})
 
     def inject(self, script: str) -> None:
         """Run in every document before the page's own modules, as a wallet extension does."""
@@ -143,6 +158,11 @@ class Page:
 
     def nameless(self) -> Any:
         return self.script(NAMELESS)
+
+    def violations(self) -> Any:
+        """What axe-core finds wrong with the page as it is: [rule, [elements]]."""
+        self.script(AXE)
+        return self.driver.execute_async_script(RUN_AXE)
 
     def focused(self) -> str:
         """Id or name of what has the focus; 'wallet' for the buttons that pay."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -27,8 +28,14 @@ STRICT = '["tag","claim_token","signature"]'
 
 def pay_by_link(stack: Stack, page: Page) -> str:
     """What a wallet on a phone does with the QR code: no data, just the amount. Answers the account that paid."""
-    link = page.attribute("pay-link", "href")
-    recipient, value = link.removeprefix("ethereum:").split("@")[0], int(link.split("value=")[1].split("&")[0])
+    return pay_link(stack, page.attribute("pay-link", "href"))
+
+
+def pay_link(stack: Stack, link: str) -> str:
+    recipient, value = (
+        link.removeprefix("ethereum:").split("@")[0],
+        int(link.split("value=")[1].split("&", maxsplit=1)[0]),
+    )
     account: str = stack.rpc("eth_accounts")[5]
     stack.rpc("eth_sendTransaction", {"from": account, "to": recipient, "value": hex(value)})
     return account
@@ -68,6 +75,33 @@ def test_the_page_goes_on_by_itself_after_a_payment_by_the_code(
     payer = pay_by_link(stack, page)
     page.shows("use", 40)
     assert refunded_to(stack, page) == payer.lower()
+
+
+def test_money_that_opens_no_session_goes_back_by_itself_and_the_next_visit_says_so(
+    make_stack: MakeStack, visit: Callable[[str], Page]
+) -> None:
+    stack = make_stack()
+    page = visit(stack.server_url)
+    page.open()
+    page.choose(seconds=300)
+    page.script("sessionStorage.clear()")  # as a closed tab does
+    link = page.attribute("pay-link", "href")
+    page.driver.get("about:blank")
+    payer = pay_link(stack, link)
+    before = stack.rpc.balance(payer)
+
+    def aged() -> bool:
+        """The hours after which it goes back have passed."""
+        with sqlite3.connect(stack.database_url.removeprefix("sqlite:///"), timeout=20) as ledger:
+            return ledger.execute("UPDATE transfers SET refund_at = 1 WHERE refund_at > 1").rowcount > 0
+
+    page.until(aged, 40)
+    page.until(lambda: stack.rpc.balance(payer) > before, 60)
+    page.driver.get(page.url)
+    page.shows("problem")
+    assert "opens no session" in page.text("problem-text")
+    assert "goes back by itself to the account that paid" in page.text("problem-remedy")
+    assert not page.visible("yours"), "nothing is left to be used"
 
 
 def test_a_strict_gateway_gets_no_payment_that_it_would_send_back(

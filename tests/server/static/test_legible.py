@@ -76,6 +76,7 @@ def test_every_step_is_legible_and_fits(page: Page, shop: EvmShop, width: int, d
         time.sleep(0.2)
         assert page.low_contrast() == [], step
         assert page.nameless() == [], step
+        assert page.violations() == [], step
         assert not page.overflows(), step
 
     page.open()

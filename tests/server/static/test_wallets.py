@@ -77,6 +77,31 @@ for (const name of ['Blue wallet', 'Red <i>wallet</i>']) {
     page.shows("use")
 
 
+def test_a_wallet_that_does_not_know_the_chain_is_offered_it(page: Page, shop: EvmShop) -> None:
+    page.inject(
+        injected(shop, chain="0x1")
+        + """
+const known = window.ethereum.request.bind(window.ethereum);
+let added = false;
+window.ethereum.request = async (call) => {
+  if (call.method === 'wallet_switchEthereumChain' && !added)
+    throw { code: -32603, data: { originalError: { code: 4902 } } };
+  if (call.method !== 'wallet_addEthereumChain') return known(call);
+  added = true;
+  window.calls.push([call.method, call.params]);
+  return null;
+};
+"""
+    )
+    page.open()
+    page.choose()
+    page.pay()
+    page.shows("use")
+    (chain,) = dict(page.script("return calls.slice()"))["wallet_addEthereumChain"]
+    assert (chain["chainId"], chain["chainName"]) == ("0x14a34", "Base Sepolia")
+    assert chain["rpcUrls"] == ["https://sepolia.base.org"]
+
+
 @pytest.mark.parametrize("method", ["eth_requestAccounts", "eth_sendTransaction", "wallet_switchEthereumChain"])
 def test_declining_in_the_wallet_pays_nothing_and_can_be_tried_again(page: Page, shop: EvmShop, method: str) -> None:
     page.inject(injected(shop, chain="0x1", declined=f"['{method}']"))

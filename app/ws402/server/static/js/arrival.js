@@ -35,13 +35,13 @@ export async function arrived(offer, signal, asked = () => {}) {
   return null;
 }
 
-/** Those of several offers for which a payment has come, asked once. */
+/** [offer, answer] of those of several offers for which a payment has come, asked once. */
 export async function alreadyArrived(offers) {
   const found = [];
   for (const offer of offers) {
     try {
       const status = await arrival(offer, { wait: false });
-      if (status.state === "arrived") found.push({ offer, tx: status.tx, from: status.sender });
+      if (status.state !== "waiting") found.push([offer, status]);
     } catch {
       // asked again at the next visit
     }

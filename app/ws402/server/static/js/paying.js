@@ -108,12 +108,14 @@ async function watch(what) {
     await prove(paid);
   } else if (status?.state === "returned") {
     forget(what);
-    tell(problem("returned", { amount: exactly(amount(status.amount), what) }), [[t("pay.new"), renew]]);
+    tell(returned(what, status), [[t("pay.new"), renew]]);
   } else if (status?.state === "paid") {
     forget(what);
     tell(problem("elsewhere"), [[t("act.restart"), back]]);
   }
 }
+
+const returned = (what, status) => problem("returned", { amount: exactly(amount(status.amount), what) });
 
 function unwatch() {
   watching.abort();
@@ -269,6 +271,9 @@ export async function seekPaid() {
   const open = memory.offers.all();
   const late = Date.now() - KEPT_MS;
   open.filter(({ expiresAt }) => expiresAt < late).forEach(memory.offers.drop);
-  const paid = await alreadyArrived(open.filter(({ expiresAt }) => expiresAt >= late).slice(-MOST_OFFERS));
-  paid.forEach(memory.payments.set);
+  for (const [what, status] of await alreadyArrived(open.filter(({ expiresAt }) => expiresAt >= late).slice(-MOST_OFFERS))) {
+    if (status.state === "arrived") memory.payments.set({ offer: what, tx: status.tx, from: status.sender });
+    else memory.offers.drop(what);
+    if (status.state === "returned") tell(returned(what, status));
+  }
 }

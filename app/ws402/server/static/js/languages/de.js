@@ -206,7 +206,7 @@ export default {
   "act.restart": "Neu beginnen",
   "problem.unused_payment": "Sie haben schon {amount} für {name} bezahlt und noch nicht genutzt.",
   "problem.unused_payment+": "Verwenden Sie diese Zahlung; mehr wird nicht bezahlt.",
-  "problem.returned": "Es kam eine Zahlung, die zu klein oder zu spät ist: {amount}.",
+  "problem.returned": "Es kam eine Zahlung von {amount}, die keine Sitzung öffnet: Sie war zu klein oder zu spät.",
   "problem.returned+": "Sie geht von selbst an das zahlende Konto zurück. Fragen Sie nach einem neuen Preis.",
   "problem.elsewhere": "Dieses Angebot ist bezahlt, und seine Sitzung wurde in einem anderen Fenster geöffnet.",
   "problem.elsewhere+": "Machen Sie dort weiter, oder beginnen Sie hier neu.",

@@ -206,7 +206,7 @@ export default {
   "act.restart": "Start again",
   "problem.unused_payment": "You have paid {amount} for {name} already, and not used it yet.",
   "problem.unused_payment+": "Use that payment; nothing more is paid.",
-  "problem.returned": "A payment came that is too small, or too late: {amount}.",
+  "problem.returned": "A payment of {amount} came that opens no session: it was too small, or too late.",
   "problem.returned+": "It goes back by itself to the account that paid. Ask for a new price.",
   "problem.elsewhere": "This offer has been paid, and its session was opened in another window.",
   "problem.elsewhere+": "Go on there, or start anew here.",
