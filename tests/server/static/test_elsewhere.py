@@ -32,12 +32,10 @@ def pay_by_link(stack: Stack, page: Page) -> str:
 
 
 def pay_link(stack: Stack, link: str) -> str:
-    recipient, value = (
-        link.removeprefix("ethereum:").split("@")[0],
-        int(link.split("value=")[1].split("&", maxsplit=1)[0]),
-    )
+    path, _, query = link.removeprefix("ethereum:").partition("?")
     account: str = stack.rpc("eth_accounts")[5]
-    stack.rpc("eth_sendTransaction", {"from": account, "to": recipient, "value": hex(value)})
+    value = hex(int(parse_qs(query)["value"][0]))
+    stack.rpc("eth_sendTransaction", {"from": account, "to": path.partition("@")[0], "value": value})
     return account
 
 

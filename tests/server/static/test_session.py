@@ -58,6 +58,26 @@ def test_a_lost_connection_is_taken_up_again(page: Page, shop: EvmShop) -> None:
     assert page.visible("use")
 
 
+def test_a_session_goes_on_after_the_machine_slept(page: Page, shop: EvmShop) -> None:
+    page.expected.append("Back-Forward Cache")  # what Chromium calls it
+    page.begin(seconds=3600)
+    page.until(lambda: '"type":"tick"' in page.text("messages"))
+    (session,) = shop.provider.sessions.values()
+    page.driver.execute_cdp_cmd("Page.setWebLifecycleState", {"state": "frozen"})
+    shop.cut()  # as routers forget who sleeps
+    page.until(lambda: session.state == "released")
+    used = session.elapsed_ms
+    page.driver.execute_cdp_cmd("Page.setWebLifecycleState", {"state": "active"})
+    page.until(lambda: session.state == "live")
+    page.until(lambda: page.text("use-state") == "live")
+    assert session.elapsed_ms >= used
+    page.click("end")
+    page.shows("done")
+    page.until(lambda: page.text("refund-state") == "Refunded")
+    assert len(shop.provider.sessions) == 1
+    assert shop.provider.audit() == 0
+
+
 def test_a_used_up_balance_ends_with_the_bill(page: Page, shop: EvmShop) -> None:
     page.open()
     page.script("document.querySelector('[name=duration][value=own]').click()")
