@@ -146,6 +146,38 @@ test("a lost session is resumed with its token", async () => {
   session.end();
 });
 
+test("why a session waits is told: a lost connection, or a server that goes away", async () => {
+  const session = make();
+  const why = () => new Promise((resolve) => session.addEventListener("away", () => resolve(session.why), { once: true }));
+  const back = () => new Promise((resolve) => session.addEventListener("started", resolve, { once: true }));
+  await session.prove({ txHash: "0x1" }, {});
+  for (const [draining, reason] of [[false, "away"], [true, "drain"], [false, "away"]]) {
+    const [told, started] = [why(), back()];
+    if (draining) Socket.made.at(-1).say({ type: "draining", reconnectAfterMs: 1 });
+    Socket.made.at(-1).lose(1012);
+    assert.equal(await told, reason);
+    await started;
+  }
+  session.end();
+});
+
+test("a session that is ended while its connection is away ends as soon as it is back", async () => {
+  const session = make();
+  await session.prove({ txHash: "0x1" }, {});
+  const started = new Promise((resolve) => session.addEventListener("started", resolve, { once: true }));
+  session.addEventListener("away", () => session.end());
+  Socket.made[0].lose(1006);
+  await started;
+  assert.deepEqual(Socket.made[1].sent.map(({ type }) => type), ["resume", "end_session"]);
+});
+
+test("a payment that is left is shown no more", async () => {
+  const session = make();
+  Socket.answer = () => session.abandon();
+  await assert.rejects(session.prove({ txHash: "0x1" }, {}), { code: "closed" });
+  assert.equal(Socket.made.length, 1);
+});
+
 const offer = (reference, resourceId = "ticker") => ({ reference, resourceId, units: 10n ** 20n });
 
 test("payments and sessions have an entry each, with amounts exact", () => {

@@ -71,7 +71,8 @@ export class Session extends EventTarget {
     this.waiting = null;
     /** @type {number | undefined} */
     this.longest = undefined;
-    this.drainWait = 0;
+    /** @type {number | undefined} milliseconds, of a server that goes away */
+    this.drainWait = undefined;
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.impatient = undefined;
     /** @type {string | null} */
