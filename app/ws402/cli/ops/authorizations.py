@@ -6,7 +6,7 @@ import json
 
 import click
 
-from ws402.cli.ops.look import limited
+from ws402.cli.ops.lists import limited, watched
 from ws402.cli.ops.remote import Remote
 from ws402.gateway.ledger.states import AuthorizationState
 
@@ -19,6 +19,7 @@ def group() -> None:
 @group.command("list")
 @click.option("--state", type=click.Choice([state.value for state in AuthorizationState]), help="In this state only.")
 @limited
+@watched
 @click.pass_context
 def listed(context: click.Context, state: str | None, limit: int) -> None:
     """Signed transfers, newest first."""

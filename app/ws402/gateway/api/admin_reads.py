@@ -299,7 +299,8 @@ class AdminReads:
 
     async def authorizations(self, query: AuthorizationsQuery) -> dict[str, Any]:
         """Signed transfers, newest first."""
-        return {"authorizations": await self._collections.list(state=query.state, limit=query.limit)}
+        rows = await self._collections.list(state=query.state, limit=query.limit)
+        return {"authorizations": rows, "decimals": self.decimals}
 
     async def authorization(self, query: IdQuery) -> dict[str, Any]:
         """One signed transfer."""

@@ -19,9 +19,9 @@ from ws402.gateway.api.admin_reads import (
     SESSION_STATES,
     AdminReads,
     FindQuery,
+    IdQuery,
     ListQuery,
     RecordsQuery,
-    RefundQuery,
     RefundsQuery,
     SessionsQuery,
 )
@@ -138,7 +138,7 @@ class Pages:
 
     async def refund(self, fields: Fields) -> Told:
         """One refund, with all attempts to deliver it."""
-        found = await self._reads.refund(_query(RefundQuery, fields))
+        found = await self._reads.refund(_query(IdQuery, fields))
         decimals = self._reads.decimals
         native = self._reads.natives.get(found["network"], "")
 
