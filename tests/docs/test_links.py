@@ -17,7 +17,7 @@ def anchors(text: str) -> set[str]:
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
 def test_every_link_leads_to_a_file_and_a_heading(document: Path) -> None:
-    prose = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    prose = re.sub(r"```.*?```|`[^`\n]*`", "", document.read_text(), flags=re.DOTALL)  # code has no links
     for target in re.findall(r"\]\(([^)\s]+)\)", prose):
         assert not target.startswith("http"), f"{target}: the documents stand on nothing from outside"
         path, _, anchor = target.partition("#")
