@@ -12,10 +12,10 @@ from urllib.parse import urlsplit
 
 from ws402 import tls
 from ws402.backoff import backoff
+from ws402.breaker import Breaker
 from ws402.errors import ConfigurationError, RateLimitedError, UnavailableError, WS402Error
 from ws402.observability import metrics, tracing
 from ws402.provider.answers import error_of, is_ours
-from ws402.provider.breaker import Breaker
 from ws402.provider.credentials import Credential, LinkFiles
 from ws402.provider.http1 import HttpClient, TransferError
 
@@ -42,8 +42,8 @@ class Transport:
     ) -> None:
         self.url = _checked(gateway_url)
         self._attempts = retry_attempts
-        self._breaker = Breaker()
-        self._side_breaker = Breaker()
+        self._breaker = Breaker(_refusal)
+        self._side_breaker = Breaker(_refusal)
         """Of calls that strangers can bring about: they must not keep those away that sessions need."""
         headers = {name.title(): value for name, value in (custom_headers or {}).items()}
         headers |= {"X-Ws402-Provider": "proxy", "Content-Type": "application/json", "Accept": "application/json"}
@@ -154,6 +154,14 @@ class Transport:
         if answer.status != HTTPStatus.OK:
             raise error_of(answer.status, answer.content, answer.headers.get("retry-after"))
         return answer.content
+
+
+def _refusal() -> UnavailableError:
+    return UnavailableError(
+        "The payment gateway fails; not asking it for some seconds.",
+        remedy="Check that GATEWAY_URL is right and that the gateway runs.",
+        code="gateway_unavailable",
+    )
 
 
 def _checked(url: str) -> str:

@@ -1,10 +1,11 @@
-"""A circuit breaker: when the gateway cannot be reached again and again, calls fail at once for a while instead of
+"""A circuit breaker: when a service cannot be reached again and again, calls fail at once for a while instead of
 piling up. What it answers, good or bad, shows that it can be reached.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Final
 
 from ws402.backoff import doubled, spread
@@ -20,7 +21,9 @@ MAX_SECONDS: Final = 10.0
 class Breaker:
     """Closed: calls pass. Open: they are refused. After a pause one call passes and decides."""
 
-    def __init__(self, *, failures: int = FAILURES) -> None:
+    def __init__(self, refusal: Callable[[], UnavailableError], *, failures: int = FAILURES) -> None:
+        """`refusal`: the error of a call that is refused."""
+        self._refusal = refusal
         self._limit = failures
         self._failed = 0
         self._until = 0.0
@@ -32,19 +35,15 @@ class Breaker:
         return self._failed >= self._limit and (self._probing or time.monotonic() < self._until)
 
     def enter(self) -> None:
-        """Before a call. Raises UnavailableError when the breaker is open."""
+        """Before a call. Raises the refusal when the breaker is open."""
         if self._failed < self._limit:
             return
         if self.open:
-            raise UnavailableError(
-                "The payment gateway fails; not asking it for some seconds.",
-                remedy="Check that GATEWAY_URL is right and that the gateway runs.",
-                code="gateway_unavailable",
-            )
+            raise self._refusal()
         self._probing = True
 
     def succeeded(self) -> None:
-        """The gateway answered."""
+        """The service answered."""
         self._failed = 0
         self._probing = False
 
@@ -53,7 +52,7 @@ class Breaker:
         self._probing = False
 
     def failed(self) -> None:
-        """The gateway did not answer."""
+        """The service did not answer."""
         self._failed += 1
         self._probing = False
         if self._failed >= self._limit:
