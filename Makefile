@@ -16,10 +16,10 @@ TAG ?= $(VERSION)
 override REGISTRY := $(shell echo '$(REGISTRY)' | tr A-Z a-z)
 # A release's reproducible files carry the time of their commit.
 EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-SUITES := not anvil and not postgres and not browser and not slow and not solana and not vault and not aws and not prometheus and not otlp and not cluster and not x402
+SUITES := not anvil and not postgres and not browser and not slow and not solana and not vault and not aws and not prometheus and not otlp and not cluster and not x402 and not keys
 MONEY_PATH := ledger intake refunds watch
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-observability test-x402 test-cluster test-slow pictures coverage lint format types bench docs reference lock images push-images dist sbom chart-package push-chart release check-tag publish-files sign kind-up kind-down clean
+.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-keys test-observability test-x402 test-cluster test-slow pictures coverage lint format types bench docs reference lock images push-images dist sbom chart-package push-chart release check-tag publish-files sign kind-up kind-down clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -56,6 +56,9 @@ test-solana: $(STAMP) ## tests on a Solana validator (SOLANA_RPC_URL)
 
 test-vault: $(STAMP) ## keys and secrets from Vault (VAULT_ADDR, VAULT_TOKEN) and AWS (AWS_ENDPOINT_URL)
 	$(BIN)/pytest -m "(vault or aws) and not prometheus and not slow and not cluster"
+
+test-keys: $(STAMP) ## keys at AWS KMS, Google, Azure and a PKCS#11 token (AWS_ENDPOINT_URL, GCPKMS_ENDPOINT, AZURE_KEYVAULT_URL, PKCS11_MODULE)
+	$(BIN)/pytest -n 2 --dist loadfile -m "keys and not slow"
 
 test-observability: $(STAMP) ## metrics, rules and traces (PROMETHEUS_URL, OTLP_HTTP_URL)
 	$(BIN)/pytest -m "(prometheus or otlp) and not slow and not cluster"
@@ -110,6 +113,7 @@ bench: $(STAMP) ## measure CPU per operation and memory per session
 lock: $(STAMP) ## resolve the requirements anew, with hashes
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra sentry --extra container pyproject.toml -o requirements/server.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra gateway --extra aws --extra sentry --extra container pyproject.toml -o requirements/gateway.txt
+	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --extra gateway --extra aws --extra google --extra azure --extra pkcs11 --extra sentry --extra container pyproject.toml -o requirements/gateway-keepers.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --prerelease=if-necessary --generate-hashes --no-header --no-annotate --extra devchain --extra client --extra container pyproject.toml -o requirements/devchain.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --prerelease=if-necessary --generate-hashes --no-header --no-annotate --all-extras --group dev pyproject.toml -o requirements/dev.txt
 	$(BIN)/uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --no-annotate tests/x402/requirements.in -o tests/x402/requirements.txt

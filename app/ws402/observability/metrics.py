@@ -391,3 +391,16 @@ SECRET_CHECKED = _gauge(
 SECRET_FAILURES = _counter(
     GATEWAY, "ws402_secret_failures", "Looks for secrets, or signatures by Vault, that failed, by reason.", "reason"
 )
+
+# --- gateway: keys at their keepers ----------------------------------------------------------------------------------
+
+KMS_SIGNATURES = _counter(
+    GATEWAY,
+    "ws402_kms_signatures",
+    "Signatures by keys that never leave their keeper: ok, or why there was none.",
+    "keeper",
+    "result",
+)
+KMS_SIGN_SECONDS = _histogram(
+    GATEWAY, "ws402_kms_sign_seconds", "How long such a signature took, the wait for a free worker included.", "keeper"
+)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from ws402.settings.base import load
 from ws402.settings.checkout import CheckoutSettings
 from ws402.settings.gateway import MIN_API_KEY_LENGTH, Binding, GatewaySettings
+from ws402.settings.kms import KmsSettings, at_keeper
 from ws402.settings.link import KubernetesIdentitySettings
 from ws402.settings.networks import (
     EVM_CHAIN_IDS,
@@ -33,6 +34,7 @@ __all__ = [
     "CheckoutSettings",
     "EvmNetworkSettings",
     "GatewaySettings",
+    "KmsSettings",
     "KubernetesIdentitySettings",
     "NetworkSettings",
     "ResourceSettings",
@@ -43,5 +45,6 @@ __all__ = [
     "VaultSettings",
     "WebhookSettings",
     "X402Settings",
+    "at_keeper",
     "load",
 ]

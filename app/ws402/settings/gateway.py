@@ -8,6 +8,7 @@ from typing import Annotated, Final, Literal, Self
 from pydantic import Field, SecretStr, field_validator, model_validator
 from pydantic_settings import NoDecode
 
+from ws402.settings.kms import KmsSettings, at_keeper
 from ws402.settings.link import KubernetesIdentitySettings
 from ws402.settings.networks import EVM_CHAIN_IDS, EvmNetworkSettings, NetworkSettings, SolanaNetworkSettings
 from ws402.settings.observability import ObservedSettings
@@ -63,6 +64,8 @@ class GatewaySettings(ObservedSettings):
     """Secrets from Vault: what is not set otherwise of keys, API keys, database URL and RPC endpoints."""
     aws: AwsSettings | None = None
     """Secrets from AWS Secrets Manager, likewise."""
+    kms: KmsSettings = KmsSettings()
+    """Keys that never leave their keeper, which a network's `signer` names."""
     evm_networks: list[EvmNetworkSettings] = []
     """EVM networks in full; BASE_RPC with MERCHANT_PRIVATE_KEY is the short form for one."""
     solana_rpc: Annotated[list[SecretStr], NoDecode] = []
@@ -174,6 +177,12 @@ class GatewaySettings(ObservedSettings):
                 raise ValueError(msg)
             if is_evm and each.signer and each.signer.startswith("vault-transit:"):
                 msg = f"{name}.SIGNER cannot be Vault's transit, which has no secp256k1; use 'vault'"
+                raise ValueError(msg)
+            if not is_evm and each.signer and each.signer.startswith("azure-keyvault:"):
+                msg = f"{name}.SIGNER cannot be Azure's Key Vault, which has no ed25519"
+                raise ValueError(msg)
+            if each.signer and at_keeper(each.signer) and key is not None:
+                msg = f"{name}.SIGNER names a key at its keeper, and a private key is set, too; set one of them"
                 raise ValueError(msg)
         return self
 

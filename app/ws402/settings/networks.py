@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Final, Self
+from typing import Annotated, Any, Final, Self
 
 from pydantic import Field, SecretStr, model_validator
 
 from ws402.errors import WS402Error
 from ws402.money import read_coins
 from ws402.settings.base import StrictSettings
+from ws402.settings.kms import KMS_PATTERN
 from ws402.settings.sources import SIGNER_PATTERN
 
 EVM_CHAIN_IDS: Final = {"base": 8453, "base-sepolia": 84532}
@@ -88,7 +89,11 @@ class EvmNetworkSettings(StrictSettings):
     """The refund float's key, 32 bytes in hex."""
     signer: str | None = Field(default=None, pattern=SIGNER_PATTERN)
     """Where that key is: `local` (the setting), `vault` or `aws` (its `keys/<network>`), `vault-transit:<key>` (signs
-    in Vault; ed25519 only). Unset: `local` when the key is set, else the source of secrets that is configured."""
+    in Vault; ed25519 only), or a key that never leaves its keeper: `aws-kms:<id or ARN>`, `google-kms:projects/…/
+    cryptoKeyVersions/<n>`, `azure-keyvault:https://<vault>/keys/<key>/<version>`, `pkcs11:<label>`. Unset: `local` when
+    the key is set, else the source of secrets that is configured."""
+    earlier_signers: list[Annotated[str, Field(pattern=f"^{KMS_PATTERN}$")]] = []
+    """Keys that signed before, at their keepers, newest first: each finishes what it signed, and signs nothing else."""
     collector_private_key: SecretStr | None = None
     """The key, 32 bytes in hex, of an account that holds nothing but gas: it brings to the chain what x402 clients have
     signed. Never the refund key. Unset: no x402 on this network."""
@@ -155,7 +160,10 @@ class SolanaNetworkSettings(StrictSettings):
     base58, or the 32 bytes of the seed in hex."""
     signer: str | None = Field(default=None, pattern=SIGNER_PATTERN)
     """Where that key is: `local` (the setting), `vault` or `aws` (its `keys/<network>`), `vault-transit:<key>` (signs
-    in Vault). Unset: `local` when the key is set, else the source of secrets that is configured."""
+    in Vault), or a key that never leaves its keeper: `aws-kms:<id or ARN>`, `google-kms:projects/…/cryptoKeyVersions/
+    <n>`, `pkcs11:<label>`. Unset: `local` when the key is set, else the source of secrets that is configured."""
+    earlier_signers: list[Annotated[str, Field(pattern=f"^{KMS_PATTERN}$")]] = []
+    """Keys that signed before, at their keepers, newest first: each finishes what it signed, and signs nothing else."""
     tokens: list[SplTokenSettings] = []
     """Tokens that invoices may ask for, besides SOL."""
     large_above: dict[str, int] = {}

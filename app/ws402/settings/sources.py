@@ -17,8 +17,9 @@ from pydantic_settings import EnvSettingsSource
 
 from ws402.errors import ConfigurationError
 from ws402.settings.base import StrictSettings
+from ws402.settings.kms import KMS_PATTERN
 
-SIGNER_PATTERN: Final = r"^(local|vault|aws|vault-transit:[A-Za-z0-9][A-Za-z0-9._-]{0,127})$"
+SIGNER_PATTERN: Final = rf"^(local|vault|aws|vault-transit:[A-Za-z0-9][A-Za-z0-9._-]{{0,127}}|{KMS_PATTERN})$"
 """A network's `signer`."""
 
 MAX_SECRET_FILE: Final = 65_536

@@ -10,11 +10,11 @@ import ssl
 from collections.abc import Mapping
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from ws402 import tls
 from ws402.chains.base import Chain, ChainUnavailableError
-from ws402.chains.registry import account_of, chains_for
+from ws402.chains.registry import chains_for
 from ws402.errors import ConfigurationError, UnavailableError
 from ws402.gateway.api.admin import AdminRoutes
 from ws402.gateway.api.admin_reads import AdminReads
@@ -28,20 +28,24 @@ from ws402.gateway.books.stats import default_chain, kind_of
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.transactions import Outbox
 from ws402.gateway.refunds import RefundEngine
+from ws402.gateway.run.keys import collectors_for, with_keepers, with_secrets
 from ws402.gateway.run.ledger_metrics import LedgerMetrics
 from ws402.gateway.run.live_metrics import observe, observe_secrets
 from ws402.gateway.run.mounted import MountedSecrets
-from ws402.gateway.run.rotation import Rotation
+from ws402.gateway.run.rotation import Rotation, see_through
 from ws402.gateway.service import PaymentService
 from ws402.gateway.watch.other_chain import OtherChainError
 from ws402.gateway.webhooks.records import Records
 from ws402.gateway.webhooks.worker import Webhooks
 from ws402.keys.base import Signer
-from ws402.keys.keyring import Keyring, collector_signers, local_signers, networks_of, open_keyring, with_networks
+from ws402.keys.keyring import Keyring, local_signers, networks_of, open_keyring
 from ws402.observability import metrics
 from ws402.observability.exporter import Exporter, exporter
 from ws402.serving import HttpServer
-from ws402.settings import GatewaySettings
+from ws402.settings import GatewaySettings, at_keeper
+
+if TYPE_CHECKING:
+    from ws402.keys.kms.ring import KmsRing
 
 log = logging.getLogger(__name__)
 
@@ -59,12 +63,14 @@ class Gateway:
         chains: Mapping[str, Chain],
         signers: Mapping[str, Signer],
         keyring: Keyring | None = None,
+        kms: KmsRing | None = None,
     ) -> None:
         self.settings = settings
         self.chains = chains
         self.signers = dict(signers)
         self.keyring = keyring
         """The source of secrets that is configured, with its counters."""
+        self._kms = kms
         self.database = Database(settings.database_url.get_secret_value())
         holder = _holder()
         self.refunds = RefundEngine(self.database, chains, signers, settings, holder)
@@ -131,6 +137,8 @@ class Gateway:
     async def _start(self, *, http: bool) -> None:
         if self.keyring is not None:
             self._open.push_async_callback(self.keyring.close)
+        if self._kms is not None:
+            self._open.callback(self._kms.close)
         self._open.push_async_callback(self.database.close)
         if http:
             self._http = HttpServer(self.settings.gateway_host, self.settings.gateway_port, tls=_tls(self.settings))
@@ -208,12 +216,25 @@ class Gateway:
         self._open.push_async_callback(self.refunds.close)
         await self.refunds.start(missing)
         self.service.watcher.on_joined += [self._adopt, self._refund, self._collect]
+        if self._kms is not None:
+            for network in self._kms.earlier:
+                if network not in missing:
+                    await self._see_through(self.chains[network])
+            self.service.watcher.on_joined.append(self._see_through)
 
     async def _adopt(self, chain: Chain) -> None:
         """Count the account of a network's key among ours."""
         if signer := self.signers.get(chain.network):
             paid = chain.network in self._paid
             await self.service.watcher.adopt(chain, chain.address_of(signer), paid=paid)
+
+    async def _see_through(self, chain: Chain) -> None:
+        """Let a network's earlier keys at their keepers finish what they signed."""
+        network = chain.network
+        if self._kms is not None and (earlier := self._kms.earlier.get(network)):
+            paid = network in self._paid
+            line = [self.signers[network], *earlier]
+            await see_through(self.service, self.refunds, chain, line, paid=paid, linger=0)
 
     async def _refund(self, chain: Chain) -> None:
         """Send a network's refunds from now on."""
@@ -284,7 +305,7 @@ def build(
     signers: Mapping[str, Signer] | None = None,
 ) -> Gateway:
     """A gateway by its settings, or over given chains and signers (by network). Raises ConfigurationError."""
-    keyring = None
+    keyring = kms = None
     if chains is None:
         if not networks_of(settings):
             raise ConfigurationError(
@@ -295,9 +316,14 @@ def build(
         keyring = open_keyring(settings)
         try:
             if keyring is not None:
-                settings, signers = _complete(settings, keyring, signers)
+                settings, signers = with_secrets(settings, keyring, signers)
+            if any(each.signer and at_keeper(each.signer) for each in settings.networks()):
+                settings, kms = with_keepers(settings)
+                signers = {**signers, **kms.signers}
             chains = chains_for(settings.networks())
         except BaseException:
+            if kms is not None:
+                kms.close()
             if keyring is not None:
                 keyring.close_unused()
             raise
@@ -305,28 +331,7 @@ def build(
         raise ConfigurationError(
             f"DEFAULT_NETWORK={settings.default_network} is not configured.", remedy=f"Use one of: {', '.join(chains)}."
         )
-    return Gateway(settings, chains, signers or {}, keyring)
-
-
-def collectors_for(
-    settings: GatewaySettings, chains: Mapping[str, Chain], signers: Mapping[str, Signer]
-) -> dict[str, Signer]:
-    """The collectors' keys by network. Raises ConfigurationError for one that sends refunds, too: what a stranger makes
-    us send must not stand in the way of a refund (A24).
-    """
-    found = {name: each for name, each in collector_signers(settings.networks()).items() if name in chains}
-    for network, signer in found.items():
-        chain, refunding = chains[network], signers.get(network)
-        if refunding is not None and chain.address_of(refunding) == chain.address_of(signer):
-            raise ConfigurationError(
-                f"{network} has one key for refunds and for collecting.",
-                remedy="Set collector_private_key to a key of its own, whose account holds nothing but gas.",
-            )
-        if chain.recipient == chain.address_of(signer):
-            raise ConfigurationError(
-                f"{network} is paid on the account of its collector.", remedy="Set merchant_wallet to another account."
-            )
-    return found
+    return Gateway(settings, chains, signers or {}, keyring, kms)
 
 
 def _webhooks(
@@ -352,22 +357,6 @@ def _webhooks(
 def _tls(settings: GatewaySettings) -> ssl.SSLContext | None:
     cert, key = settings.gateway_tls_cert_file, settings.gateway_tls_key_file
     return tls.serving(cert, key, settings.gateway_tls_client_ca_file) if cert is not None and key is not None else None
-
-
-def _complete(
-    settings: GatewaySettings, keyring: Keyring, signers: Mapping[str, Signer]
-) -> tuple[GatewaySettings, dict[str, Signer]]:
-    """Settings and signers with what the source of secrets has; private keys come into the signers only."""
-    snapshot = keyring.keeper.snapshot
-    settings = keyring.settings(snapshot)
-    kept = {network: keyring.signer(network, snapshot.keys[network][0]) for network in keyring.kept()}
-    networks = [
-        each.model_copy(update={"merchant_wallet": each.merchant_wallet or account_of(each, kept[each.network])})
-        if each.network in kept
-        else each
-        for each in settings.networks()
-    ]
-    return with_networks(settings, networks), {**signers, **kept}
 
 
 def _addresses(chains: Mapping[str, Chain], signers: Mapping[str, Signer]) -> dict[str, set[str]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from ws402.chains.base import Chain
 from ws402.chains.registry import sign_text
@@ -18,6 +18,32 @@ from ws402.keys.keyring import Keyring
 from ws402.keys.snapshot import Snapshot
 
 log = logging.getLogger(__name__)
+
+
+async def see_through(
+    service: PaymentService,
+    engine: RefundEngine,
+    chain: Chain,
+    signers: Sequence[Signer],
+    *,
+    paid: bool,
+    linger: float,
+) -> None:
+    """Let the keys of a network that come after the first, newest first, finish what they signed.
+
+    `paid`: invoices are paid to the key's own account, so each announces who came after it. `linger`: as for
+    `RefundEngine.rotate`.
+    """
+    network, successions, after = chain.network, service.invoices.successions, ""
+    for signer in signers:
+        address = chain.address_of(signer)
+        if after:
+            await service.watcher.adopt(chain, address, paid=paid)
+            engine.retire(network, signer, linger=linger)
+            if paid:  # it was rotated while no gateway ran
+                await successions.announce(network, signer, after, sign_text)
+        after = address
+    await successions.refresh(network)
 
 
 class Rotation:
@@ -62,8 +88,7 @@ class Rotation:
         """See through what earlier keys of a network signed."""
         network = chain.network
         line = self._keyring.keeper.snapshot.keys.get(network, ())
-        successions = self._service.invoices.successions
-        after = ""
+        signers: list[Signer] = []
         for key in line:
             try:
                 signer = self._keyring.signer(network, key)
@@ -73,14 +98,10 @@ class Rotation:
                 # It never signed anything.
                 log.warning("an earlier version is passed over: %s", error.message)
                 continue
-            address = chain.address_of(signer)
-            self._versions[network, address] = key.version
-            if key is not line[0]:
-                await self._retire(network, signer)
-                if network in self._paid:  # it was rotated while no gateway ran
-                    await successions.announce(network, signer, after, sign_text)
-            after = address
-        await successions.refresh(network)
+            self._versions[network, chain.address_of(signer)] = key.version
+            signers.append(signer)
+        paid = network in self._paid
+        await see_through(self._service, self._engine, chain, signers, paid=paid, linger=self._linger)
 
     async def apply(self, held: Snapshot, found: Snapshot) -> None:
         """Use a new snapshot. All of it is checked first: raises ConfigurationError, and nothing has changed then.
@@ -125,11 +146,6 @@ class Rotation:
         if network in self._paid:
             chain.recipient = address
             await successions.refresh(network)
-
-    async def _retire(self, network: str, signer: Signer) -> None:
-        chain = self._chains[network]
-        await self._service.watcher.adopt(chain, chain.address_of(signer), paid=network in self._paid)
-        self._engine.retire(network, signer, linger=self._linger)
 
     def _retired(self, network: str, signer: Signer) -> None:
         version = self._versions.pop((network, self._chains[network].address_of(signer)), None)

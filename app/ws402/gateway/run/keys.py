@@ -1,0 +1,66 @@
+"""The keys of a gateway: who signs on each network, and what that says of its settings."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from ws402.chains.base import Chain
+from ws402.chains.registry import account_of
+from ws402.errors import ConfigurationError
+from ws402.keys.base import Signer
+from ws402.keys.keyring import Keyring, collector_signers, with_networks
+from ws402.settings import GatewaySettings
+
+if TYPE_CHECKING:
+    from ws402.keys.kms.ring import KmsRing
+
+
+def collectors_for(
+    settings: GatewaySettings, chains: Mapping[str, Chain], signers: Mapping[str, Signer]
+) -> dict[str, Signer]:
+    """The collectors' keys by network. Raises ConfigurationError for one that sends refunds, too: what a stranger makes
+    us send must not stand in the way of a refund (A24).
+    """
+    found = {name: each for name, each in collector_signers(settings.networks()).items() if name in chains}
+    for network, signer in found.items():
+        chain, refunding = chains[network], signers.get(network)
+        if refunding is not None and chain.address_of(refunding) == chain.address_of(signer):
+            raise ConfigurationError(
+                f"{network} has one key for refunds and for collecting.",
+                remedy="Set collector_private_key to a key of its own, whose account holds nothing but gas.",
+            )
+        if chain.recipient == chain.address_of(signer):
+            raise ConfigurationError(
+                f"{network} is paid on the account of its collector.", remedy="Set merchant_wallet to another account."
+            )
+    return found
+
+
+def with_secrets(
+    settings: GatewaySettings, keyring: Keyring, signers: Mapping[str, Signer]
+) -> tuple[GatewaySettings, dict[str, Signer]]:
+    """Settings and signers with what the source of secrets has; private keys come into the signers only."""
+    snapshot = keyring.keeper.snapshot
+    settings = keyring.settings(snapshot)
+    kept = {network: keyring.signer(network, snapshot.keys[network][0]) for network in keyring.kept()}
+    return _paid_to_keys(settings, kept), {**signers, **kept}
+
+
+def with_keepers(settings: GatewaySettings) -> tuple[GatewaySettings, KmsRing]:
+    """Settings with the accounts of the keys that never leave their keeper, and their signers."""
+    from ws402.keys.kms.ring import open_kms  # noqa: PLC0415 - what has no such key needs none of its libraries
+
+    ring = open_kms(settings.networks(), settings.kms)
+    return _paid_to_keys(settings, ring.signers), ring
+
+
+def _paid_to_keys(settings: GatewaySettings, signers: Mapping[str, Signer]) -> GatewaySettings:
+    """The settings; where no wallet is set, invoices are paid to the account of the network's signer."""
+    networks = [
+        each.model_copy(update={"merchant_wallet": each.merchant_wallet or account_of(each, signers[each.network])})
+        if each.network in signers
+        else each
+        for each in settings.networks()
+    ]
+    return with_networks(settings, networks)

@@ -1,0 +1,1 @@
+"""Keys that never leave their keeper: AWS KMS, Google Cloud KMS, Azure Key Vault, PKCS#11. One file a kind."""
