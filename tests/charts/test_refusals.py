@@ -12,6 +12,7 @@ from tests.charts.chart import CHART, DEV, kinds, refusal, render
 EVM = {"network": "base", "chain_id": 8453}
 VAULT = {"vault": {"address": "https://vault.vault.svc:8200"}}
 PEER = [{"namespace": "elsewhere", "ports": [443]}]
+HOOK = {"name": "shop", "url": "https://events.shop.svc/ws402"}
 PRODUCTION: dict[str, Any] = {
     "networks": {"evm": [EVM]},
     "secrets": VAULT,
@@ -63,6 +64,8 @@ def test_without_a_chain_the_way_to_a_trial_is_told() -> None:
         (PRODUCTION, {"gateway": {"egress": {"rpc": []}}}, "set gateway.egress.rpc"),
         (PRODUCTION, {"secrets": {"source": "aws"}}, "set gateway.egress.extra"),
         (PRODUCTION, {"gateway": {"database": {"kind": "postgresql"}}}, "set gateway.egress.database"),
+        (PRODUCTION, {"gateway": {"settings": {"webhooks": [HOOK]}}}, "set gateway.egress.webhooks"),
+        (DEV, {"gateway": {"settings": {"webhooks": [{**HOOK, "ulr": "x"}]}}}, "ulr"),
     ],
 )
 def test_what_does_not_go_together_is_refused_with_a_remedy(base: Any, change: Any, says: str) -> None:

@@ -25,7 +25,7 @@ MAKE_SECRET: Final = "make one with: echo whsec_$(openssl rand -base64 24)"  # n
 class WebhookSettings(StrictSettings):
     """One receiver of events, which are signed by its secrets in WEBHOOK_SECRETS."""
 
-    name: str = Field(pattern=r"^[a-z0-9]([a-z0-9-]{0,30}[a-z0-9])?$")
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9-]{0,31}$")
     """Its name in WEBHOOK_SECRETS, metrics and `ws402 ops events`: at most 32 lower-case letters, digits, hyphens."""
     url: str = Field(max_length=2000)
     """Where events are posted: `https://…`. `http://` is taken for this machine only, without `allow_http`."""

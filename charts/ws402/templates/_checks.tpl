@@ -23,7 +23,7 @@
 {{- end -}}
 {{- range $component := list "server" "gateway" -}}
 {{- range $name, $_ := (index $.Values $component).settings -}}
-{{- if has $name (list "merchant_private_key" "solana_private_key" "gateway_api_key" "gateway_admin_key" "database_url" "status_key" "sentry_dsn" "audit_log_key") -}}
+{{- if has $name (list "merchant_private_key" "solana_private_key" "gateway_api_key" "gateway_admin_key" "database_url" "status_key" "sentry_dsn" "audit_log_key" "webhook_secrets") -}}
 {{- fail (printf "%s.settings.%s is a secret, and values are not kept secret. Put it into Vault or a Secret (secrets.*, server.existingSecret)." $component $name) -}}
 {{- end -}}
 {{- if has $name (list "host" "port" "gateway_host" "gateway_port" "metrics_host" "metrics_port" "provider" "resources" "resources_file" "gateway_url" "vault" "aws" "kubernetes_identity") -}}
@@ -63,7 +63,7 @@
 {{- if and (not .Values.devchain.enabled) (not .Values.gateway.egress.rpc) -}}
 {{- fail "The gateway may call only what is named: set gateway.egress.rpc to your chain endpoints, such as [{cidr: 203.0.113.7/32, ports: [443]}]." -}}
 {{- end -}}
-{{- if and .Values.gateway.settings.webhooks (not .Values.gateway.egress.webhooks) (not .Values.gateway.egress.extra) -}}
+{{- if and (get .Values.gateway.settings "webhooks") (not .Values.gateway.egress.webhooks) (not .Values.gateway.egress.extra) -}}
 {{- fail "The gateway may call only what is named: set gateway.egress.webhooks to the receivers of gateway.settings.webhooks, such as [{cidr: 203.0.113.7/32, ports: [443]}]." -}}
 {{- end -}}
 {{- if and (eq .Values.gateway.database.kind "postgresql") (not .Values.gateway.egress.database) -}}
