@@ -1,6 +1,6 @@
-"""Writes what would go stale by hand: docs/configuration.md from the settings, docs/metrics.md from the metrics, the
-catalogue of docs/webhooks.md from the events, tests/THREATS.md from the tests, charts/ws402/README.md and its schema's
-descriptions from the chart's values,
+"""Writes what would go stale by hand: docs/configuration.md from the settings, docs/metrics.md from the metrics,
+docs/openapi/ from the calls of gateway and server, the catalogue of docs/webhooks.md from the events, tests/THREATS.md
+from the tests, charts/ws402/README.md and its schema's descriptions from the chart's values,
 and the schema's tables of settings from the settings.
 
 `python docs/generate.py` writes the files; `python docs/generate.py --check` only tells whether they are up to date.
@@ -30,9 +30,11 @@ from pydantic_core import PydanticUndefined
 from pydantic_settings import NoDecode
 
 from ws402 import settings
+from ws402.gateway.run.gateway import build
 from ws402.observability import metrics
 from ws402.observability.instruments import Instrument
 from ws402.protocol import events
+from ws402.server.web.openapi import document as server_document
 
 ROOT: Final = Path(__file__).parent.parent
 
@@ -337,6 +339,21 @@ def _kind(said: dict[str, Any]) -> str:
     return " or ".join(words.get(str(kind), "text") for kind in kinds)
 
 
+def gateway_api() -> str:
+    """docs/openapi/gateway.json."""
+    made = build(
+        settings.GatewaySettings(
+            base_rpc="http://127.0.0.1:8545", merchant_private_key="0x" + "1" * 64, gateway_api_key="k" * 40
+        )
+    )
+    return json.dumps(made.application().document(), indent=2, ensure_ascii=False) + "\n"
+
+
+def server_api() -> str:
+    """docs/openapi/server.json."""
+    return json.dumps(server_document(), indent=2, ensure_ascii=False) + "\n"
+
+
 EXAMPLE: Final = events.RefundFinal(
     network="base",
     asset="USDC",
@@ -352,6 +369,8 @@ EXAMPLE: Final = events.RefundFinal(
 FILES: Final[dict[Path, Callable[[], str]]] = {
     ROOT / "docs" / "configuration.md": configuration,
     ROOT / "docs" / "metrics.md": metric_tables,
+    ROOT / "docs" / "openapi" / "gateway.json": gateway_api,
+    ROOT / "docs" / "openapi" / "server.json": server_api,
     ROOT / "docs" / "webhooks.md": webhooks,
     ROOT / "tests" / "THREATS.md": threats,
     chart.CHART / "README.md": chart.readme,

@@ -30,6 +30,7 @@ from ws402.server.sockets.http_connection import HttpConnection
 from ws402.server.web.answers import http_error, internal_error, ws402_error
 from ws402.server.web.checkout import CheckoutRoutes
 from ws402.server.web.looks import dressed
+from ws402.server.web.openapi import openapi_handlers
 from ws402.server.web.page import page_handlers, read_assets
 from ws402.server.web.paid import PaidRequests
 from ws402.server.web.resources import ResourceRoutes
@@ -96,10 +97,11 @@ class WS402Server:
                 *ResourceRoutes(sessions, schema, paid).handlers(),
                 *X402SessionRoutes(sessions, paid).handlers(),
                 *CheckoutRoutes(sessions).handlers(),
+                *openapi_handlers(),
                 *page_handlers(dressed(read_assets(), settings.checkout), sessions.proxies),
             ],
             cors_config=CORS,
-            openapi_config=None,
+            openapi_config=None,  # ours is made from the wire's types
             logging_config=None,
             exception_handlers=cast(
                 "Any", {WS402Error: ws402_error, HTTPException: http_error, Exception: internal_error}

@@ -93,6 +93,10 @@ class GatewayApp:
         )
         self.app.direct = self._requests.handles
 
+    def document(self) -> dict[str, Any]:
+        """Every call with its types, as GET /openapi.json has it."""
+        return self._routes.document()
+
     async def strangers(self, scope: Any, receive: Any, send: Any) -> None:
         """The application for clients that showed no certificate where one is asked for: probes, and nothing else."""
         if scope["type"] == "http" and scope["path"] not in OPEN_PATHS:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any, Final
 
-import msgspec
-
-from ws402 import __version__
 from ws402.gateway.api.admin_messages import (
     AuditResponse,
     CapitalCommand,
@@ -27,7 +26,6 @@ from ws402.gateway.api.admin_messages import (
 from ws402.protocol import (
     BatchRequest,
     BlockhashResponse,
-    ErrorResponse,
     GenerateRequest,
     HealthResponse,
     Message,
@@ -38,7 +36,9 @@ from ws402.protocol import (
     StatsResponse,
     VerifyRequest,
     VerifyResponse,
+    openapi,
 )
+from ws402.protocol.openapi import Operation
 
 
 class OpResult(Message, kw_only=True):
@@ -52,18 +52,6 @@ class BatchResponse(Message, kw_only=True):
     """Answers in the order of the operations."""
 
     results: list[OpResult]
-
-
-@dataclass(frozen=True, slots=True)
-class Operation:
-    """One call: `request` None for GET, `answer` None for a free object, `scope` None when no key is needed."""
-
-    path: str
-    summary: str
-    request: Any = None
-    answer: Any = None
-    scope: str | None = "payments"
-    refusals: tuple[int, ...] = ()
 
 
 _POST: Final = (400, 401, 403, 413, 415, 429, 500, 503)
@@ -104,6 +92,9 @@ OPERATIONS: Final = (
             ("refund", "One refund with its delivery and ledger entries (id)", None),
             ("authorizations", "Signed transfers that are collected (state, limit)", None),
             ("authorization", "One signed transfer with its session and transactions (id)", None),
+            ("find", "The cases of a payer, transaction, session or invoice", None),
+            ("balances", "What the ledger's accounts held at a time", None),
+            ("entries", "The ledger's entries", None),
             ("credits", "Debts too small to send yet, by asset", None),
             ("signers", "Signing keys: nonces, leases, pauses", None),
             ("keys", "API keys in the ledger, without their hashes", None),
@@ -150,43 +141,7 @@ OPERATIONS: Final = (
 )
 
 
-def document() -> dict[str, Any]:
-    """Build it. Amounts are numbers up to 2^53-1 and strings of digits above."""
-    kinds = [kind for each in OPERATIONS for kind in (each.request, each.answer) if kind is not None]
-    template = "#/components/schemas/{name}"
-    schemas, components = msgspec.json.schema_components([*kinds, ErrorResponse], ref_template=template)
-    of_kind = dict(zip([*map(str, kinds), str(ErrorResponse)], schemas, strict=True))
-    paths: dict[str, Any] = {}
-    for each in OPERATIONS:
-        answer = of_kind[str(each.answer)] if each.answer else {"type": "object"}
-        operation: dict[str, Any] = {
-            "summary": each.summary,
-            "operationId": each.path.strip("/").replace("/", "_"),
-            "responses": {"200": {"description": "Done.", **_json(answer)}}
-            | {
-                str(status): {"description": "Refused.", **_json(of_kind[str(ErrorResponse)])}
-                for status in sorted(each.refusals)
-            },
-        }
-        if each.scope:
-            operation["security"] = [{"key": [each.scope]}]
-        if each.request:
-            operation["requestBody"] = {"required": True, **_json(of_kind[str(each.request)])}
-        paths[each.path] = {"post" if each.request else "get": operation}
-    return {
-        "openapi": "3.1.0",
-        "info": {
-            "title": "WS402 gateway",
-            "version": __version__,
-            "description": "Amounts are whole smallest units: numbers up to 2^53-1, strings of digits above.",
-        },
-        "paths": paths,
-        "components": {
-            "schemas": components,
-            "securitySchemes": {"key": {"type": "http", "scheme": "bearer", "description": "A gateway API key."}},
-        },
-    }
-
-
-def _json(schema: Any) -> dict[str, Any]:
-    return {"content": {"application/json": {"schema": schema}}}
+def document(queries: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+    """Build it. `queries`: by path, the Struct of a query string's fields."""
+    operations = [replace(each, query=queries.get(each.path)) for each in OPERATIONS]
+    return openapi.document("WS402 gateway", openapi.AMOUNTS, operations, key="A gateway API key.")

@@ -114,6 +114,8 @@ class Requests:
         """False while the gateway starts: every call is answered 503."""
         self.handles: dict[str, Handle] = {}
         """The calls with a body, by path, for those who route by themselves."""
+        self.queries: dict[str, Any] = {}
+        """By path: the fields of its query string."""
         self.calls = 0
         self.seconds = 0.0
 
@@ -183,6 +185,7 @@ class Requests:
 
     def query(self, path: str, kind: Any, work: Callable[[Any], Awaitable[Any]], *scopes: KeyScope) -> ASGIRouteHandler:
         """A call without a body whose query string has these fields."""
+        self.queries[path] = kind
 
         async def handle(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
             try:

@@ -256,14 +256,14 @@ class Gateway:
                 if network in self._paid and (worker is None or worker.context.address != address):
                     chain.accept(address)
 
-    async def _serve(self) -> None:
-        assert self._http is not None  # noqa: S101 - the caller made it
+    def application(self) -> GatewayApp:
+        """The HTTP API over this gateway, which serves nothing by itself."""
         kind = kind_of(default_chain(self.chains, self.settings.default_network))
         commands = Commands(self.audit_log)
         self._admin = AdminRoutes(self.service, commands)
         self._reads = AdminReads(self.service, self.refunds, self.audit_log)
         events = EventRoutes(Records(self.database, self.webhooks), commands)
-        self._app = GatewayApp(
+        return GatewayApp(
             self.service,
             self._authenticator,
             self.settings,
@@ -272,6 +272,10 @@ class Gateway:
             away=self.service.watcher.errors.keys,
             restored=self.refunds.restored,
         )
+
+    async def _serve(self) -> None:
+        assert self._http is not None  # noqa: S101 - the caller made it
+        self._app = self.application()
         self._app.starting()
         mutual = self.settings.gateway_tls_client_ca_file is not None
         await self._http.start(self._app.app, strangers=self._app.strangers if mutual else None)
