@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from typing import Final
+from typing import Any, Final
 
 from tests.cluster.kube import apply, kubectl
 from tests.cluster.release import TAG, Release
@@ -17,18 +17,30 @@ ADMIN_KEY: Final = "0123456789abcdef0123456789abcdef"
 
 
 @contextlib.contextmanager
-def chain_pod() -> Iterator[None]:
-    """The embedded chain at `http://chain.ws402-chain.svc:8545`."""
-    labels = {"app": "chain"}
-    container = {
-        "name": "chain", "image": f"ws402-devchain:{TAG}", "imagePullPolicy": "IfNotPresent",
-        "args": ["devchain", "evm", "--host", "0.0.0.0"], "ports": [{"containerPort": 8545}],
-        "readinessProbe": {"tcpSocket": {"port": 8545}, "periodSeconds": 1},
-    }  # fmt: skip
-    meta = {"name": "chain", "namespace": CHAIN}
+def chain_pod(**others: int) -> Iterator[None]:
+    """The embedded chain at `http://chain.ws402-chain.svc:8545`; `others` by their names, with these chain ids."""
     kubectl("delete", "namespace", CHAIN, "--ignore-not-found", "--wait=true")
     kubectl("create", "namespace", CHAIN)
-    apply(
+    names = {"chain": 84532, **others}
+    for name, chain_id in names.items():
+        apply(*_chain(name, chain_id))
+    for name in names:
+        kubectl("-n", CHAIN, "wait", "--for=condition=Ready", f"pod/{name}", "--timeout=90s")
+    try:
+        yield
+    finally:
+        kubectl("delete", "namespace", CHAIN, "--wait=false")
+
+
+def _chain(name: str, chain_id: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    labels = {"app": name}
+    meta = {"name": name, "namespace": CHAIN}
+    container = {
+        "name": "chain", "image": f"ws402-devchain:{TAG}", "imagePullPolicy": "IfNotPresent",
+        "args": ["devchain", "evm", "--host", "0.0.0.0", "--chain-id", str(chain_id)],
+        "ports": [{"containerPort": 8545}], "readinessProbe": {"tcpSocket": {"port": 8545}, "periodSeconds": 1},
+    }  # fmt: skip
+    return (
         {
             "apiVersion": "v1", "kind": "Pod", "metadata": {**meta, "labels": labels},
             "spec": {"containers": [container], "enableServiceLinks": False, "automountServiceAccountToken": False},
@@ -38,11 +50,6 @@ def chain_pod() -> Iterator[None]:
             "spec": {"selector": labels, "ports": [{"port": 8545}]},
         },
     )  # fmt: skip
-    kubectl("-n", CHAIN, "wait", "--for=condition=Ready", "pod/chain", "--timeout=90s")
-    try:
-        yield
-    finally:
-        kubectl("delete", "namespace", CHAIN, "--wait=false")
 
 
 @contextlib.contextmanager

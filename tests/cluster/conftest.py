@@ -20,6 +20,7 @@ ORDER = (
     "test_many_sessions",
     "test_postgres",
     "test_vault",
+    "test_whole_play",
     "test_deployers",
     "test_keeping",
     "test_expired_token",

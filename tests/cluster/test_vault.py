@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import os
-import socket
-import subprocess
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from urllib.parse import urlsplit
 
 import hvac
 import pytest
 from hvac.exceptions import VaultError
-from tests.cluster.chain import ADMIN_KEY, CHAIN, chain_pod, given_secret
+from tests.cluster import vaults
+from tests.cluster.chain import CHAIN, chain_pod, given_secret
 from tests.cluster.kube import get, kubectl, token, until
 from tests.cluster.release import Load, Release
 
@@ -29,50 +24,8 @@ SESSIONS = 10
 
 @pytest.fixture(scope="module")
 def vault(cluster: None) -> hvac.Client:
-    """One that pods reach too: WS402_CLUSTER_VAULT_ADDR, with VAULT_TOKEN, VAULT_CACERT and VAULT_UNSEAL_KEY."""
-    address = os.environ.get("WS402_CLUSTER_VAULT_ADDR")
-    if not address:
-        pytest.skip("WS402_CLUSTER_VAULT_ADDR is not set: no Vault that pods reach")
-    return hvac.Client(
-        address, token=os.environ["WS402_CLUSTER_VAULT_TOKEN"], verify=os.environ["WS402_CLUSTER_VAULT_CACERT"]
-    )
-
-
-def bootstrap(vault: hvac.Client, release: Release, folder: Path) -> None:
-    """`ws402 vault bootstrap`, for a Vault outside of the cluster."""
-    kubectl("-n", CHAIN, "create", "serviceaccount", "reviewer")
-    kubectl("delete", "clusterrolebinding", "ws402-test-reviewer", "--ignore-not-found")
-    kubectl(
-        "create", "clusterrolebinding", "ws402-test-reviewer", "--clusterrole=system:auth-delegator",
-        f"--serviceaccount={CHAIN}:reviewer",
-    )  # fmt: skip
-    server = json.loads(kubectl("config", "view", "--minify", "--raw", "--flatten", "-o", "json"))["clusters"][0][
-        "cluster"
-    ]
-    files = {
-        "ca": base64.b64decode(server["certificate-authority-data"]).decode(),
-        "reviewer": token(CHAIN, "reviewer", "https://kubernetes.default.svc.cluster.local", 3600),
-        "key": derive(2)[1].key,
-        "api": f"operators={ADMIN_KEY}\n",
-    }
-    for name, content in files.items():
-        (folder / name).write_text(content)
-    environment = {
-        **os.environ, "VAULT_ADDR": vault.url, "VAULT_TOKEN": vault.token,
-        "VAULT_CACERT": os.environ["WS402_CLUSTER_VAULT_CACERT"],
-    }  # fmt: skip
-    done = subprocess.run(
-        [
-            str(Path(sys.executable).parent / "ws402"), "vault", "bootstrap", "--network=base-sepolia",
-            f"--key=base-sepolia={folder / 'key'}", f"--api-keys={folder / 'api'}", "--without=database",
-            "--without=rpc",
-            f"--service-account={release.name}-gateway", f"--service-account-namespace={release.private}",
-            f"--kubernetes-host={server['server']}", f"--kubernetes-ca={folder / 'ca'}",
-            f"--reviewer-token={folder / 'reviewer'}",
-        ],
-        env=environment, capture_output=True, text=True, timeout=60, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout + done.stderr
+    """One that pods reach too."""
+    return vaults.client()
 
 
 @pytest.fixture(scope="module")
@@ -82,16 +35,14 @@ def kept_in_vault(vault: hvac.Client, tmp_path_factory: pytest.TempPathFactory) 
         "network": "base-sepolia", "chain_id": 84532, "rpc": [release.rpc], "final_after": 2,
         "merchant_wallet": derive(2)[1].address,
     }  # fmt: skip
-    where = urlsplit(vault.url)
-    peer = {"cidr": f"{socket.gethostbyname(str(where.hostname))}/32", "ports": [where.port]}
     with chain_pod(), given_secret(release):  # the Secret is for the test alone: the gateway does not mount it
-        bootstrap(vault, release, tmp_path_factory.mktemp("vault"))
+        vaults.bootstrap(release, tmp_path_factory.mktemp("vault"), vaults.operator())
         release.upgrade(
             "--set=gateway.namespace.create=false",
             "--set=secrets.source=vault",
             f"--set=secrets.vault.address={vault.url}",
             f"--set-file=secrets.vault.caBundle={os.environ['WS402_CLUSTER_VAULT_CACERT']}",
-            f"--set-json=gateway.egress.vault={json.dumps([peer])}",
+            f"--set-json=gateway.egress.vault={json.dumps([vaults.peer(vault.url)])}",
             f"--set-json=networks.evm={json.dumps([network])}",
             f"--set-json=gateway.egress.rpc={json.dumps([{'namespace': CHAIN, 'ports': [8545]}])}",
             "--set=server.autoscaling.mode=none",
@@ -101,7 +52,7 @@ def kept_in_vault(vault: hvac.Client, tmp_path_factory: pytest.TempPathFactory) 
         )
         yield release
         release.uninstall()
-        kubectl("delete", "clusterrolebinding", "ws402-test-reviewer", "--ignore-not-found")
+        vaults.forget_reviewer()
         kubectl("delete", "namespace", release.namespace, "--ignore-not-found", "--wait=false")
 
 
