@@ -16,6 +16,7 @@ import msgspec
 from sqlalchemy import (
     BigInteger,
     Column,
+    Connection,
     MetaData,
     Row,
     Table,
@@ -23,6 +24,7 @@ from sqlalchemy import (
     delete,
     func,
     insert,
+    inspect,
     select,
     text,
     tuple_,
@@ -31,7 +33,7 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncConnection
 
 from ws402.errors import ConflictError, WS402Error
-from ws402.gateway.ledger import copies
+from ws402.gateway.ledger import challenge_tables, copies, event_tables  # noqa: F401 - their tables are copied, too
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.restored import mark_in
 from ws402.gateway.ledger.schema import UNFINISHED, current, newest, require_newest, set_revision, upgrade
@@ -158,7 +160,11 @@ class Relocation:
                 await writing.execute(text("SELECT pg_advisory_xact_lock(402)"))
             if await self._check_target(writing):
                 return
+            before = await writing.run_sync(_tables)
             await writing.run_sync(upgrade)
+            made = await writing.run_sync(_tables) - before - {"alembic_version"}
+            if unknown := sorted(made - set(metadata.tables)):
+                raise WS402Error(f"This version cannot copy the tables {', '.join(unknown)}; nothing was changed.")
             await writing.run_sync(_progress.create)
             row = {"name": "", "copied": 0, "last": self._source.name}
             await writing.execute(insert(_progress), [row])
@@ -249,6 +255,10 @@ def _new(table: Table, *, move: bool) -> dict[str, Any]:
     if table is signers:
         return {"lease_until": 0, "lease_holder": None}
     return {"restored_at": None, "restored_block": None} if move and table is networks else {}
+
+
+def _tables(connection: Connection) -> set[str]:
+    return set(inspect(connection).get_table_names())
 
 
 def _after(table: Table, last: Sequence[Any] | None) -> Any:
