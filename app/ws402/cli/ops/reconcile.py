@@ -73,6 +73,6 @@ def _show(remote: Remote, answer: dict[str, Any]) -> None:
 
 def _what(send: dict[str, Any]) -> str:
     """What a transaction was for, as far as it can be told."""
-    if send["collects"]:
+    if send.get("collects"):  # a gateway from before tells none
         return f"nobody: it collected {send['collects']} of payers' signed transfers"
     return ", ".join(send["refunds"]) or "nothing known"
