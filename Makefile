@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Stock x402 clients want other versions of what we use.
 X402 ?= .venv-x402
+# The JavaScript package, and what its own tests need.
+SDK := sdk/js
 # Most tests wait for blocks and clocks more than they compute.
 WORKERS ?= 4
 VERSION := $(shell sed -n 's/^__version__ = "\(.*\)"$$/\1/p' app/ws402/__init__.py)
@@ -16,10 +18,10 @@ TAG ?= $(VERSION)
 override REGISTRY := $(shell echo '$(REGISTRY)' | tr A-Z a-z)
 # A release's reproducible files carry the time of their commit.
 EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 0)
-SUITES := not anvil and not postgres and not browser and not slow and not solana and not vault and not aws and not prometheus and not otlp and not cluster and not x402 and not keys
+SUITES := not anvil and not postgres and not browser and not slow and not solana and not vault and not aws and not prometheus and not otlp and not cluster and not x402 and not keys and not sdk
 MONEY_PATH := ledger intake refunds watch
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-keys test-observability test-x402 test-cluster test-slow pictures coverage lint format types bench docs reference lock images push-images dist sbom chart-package push-chart release check-tag publish-files sign kind-up kind-down clean
+.PHONY: help venv demo test test-all test-anvil test-postgres test-browser test-solana test-vault test-keys test-observability test-x402 test-sdk test-cluster test-slow pictures coverage lint format types bench docs reference sdk-size npm-package lock images push-images dist sbom chart-package push-chart release check-tag publish-files publish-npm sign kind-up kind-down clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sort | awk -F ':.*## ' '{printf "  make %-15s %s\n", $$1, $$2}'
@@ -76,6 +78,17 @@ tests/x402/node_modules/.installed: tests/x402/package-lock.json
 
 test-x402: $(STAMP) $(X402)/.installed tests/x402/node_modules/.installed ## unmodified x402 and MPP clients (Node 20), on the embedded chain and anvil (RPC_URL_BASE_SEPOLIA)
 	WS402_X402_PYTHON=$(abspath $(X402)/bin/python) $(BIN)/pytest -n 2 --dist loadgroup -m "x402 and not slow"
+
+$(SDK)/node_modules/.package-lock.json: $(SDK)/package-lock.json
+	@echo "installing what the JavaScript package is built and tested with into $(SDK)/node_modules …"
+	@cd $(SDK) && npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+test-sdk: $(STAMP) $(SDK)/node_modules/.package-lock.json ## the JavaScript package, with viem and @solana/kit on the embedded chains (Node 20.10, npm)
+	$(BIN)/pytest -m "sdk and not browser and not slow"
+
+sdk-size: $(SDK)/node_modules/.package-lock.json ## how large the JavaScript package is in a browser's bundle
+	@cd $(SDK) && node build.mjs && node size.mjs
 
 test-cluster: $(STAMP) ## the chart, installed on a cluster (KUBECONFIG)
 	$(BIN)/pytest -m cluster
@@ -136,6 +149,13 @@ reference: $(STAMP) ## make the reference of what Python programs use, from its 
 dist: $(STAMP) ## build the sdist and the wheel into dist/python/
 	SOURCE_DATE_EPOCH=$(EPOCH) $(BIN)/hatchling build -d dist/python
 
+npm-package: $(SDK)/node_modules/.package-lock.json ## build the JavaScript package into dist/npm/
+	@mkdir -p dist/npm
+	@# Provenance names the repository that it was built in.
+	@test -z "$$GITHUB_REPOSITORY" || { cd $(SDK) && npm pkg set repository.type=git repository.directory=$(SDK) \
+	  "repository.url=git+https://github.com/$$GITHUB_REPOSITORY.git"; }
+	cd $(SDK) && node build.mjs && npm pack --silent --pack-destination ../../dist/npm
+
 sbom: $(STAMP) ## write what each image and the package are made of, as CycloneDX, into dist/
 	@mkdir -p dist
 	@for each in server gateway devchain; do \
@@ -150,14 +170,17 @@ push-chart: chart-package ## push the chart to REGISTRY as an OCI artifact
 	@test -n "$(REGISTRY)" || { echo "set REGISTRY, such as ghcr.io/you" >&2; exit 1; }
 	helm push dist/ws402-$(CHART_VERSION).tgz oci://$(REGISTRY)/charts
 
-release: dist sbom chart-package ## all files of a release, and their checksums, in dist/
-	cd dist && sha256sum python/ws402-$(VERSION)* ws402-$(CHART_VERSION).tgz ws402-*-$(VERSION).cdx.json >SHA256SUMS
+release: dist npm-package sbom chart-package ## all files of a release, and their checksums, in dist/
+	cd dist && sha256sum python/ws402-$(VERSION)* npm/ws402-client-$(VERSION).tgz ws402-$(CHART_VERSION).tgz ws402-*-$(VERSION).cdx.json >SHA256SUMS
 
 check-tag: ## fail unless TAG is v and the version
 	@test "$(TAG)" = "v$(VERSION)" || { echo "the tag $(TAG) is not v$(VERSION), the version in app/ws402/__init__.py" >&2; exit 1; }
 
 publish-files: check-tag ## make the release TAG on GitHub, with all files of dist/ (gh)
 	gh release create "$(TAG)" --verify-tag --generate-notes $$(find dist -type f)
+
+publish-npm: ## give dist/npm/ to npm, with provenance (in CI; NPM_FLAGS=--dry-run tries it)
+	npm publish dist/npm/ws402-client-$(VERSION).tgz --access public --provenance $(NPM_FLAGS)
 
 sign: ## sign dist/SHA256SUMS and the pushed images by cosign, without a key (in CI)
 	@test -n "$(REGISTRY)" || { echo "set REGISTRY, such as ghcr.io/you" >&2; exit 1; }
@@ -171,4 +194,4 @@ kind-down: ## remove that cluster
 	k8s/kind-down
 
 clean: ## remove what was made
-	rm -rf $(VENV) dist .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) dist $(SDK)/dist $(SDK)/node_modules .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -58,7 +59,7 @@ def test_a_workflow_may_only_read_unless_a_job_says_so(name: str) -> None:
 
 
 def test_nothing_is_published_without_a_tag() -> None:
-    publishing = {"push-images", "push-chart", "sign", "publish-files"}
+    publishing = {"push-images", "push-chart", "sign", "publish-files", "publish-npm"}
     seen = set()
     for job in WORKFLOWS["release"]["jobs"].values():
         for step in job["steps"]:
@@ -73,6 +74,18 @@ def test_the_chart_asks_for_the_version_that_the_package_has() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     chart = yaml.safe_load((ROOT / "charts" / "ws402" / "Chart.yaml").read_text())
     assert project["project"]["version"] == chart["appVersion"] == __version__
+
+
+def test_the_javascript_package_has_the_version_and_is_locked_by_hash() -> None:
+    package = json.loads((ROOT / "sdk" / "js" / "package.json").read_text())
+    lock = json.loads((ROOT / "sdk" / "js" / "package-lock.json").read_text())
+    assert package["version"] == lock["version"] == __version__
+    assert "dependencies" not in package
+    installed = {name: each for name, each in lock["packages"].items() if name}
+    assert len(installed) > 5
+    assert [name for name, each in installed.items() if not each.get("integrity", "").startswith("sha512-")] == []
+    shown = make("--dry-run", "publish-npm").stdout
+    assert f"npm publish dist/npm/ws402-client-{__version__}.tgz --access public --provenance" in shown
 
 
 def chart_version() -> str:
