@@ -2,6 +2,7 @@
 
 import { AGAIN, read, remedyFor } from "./messages.js";
 import { amount } from "./money.js";
+import { Passed } from "./passed.js";
 import { Problem } from "./problem.js";
 import { charged, cost, kept, readPrice } from "./price.js";
 
@@ -48,14 +49,9 @@ export class Session extends EventTarget {
     this.consumed = 0n;
     /** @type {Record<string, number>} */
     this.counts = {}; // as the server says
-    /** @type {Record<string, number>} */
-    this.passed = { messages: 0, bytes: 0 }; // as we saw it, both ways
-    this.unseen = false; // what was lost with a socket, we have not seen
-    this.overHttp = false;
-    /** @type {string | null} */
-    this.id = null;
-    /** @type {string | null} */
-    this.token = null;
+    this.passed = new Passed();
+    this.id = /** @type {string | null} */ (null);
+    this.token = /** @type {string | null} */ (null);
     this.live = false;
     this.ending = false;
     this.overcharged = false;
@@ -65,14 +61,12 @@ export class Session extends EventTarget {
     this.began = Date.now();
     /** @type {((answer: any) => void)[]} */
     this.topUps = [];
-    /** @type {WebSocket | null} */
-    this.socket = null;
+    this.socket = /** @type {WebSocket | null} */ (null);
     /** @type {WebSocket | null} */
     this.waiting = null;
     /** @type {number | undefined} */
     this.longest = undefined;
-    /** @type {number | undefined} milliseconds, of a server that goes away */
-    this.drainWait = undefined;
+    this.drainWait = /** @type {number | undefined} */ (undefined);
     /** @type {ReturnType<typeof setTimeout> | undefined} */
     this.impatient = undefined;
     /** @type {string | null} */
@@ -80,7 +74,7 @@ export class Session extends EventTarget {
     /** @type {string | null} */
     this.lastError = null;
     /** @type {WebSocket | null} */
-    this.opening = null;
+    this.opening = /** @type {WebSocket | null} */ (null);
     this.abandoned = false;
     this.why = ""; // what it waits for, as a code
     const url = new URL(socketUrl, globalThis.location?.href);
@@ -136,14 +130,14 @@ export class Session extends EventTarget {
    */
   resume(token, began) {
     this.began = began;
-    this.unseen = true;
+    this.passed.unseen = true;
     return this.#enter({ type: "resume", token });
   }
 
   /** @param {string | Uint8Array<ArrayBuffer> | ArrayBuffer} text */
   send(text) {
     if (this.socket?.readyState !== OPEN) return;
-    this.#pass(text);
+    if (Object.keys(this.price.units).length) this.passed.count(text);
     this.socket.send(text);
   }
 
@@ -296,7 +290,7 @@ export class Session extends EventTarget {
   #hear(message, data) {
     switch (message?.type) {
       case undefined:
-        this.#pass(data);
+        if (Object.keys(this.price.units).length) this.passed.count(data);
         this.#tell("message", data);
         break;
       case "usage_update":
@@ -315,7 +309,7 @@ export class Session extends EventTarget {
         this.#tell("low", message.remainingSeconds);
         break;
       case "http_access_granted":
-        this.overHttp = true;
+        this.passed.overHttp = true;
         this.#tell("access", message);
         break;
       case "draining":
@@ -341,34 +335,11 @@ export class Session extends EventTarget {
     this.consumed = amount(message.consumedAmount);
     this.#count(amount(message.remainingBalance));
     this.counts = message.units ?? {};
-    if (this.consumed > cost(this.price, Date.now() - this.began + SLACK_MS, charged(this.price, this.#allowed()))) {
+    if (this.consumed > cost(this.price, Date.now() - this.began + SLACK_MS, charged(this.price, this.passed.allowed(this.counts)))) {
       this.overcharged = true;
       this.end();
     }
     this.#tell("usage", message);
-  }
-
-  /** As the server says, but of messages and bytes no more than passed here. */
-  #allowed() {
-    if (this.unseen) {
-      this.unseen = false;
-      for (const unit of Object.keys(this.passed)) this.passed[unit] = Math.max(this.passed[unit], this.counts[unit] ?? 0);
-    }
-    const allowed = { ...this.counts };
-    for (const unit of Object.keys(this.passed)) {
-      if (unit in allowed && !(unit === "bytes" && this.overHttp)) allowed[unit] = Math.min(allowed[unit], this.passed[unit]);
-    }
-    return allowed;
-  }
-
-  /**
-   * A message of the session, either way.
-   * @param {string | { byteLength: number }} data
-   */
-  #pass(data) {
-    if (!Object.keys(this.price.units).length) return;
-    this.passed.messages += 1;
-    this.passed.bytes += typeof data === "string" ? new TextEncoder().encode(data).length : data.byteLength;
   }
 
   /** @param {bigint} remaining */
@@ -400,7 +371,7 @@ export class Session extends EventTarget {
     this.#tell("away", null);
     await pause(this.drainWait ?? 0);
     this.drainWait = undefined;
-    this.unseen = true;
+    this.passed.unseen = true;
     try {
       await this.#enter({ type: "resume", token: this.token });
     } catch (problem) {
