@@ -26,8 +26,8 @@ PORTS: Final = ("8545", "8899", "4029", "4030")
 _BLOCK: Final = re.compile(
     r"(?:<!-- (?P<how>[a-z]+(?:: [\w-]+)?) -->\n)?```(?P<language>\w+)\n(?P<code>.*?)```", re.DOTALL
 )
-UNRUN: Final = {"mermaid", "text", "json", "js", "go", "yaml"}
-"""Pictures, output, messages (which have a test of their own), and what others run."""
+UNRUN: Final = {"mermaid", "text", "json", "js", "go", "yaml", "html"}
+"""Pictures, output, messages and markup (which have tests of their own), and what others run."""
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def run(*command: str, folder: Path = PACKAGE, **environment: str) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=150,
+        timeout=300,
     )
     assert ran.returncode == 0, ran.stdout + ran.stderr
     return ran.stdout
@@ -95,9 +95,10 @@ def world(embedded_solana: SolanaDevChain, tmp_path_factory: pytest.TempPathFact
         solana.close()
 
 
+@pytest.mark.timeout(360)
 def test_the_packages_own_tests(built: Path, world: dict[str, str]) -> None:
     files = sorted(str(each) for each in (built / "test").glob("*.test.mjs"))
-    told = run(node(), "--test", *files, **world)
+    told = run(node(), "--test", "--test-concurrency=1", *files, **world)  # they share the payers
     assert "# fail 0" in told
     assert "# tests 0" not in told
 

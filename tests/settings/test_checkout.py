@@ -20,6 +20,14 @@ CSS = (Path(__file__).parents[2] / "app/ws402/server/static/page.css").read_text
         ({"accent_dark": "#0c6e60"}, "take a lighter one"),
         ({"accent": "red"}, "six hexadecimal digits"),
         ({"return_url": "http://shop.example/"}, "begins with https://"),
+        ({"embed_origins": ["http://shop.example"]}, "no site that may embed"),
+        ({"embed_origins": ["https://shop.example/"]}, "no site that may embed"),
+        ({"embed_origins": ["https://*.shop.example"]}, "no site that may embed"),
+        ({"embed_origins": ["*"]}, "no site that may embed"),
+        ({"embed_origins": ["https://shop.example; script-src *"]}, "no site that may embed"),
+        ({"embed_origins": ["https://shop.example https://evil.example"]}, "no site that may embed"),
+        ({"embed_origins": ["https://shop.example\n"]}, "no site that may embed"),
+        ({"embed_origins": ["https://shop.example:70000"]}, "no site that may embed"),
         ({"return_url": "javascript:alert(1)"}, "begins with https://"),
         ({"return_url": "https://user:word@shop.example/"}, "without a user's name"),
         ({"return_url": "https:///basket"}, "a host"),
@@ -43,6 +51,18 @@ def test_what_would_not_do_is_refused_with_what_to_do(wrong: dict[str, Any], tol
 def test_what_is_fine_is_taken() -> None:
     taken = CheckoutSettings(accent="#7A1FA2", accent_dark="#ce93d8", return_url="https://shop.example/basket?id=1")
     assert (taken.accent, taken.return_url) == ("#7a1fa2", "https://shop.example/basket?id=1")
+
+
+def test_sites_that_may_embed_the_page_are_written_as_browsers_write_them() -> None:
+    wanted = [
+        "https://shop.example:443",
+        "https://a-b.xn--bcher-kva.example:8443",
+        "http://localhost:3000",
+        "http://127.0.0.1:80",
+    ]
+    taken = CheckoutSettings(embed_origins=wanted).embed_origins
+    assert taken == ["https://shop.example", wanted[1], wanted[2], "http://127.0.0.1"]
+    assert CheckoutSettings().embed_origins == []
 
 
 def test_contrast_is_that_of_the_guidelines() -> None:

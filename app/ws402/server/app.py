@@ -98,7 +98,9 @@ class WS402Server:
                 *X402SessionRoutes(sessions, paid).handlers(),
                 *CheckoutRoutes(sessions).handlers(),
                 *openapi_handlers(),
-                *page_handlers(dressed(read_assets(), settings.checkout), sessions.proxies),
+                *page_handlers(
+                    dressed(read_assets(), settings.checkout), sessions.proxies, settings.checkout.embed_origins
+                ),
             ],
             cors_config=CORS,
             openapi_config=None,  # ours is made from the wire's types

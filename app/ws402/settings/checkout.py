@@ -22,6 +22,12 @@ DARK: Final = ("#171d1c", "#0f1413", "#1e2624")
 
 LOGO_KINDS: Final = (".svg", ".png", ".webp", ".jpg", ".jpeg")
 
+_ORIGIN: Final = re.compile(
+    r"(?:https://[a-z0-9](?:[a-z0-9-]*[a-z0-9])?(?:\.[a-z0-9](?:[a-z0-9-]*[a-z0-9])?)*|http://(?:localhost|127\.0\.0\.1))"
+    r"(?::(?P<port>[0-9]{1,5}))?"
+)
+"""As browsers write an origin (RFC 6454, 6.2)."""
+
 _COLOUR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
 
@@ -62,6 +68,9 @@ class CheckoutSettings(StrictSettings):
     """The same in the dark; by default `accent`, lightened as far as it must be to be read."""
     return_url: str | None = None
     """Where "Back to the shop" leads (`https://…`)."""
+    embed_origins: list[str] = []
+    """Sites that may show the page in a frame, and are told what happens there (`https://shop.example`); none by
+    default."""
     language: Literal["en", "de"] | None = None
     """The page's language; by default the visitor's. `?lang=de` in its address goes before both."""
     fiat_currency: str | None = Field(default=None, pattern=r"^[A-Z]{3}$")
@@ -98,6 +107,19 @@ class CheckoutSettings(StrictSettings):
             msg = "write an address that begins with https:// and a host, without a user's name"
             raise ValueError(msg)
         return value
+
+    @field_validator("embed_origins")
+    @classmethod
+    def _origins(cls, value: list[str]) -> list[str]:
+        for each in value:
+            match = _ORIGIN.fullmatch(each)
+            if match is None or not 0 < int(match["port"] or 1) <= 65535:
+                msg = (
+                    f"'{each[:100]}' is no site that may embed the page; write https://host or https://host:port, in"
+                    " lower case and without a path (http:// for this machine only)"
+                )
+                raise ValueError(msg)
+        return [each.removesuffix(":443") if each.startswith("https:") else each.removesuffix(":80") for each in value]
 
     @field_validator("accent", "accent_dark")
     @classmethod

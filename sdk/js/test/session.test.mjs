@@ -26,7 +26,7 @@ const edited = (data, type, edit) => {
   return JSON.stringify(edit(JSON.parse(data)));
 };
 
-test("a45 a meter that runs faster than the price ends the session, and the rest comes back", async () => {
+test("a47 a meter that runs faster than the price ends the session, and the rest comes back", async () => {
   const lie = (data) => edited(data, "usage_update", (each) => ({ ...each, consumedAmount: "2000000000000000" }));
   const session = await connect(ticker, { ...limits, WebSocket: through(lie) });
   await assert.rejects(stream(session, 60), { code: "overcharged" });

@@ -114,7 +114,7 @@ def chromium() -> Iterator[webdriver.Chrome]:
 class EvmShop(Shop):
     """Sells for the coin of an EVM chain."""
 
-    def __init__(self, chain: Evm, film: Path) -> None:
+    def __init__(self, chain: Evm, film: Path, **settings: Any) -> None:
         self.chain = chain
         resources = [
             ResourceSettings(id="ticker", name="Ticker", kind="ticker", price_per_second=PRICE),
@@ -123,7 +123,7 @@ class EvmShop(Shop):
             ResourceSettings(id="film", name="Film", kind="file", target=str(film), price_per_second=PRICE),
             ResourceSettings(id="echo", name="Echo", kind="python", target=f"{__name__}:echo", price_per_second=1),
         ]
-        super().__init__(MockPaymentProvider(), resources, dev_rpc_url=chain.url)
+        super().__init__(MockPaymentProvider(), resources, dev_rpc_url=chain.url, **settings)
 
 
 @pytest.fixture

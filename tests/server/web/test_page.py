@@ -46,6 +46,15 @@ async def test_the_page_runs_its_own_scripts_only(web: httpx.AsyncClient) -> Non
     assert answer.headers["Referrer-Policy"] == "no-referrer"
 
 
+async def test_sites_that_are_named_may_show_it_in_a_frame_and_no_others() -> None:
+    handlers = page_handlers(read_assets(), TrustedProxies([]), ["https://shop.example", "https://a.example:8443"])
+    transport = httpx.ASGITransport(app=Litestar(handlers, openapi_config=None))  # type: ignore[arg-type]
+    async with httpx.AsyncClient(transport=transport, base_url="http://pay.example") as client:
+        policy = (await client.get("/")).headers["Content-Security-Policy"]
+    assert policy.endswith("; frame-ancestors https://shop.example https://a.example:8443")
+    assert "'none'; form-action 'none'" in policy
+
+
 async def test_head_has_no_body(web: httpx.AsyncClient) -> None:
     answer = await web.head("/")
     assert (answer.status_code, answer.headers["Content-Type"]) == (200, "text/html; charset=utf-8")

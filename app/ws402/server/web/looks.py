@@ -24,7 +24,12 @@ def dressed(assets: dict[str, Asset], looks: CheckoutSettings) -> dict[str, Asse
         name = f"logo{looks.logo_file.suffix.lower()}"
         found[name] = asset_of(name, _logo(looks.logo_file))
         page = page.replace('<img src="static/icon.svg"', f'<img src="static/{name}"')
-    told = {"name": looks.name.strip(), "language": looks.language, "return": looks.return_url}
+    told = {
+        "name": looks.name.strip(),
+        "language": looks.language,
+        "return": looks.return_url,
+        "embed": " ".join(looks.embed_origins),
+    }
     data = "".join(f' data-{name}="{escape(value)}"' for name, value in told.items() if value)
     page = page.replace('<html lang="en">', f'<html lang="{looks.language or "en"}"{data}>')
     if looks.name.strip():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import mimetypes
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -75,30 +76,36 @@ def asset_of(name: str, body: bytes) -> Asset:
     return Asset(body, kind, sha256(body).hexdigest()[:32], packed if len(packed) < len(body) else None)
 
 
-def page_handlers(assets: dict[str, Asset], proxies: TrustedProxies) -> list[HTTPRouteHandler]:
-    """`/` is index.html; `/static/…` is everything."""
+def page_handlers(
+    assets: dict[str, Asset], proxies: TrustedProxies, embed_origins: Sequence[str] = ()
+) -> list[HTTPRouteHandler]:
+    """`/` is index.html; `/static/…` is everything. `embed_origins` may show it in a frame."""
     asked = PerMinute(FILES_PER_MINUTE)
+    ancestors = " ".join(embed_origins) or "'none'"
+    fixed = HEADERS | {
+        "content-security-policy": POLICY.replace("frame-ancestors 'none'", f"frame-ancestors {ancestors}")
+    }
 
     @route("/", http_method=READING)
     async def index(request: AnyRequest) -> Response[bytes]:
         asked.take(group(client_address(proxies, request.scope)))
-        return _answer(assets, "index.html", request)
+        return _answer(assets, "index.html", request, fixed)
 
     @route("/static/{path:path}", http_method=READING)
     async def asset(request: AnyRequest) -> Response[bytes]:
         asked.take(group(client_address(proxies, request.scope)))
-        return _answer(assets, Path(request.path_params["path"]).as_posix().lstrip("/"), request)
+        return _answer(assets, Path(request.path_params["path"]).as_posix().lstrip("/"), request, fixed)
 
     return [index, asset]
 
 
-def _answer(assets: dict[str, Asset], name: str, request: AnyRequest) -> Response[bytes]:
+def _answer(assets: dict[str, Asset], name: str, request: AnyRequest, fixed: Mapping[str, str]) -> Response[bytes]:
     found = assets.get(name)
     if found is None:
         raise NotFoundError("There is nothing at this path.")
     packed = found.packed if takes_gzip(request.headers.get("accept-encoding", "")) else None
     etag = f'"{found.etag}{"-gzip" if packed is not None else ""}"'
-    headers = {**HEADERS, "etag": etag, "vary": "accept-encoding"}
+    headers = {**fixed, "etag": etag, "vary": "accept-encoding"}
     if etag in [each.strip() for each in request.headers.get("if-none-match", "").split(",")]:
         return Response(b"", status_code=304, headers=headers)
     if packed is not None:

@@ -2,6 +2,7 @@
 
 import { page, resources } from "./api.js";
 import { drawResources, limitDuration, total } from "./choose.js";
+import { backTo, leavesFrame } from "./embed.js";
 import { useRates } from "./fiat.js";
 import { LANGUAGES, measured, speak, t } from "./language.js";
 import { $, clear, element, entitle, tell, translate } from "./view.js";
@@ -13,21 +14,26 @@ async function translated() {
   root.lang = await speak([new URLSearchParams(location.search).get("lang"), root.dataset.language, ...navigator.languages]);
   translate();
   entitle();
-  const { name, return: shop } = root.dataset;
+  const { name } = root.dataset;
+  const shop = backTo(root.dataset.return);
   if (name) $("brand").textContent = name;
   $("back-to-shop").hidden = !shop;
   if (shop) $("back-to-shop").href = shop;
+  leavesFrame($("back-to-shop"));
   for (const each of document.querySelectorAll("[data-seconds]")) {
     const seconds = Number(each.dataset.seconds);
     each.textContent = seconds < 3600 ? measured(seconds / 60, "minute") : measured(seconds / 3600, "hour", "long");
   }
 }
 
+/** The page's address with other parameters. */
+const here = (changed) => `?${new URLSearchParams({ ...Object.fromEntries(new URLSearchParams(location.search)), ...changed })}`;
+
 /** The other languages, by their own names. */
 function offerLanguages() {
   const others = Object.entries(LANGUAGES).filter(([language]) => language !== document.documentElement.lang);
   $("languages").replaceChildren(...others.map(([lang, textContent]) => (
-    element("a", { lang, hreflang: lang, textContent, href: `?${new URLSearchParams({ lang })}` })
+    element("a", { lang, hreflang: lang, textContent, href: here({ lang }) })
   )));
 }
 

@@ -1,6 +1,7 @@
 // Receipts: what a session cost, and where its refund is. Each has an address of its own and is kept in this browser.
 
 import { refund } from "./api.js";
+import { report } from "./embed.js";
 import { knows, t, when } from "./language.js";
 import * as memory from "./memory.js";
 import { explorer } from "./networks.js";
@@ -112,7 +113,11 @@ async function follow(receipt) {
       await ask(receipt);
       if (current !== receipt) return;
       drawRefund(receipt);
-      if (SETTLED.includes(receipt.state)) return;
+      if (SETTLED.includes(receipt.state)) {
+        const { id: sessionId, refundId, state, refund: amount, refundTx: txHash } = receipt;
+        report("refunded", { sessionId, refundId, state, amount, txHash });
+        return;
+      }
     } catch {
       if (current === receipt) $("refund-note").textContent = t("refund.away-note");
     }

@@ -1,6 +1,7 @@
 // The running session: the meter, the resource's messages, top-ups, the end, and where the refund is.
 
 import { schema } from "./api.js";
+import { onEnd, report } from "./embed.js";
 import { t } from "./language.js";
 import * as memory from "./memory.js";
 import { clock } from "./money.js";
@@ -196,11 +197,16 @@ export function use(session, about, wallets, closed) {
     session.leave();
   });
   remember();
+  const { name, symbol, decimals, network } = about;
+  report("opened", { sessionId: session.id, resource: session.resourceId, paid: session.paid, symbol, decimals, network, name });
+  const deaf = onEnd(() => session.end());
   const beating = setInterval(() => session.live && remember(), BEAT_MS);
 
   /** The bill, at an address of its own. */
   function bill(settlement) {
-    const { name, symbol, decimals, network, txs = [] } = about;
+    const { txs = [] } = about;
+    const { paid, consumed, refund, refundId, exact } = settlement;
+    report("settled", { sessionId: session.id, paid, consumed, refund, refundId, exact, symbol, decimals, network });
     const overcharged = session.overcharged === true;
     const onlyTime = !Object.keys(session.price.units).length;
     showReceipt(keepReceipt({
@@ -213,6 +219,7 @@ export function use(session, about, wallets, closed) {
   function finish({ keep = false } = {}) {
     clearInterval(drawing);
     clearInterval(beating);
+    deaf();
     if (!keep) memory.sessions.drop(session);
     entitle();
   }
