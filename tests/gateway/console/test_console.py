@@ -57,6 +57,7 @@ class Screen(Page):
 def screen(chromium: webdriver.Chrome, till: Till) -> Iterator[Screen]:
     """The console, not opened yet; whatever it logs as an error, or asks of another origin, fails the test."""
     screen = Screen(chromium, till.url)
+    chromium.set_script_timeout(90)  # for axe, on a machine that is busy
     yield screen
     screen.driver.delete_all_cookies()
     screen.close()

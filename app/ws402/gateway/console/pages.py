@@ -246,7 +246,7 @@ class Pages:
                 plain(each["number"]),
                 when(each["createdAt"]),
                 plain(each.get("operator", "–")),
-                plain(each.get("command", f"entries up to {each.get('last')}")),
+                Cell(each.get("command", f"entries up to {each.get('last')}"), "word"),
                 plain(_arguments(each)),
             ]
             for each in answer["records"]

@@ -19,7 +19,7 @@ SHORT: Final = 16
 
 
 class Cell(msgspec.Struct, frozen=True):
-    """`kind`: 'number', 'code', 'state', or nothing. `whole`: what a shortened text stands for."""
+    """`kind`: 'number', 'code', 'state', 'time', 'word', or nothing. `whole`: what a shortened text stands for."""
 
     text: str
     kind: str = ""
