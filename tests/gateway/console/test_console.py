@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import axe_core_python
 import pytest
 from selenium import webdriver
 from selenium.webdriver.common.by import By
@@ -18,12 +16,6 @@ from tests.server.static.conftest import chromium
 
 __all__ = ["chromium"]  # the fixture
 pytestmark = pytest.mark.browser
-
-AXE = (Path(axe_core_python.__file__).parent / "axe.min.js").read_text()
-RUN = """
-const done = arguments[0];
-axe.run().then((found) => done(found.violations.map((each) => [each.id, each.nodes.map((node) => node.html)])));
-"""
 
 
 class Screen(Page):
@@ -47,10 +39,6 @@ class Screen(Page):
 
     def heading(self) -> str:
         return self.driver.find_element(By.TAG_NAME, "h1").text
-
-    def violations(self) -> Any:
-        self.script(AXE)
-        return self.driver.execute_async_script(RUN)  # type: ignore[no-untyped-call]
 
 
 @pytest.fixture
