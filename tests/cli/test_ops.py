@@ -211,6 +211,15 @@ async def test_money_put_into_the_float_is_booked_once(gateway: tuple[Gateway, E
     assert (await ops(running, "audit")).exit_code == 0
 
 
+async def test_a_key_for_a_tenant_that_is_none_is_refused_with_what_to_write(gateway: tuple[Gateway, Evm]) -> None:
+    running, _ = gateway
+    for tenant, name in (("two words", "till"), ("shop", "")):
+        refused = await ops(running, "keys", "add", tenant, name)
+        assert isinstance(refused.exception, WS402Error)
+        assert "is wrong" in refused.exception.message
+    assert "till" not in (await ops(running, "keys", "list")).output
+
+
 async def test_a38_a_key_is_made_shown_once_and_revoked(gateway: tuple[Gateway, Evm]) -> None:
     running, _ = gateway
     made = json.loads((await ops(running, "--json", "keys", "add", "shop", "till", "--scope", "admin")).output)

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Literal
 
 import msgspec
 
-from ws402.gateway.auth.keys import Scope
+from ws402.gateway.auth.keys import TENANT, Scope
 from ws402.money import WireAmount
 from ws402.protocol import Message
 
@@ -82,8 +82,8 @@ class CapitalCommand(Command, kw_only=True):
 class NewKeyCommand(Command, kw_only=True):
     """POST /api/admin/keys/add."""
 
-    tenant: str
-    name: str
+    tenant: Annotated[str, msgspec.Meta(pattern=f"^(?:{TENANT})$")]
+    name: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
     scopes: list[Scope] = msgspec.field(default_factory=lambda: [Scope.PAYMENTS])
 
 

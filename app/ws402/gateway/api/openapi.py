@@ -57,6 +57,9 @@ class BatchResponse(Message, kw_only=True):
 _POST: Final = (400, 401, 403, 413, 415, 429, 500, 503)
 _GET: Final = (401, 403, 429, 500, 503)
 
+_ONE: Final = ("refund", "authorization", "event", "find")
+"""What asks for one thing, which may not be there."""
+
 _SEARCH: Final = "network, payer, tx, resource, since, until, before, limit"
 
 OPERATIONS: Final = (
@@ -77,7 +80,13 @@ OPERATIONS: Final = (
         "/api/blockhash", "A recent blockhash of Solana (network)", answer=BlockhashResponse, refusals=(*_GET, 501)
     ),
     *(
-        Operation(f"/api/admin/{name}", summary, answer=answer, scope="admin", refusals=_GET)
+        Operation(
+            f"/api/admin/{name}",
+            summary,
+            answer=answer,
+            scope="admin",
+            refusals=(*_GET, 404) if name in _ONE else _GET,
+        )
         for name, summary, answer in (
             ("pending", "Open invoices and unfinished refunds", None),
             ("audit", "Books against chains", AuditResponse),

@@ -32,7 +32,9 @@ MAX_KNOWN_ADDRESSES: Final = 1024
 # RFC 6750 §2.1: b64token. The scheme's name is case-insensitive (RFC 9110 §11.1); exactly one space follows it here.
 _BEARER: Final = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9._~+/-]{1,8192}={0,2})")
 _KEY: Final = re.compile(r"[A-Za-z0-9._~+/-]+={0,2}")
-_TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+TENANT: Final = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+"""A tenant's name."""
+_TENANT: Final = re.compile(TENANT)
 
 
 class Scope(StrEnum):

@@ -6,7 +6,7 @@ from typing import Any, Final
 
 from sqlalchemy import select, update
 
-from ws402.errors import InvalidRequestError, NotFoundError
+from ws402.errors import ConfigurationError, InvalidRequestError, NotFoundError
 from ws402.gateway.auth.keys import Authenticator, Scope, split_key
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.ids import digest, new_id, new_token
@@ -58,7 +58,10 @@ async def issue_key(
     if not scopes:
         raise InvalidRequestError("A key needs a scope.", remedy=f"Use some of: {', '.join(Scope)}.")
     key = new_token()
-    split_key(f"{tenant}:{key}", "The new key")
+    try:
+        split_key(f"{tenant}:{key}", "The new key")
+    except ConfigurationError as error:
+        raise InvalidRequestError(error.message, remedy=error.remedy) from None
     key_id = new_id("key")
     row = {
         "id": key_id,
