@@ -58,8 +58,8 @@ def test_every_name_that_is_mounted_or_run_as_exists(example: str) -> None:
     given = {"kube-root-ca.crt", "vault-ca", "internal-ca"}
     given |= {each["spec"]["secretName"] for each in kinds(documents, "Certificate")}
     given |= {each["spec"]["target"]["name"] for each in kinds(documents, "ExternalSecret")}
-    if example == "postgresql":
-        given |= {"ws402-gateway"}  # the user's Secret
+    if example in {"postgresql", "google-kms", "azure-keyvault", "pkcs11"}:
+        given |= {"ws402-gateway", "ws402-hsm-pin"}  # the user's Secrets
     for name, pod in pods(documents):
         namespace = pod["metadata"]["namespace"]
         assert ("ServiceAccount", namespace, pod["spec"]["serviceAccountName"]) in made, name
