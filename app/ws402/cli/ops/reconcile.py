@@ -59,7 +59,7 @@ def _looked(remote: Remote, network: str) -> dict[str, Any]:
 
 
 def _show(remote: Remote, answer: dict[str, Any]) -> None:
-    rows = [{**each, "pays": _what(each)} for each in answer["sends"]]
+    rows = [{**each, "network": answer["network"], "pays": _what(each)} for each in answer["sends"]]
     if remote.as_json:
         if remote.dry_run:
             click.echo(json.dumps(answer, indent=2))

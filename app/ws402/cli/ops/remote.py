@@ -119,7 +119,7 @@ def _cell(column: str, row: dict[str, Any], decimals: dict[str, dict[str, int]])
     if value is None:
         return "-"
     if column in AMOUNTS:
-        known = decimals.get(row["network"], {}).get(row["asset"])
+        known = decimals.get(row.get("network", ""), {}).get(row.get("asset", ""))
         return str(value) if known is None else f"{to_decimal(int(value), known)} {row['asset']}"
     if isinstance(value, int) and column.lower().endswith(("at", "time")):
         return written(value)

@@ -168,7 +168,8 @@ class AdminRoutes:
         answer = await self._recovery.reconcile(command.network, dry_run=command.dry_run)
         if answer.state == "done":
             self._service.on_refunds()
-        return msgspec.convert(answer, ReconcileResponse, from_attributes=True)
+        told = msgspec.convert(answer, ReconcileResponse, from_attributes=True)
+        return msgspec.structs.replace(told, decimals=decimals(self._service.chains))
 
     async def add_key(self, command: NewKeyCommand) -> NewKey:
         """Make an API key."""

@@ -139,6 +139,8 @@ class ReconcileResponse(Message, kw_only=True):
     sends: list[FoundTransfer]
     dearer: list[str]
     held: list[str]
+    decimals: dict[str, dict[str, int]] = msgspec.field(default_factory=dict)
+    """By network and asset: how many decimals a coin has."""
 
 
 class UnclaimedCommand(Command, kw_only=True):
