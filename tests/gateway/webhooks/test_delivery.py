@@ -340,6 +340,8 @@ def test_delays_grow_for_days_and_a_receivers_wish_counts_within_bounds() -> Non
         ("soon", None),
         ("-5", None),
         ("9" * 5000, 999_999_999.0),
+        (f"Wed, 15 Nov {'9' * 20} 00:00:10 GMT", None),
+        (f"Wed, 15 Nov 2023 00:00:10 +{'9' * 20}", None),
         (None, None),
     ],
 )

@@ -35,7 +35,7 @@ def read_retry_after(value: str | None, now_ms: int) -> float | None:
         return float(text[:9])
     try:
         at = parsedate_to_datetime(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # a year or a zone of twenty digits
         return None
     at = at if at.tzinfo else at.replace(tzinfo=UTC)
     return max(0.0, (at - datetime.fromtimestamp(now_ms / 1000, UTC)).total_seconds())
