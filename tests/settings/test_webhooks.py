@@ -82,6 +82,11 @@ def test_what_is_wrong_is_told_by_name(values: dict[str, Any], problem: str) -> 
         "https://169.254.169.254/latest/meta-data",
         "https://[fe80::1]/",
         "https://[::ffff:169.254.169.254]/",
+        "https://2852039166/",
+        "https://0xa9.0xfe.0xa9.0xfe/",
+        "HTTP://shop.example/",
+        "https://xn--.example/",
+        "https://shop.example/\x7f",
     ],
 )
 def test_an_address_that_is_unsafe_or_none_is_refused(url: str) -> None:

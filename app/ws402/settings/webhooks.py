@@ -5,8 +5,8 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import socket
 from typing import Final
-from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, field_validator, model_validator
 
@@ -39,26 +39,22 @@ class WebhookSettings(StrictSettings):
     @field_validator("url")
     @classmethod
     def _address(cls, value: str) -> str:
-        try:
-            parts = urlsplit(value)
-            port = parts.port
-        except ValueError:
-            parts, port = urlsplit(""), None
-        if parts.scheme not in {"http", "https"} or not parts.hostname or port == 0 or any(c <= " " for c in value):
+        scheme, host, plain = _read(value)
+        if scheme not in {"http", "https"} or not host:
             msg = "is no address of a receiver; write https://host/path"
             raise ValueError(msg)
-        if parts.username or parts.password or parts.fragment:
+        if not plain:
             msg = "has a login or a fragment in it; leave them out: what is posted is signed instead"
             raise ValueError(msg)
-        if _is_link_local(parts.hostname):
+        if _is_link_local(host):
             msg = "is a link-local address, where clouds keep their machines' credentials; name another host"
             raise ValueError(msg)
         return value
 
     @model_validator(mode="after")
     def _encrypted(self) -> WebhookSettings:
-        host = urlsplit(self.url).hostname or ""
-        if self.url.startswith("http://") and not self.allow_http and not _is_loopback(host):
+        scheme, host, _ = _read(self.url)
+        if scheme != "https" and not self.allow_http and not _is_loopback(host):
             msg = "url must be https://: what is posted would pass in the clear (a trial may set allow_http)"
             raise ValueError(msg)
         return self
@@ -119,17 +115,37 @@ def check_secrets(name: str, kept: list[SecretStr]) -> None:
             raise ValueError(msg) from None
 
 
-def _is_loopback(host: str) -> bool:
+def _read(url: str) -> tuple[str, str, bool]:
+    """Scheme and host as the client that posts reads them, and whether there is no login and no fragment in it."""
+    import httpx  # noqa: PLC0415 - costly, and most settings name no webhook
+
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        read = httpx.URL(url)
+        known = (read.scheme, read.host, not read.userinfo and not read.fragment)
+    except (httpx.InvalidURL, ValueError):
+        return "", "", True
+    port = 1 if read.port is None else read.port
+    return known if 0 < port < 65_536 and all(c > " " for c in url) else ("", "", True)
+
+
+def _literal(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    """An address that is spelled out, in any of the ways in which resolvers read one (2852039166, 0xa9.0xfe.1)."""
+    try:
+        return ipaddress.ip_address(host)
     except ValueError:
-        return False
+        pass
+    try:
+        return ipaddress.IPv4Address(socket.inet_aton(host))
+    except (OSError, UnicodeError):
+        return None
+
+
+def _is_loopback(host: str) -> bool:
+    literal = _literal(host)
+    return host == "localhost" or (literal is not None and literal.is_loopback)
 
 
 def _is_link_local(host: str) -> bool:
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    mapped = getattr(address, "ipv4_mapped", None)
-    return address.is_link_local or bool(mapped and mapped.is_link_local)
+    literal = _literal(host)
+    mapped = getattr(literal, "ipv4_mapped", None) or literal
+    return mapped is not None and mapped.is_link_local
