@@ -24,7 +24,12 @@ class Money(Message, kw_only=True):
 
     network: Annotated[str, msgspec.Meta(description="The network's name in the settings, such as `base`.")]
     asset: Annotated[str, msgspec.Meta(description="The asset's symbol.")]
-    decimals: Annotated[int, msgspec.Meta(description="An amount is a number of units of 10^-decimals.")]
+    decimals: Annotated[
+        int | None,
+        msgspec.Meta(
+            description="An amount is a number of units of 10^-decimals; null for an asset that left the settings."
+        ),
+    ]
 
 
 class SessionOpened(Money, kw_only=True):

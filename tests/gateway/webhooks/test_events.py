@@ -155,6 +155,21 @@ def session(session_id: str, **more: Any) -> dict[str, Any]:
     return row | {"payer": "0x1", "paid": 2**70, "opened_at": 1_700_000_000_000} | more
 
 
+async def test_money_of_an_asset_that_is_not_configured_any_more_is_owed_back_and_told(
+    evm: Evm, told: Database
+) -> None:
+    told.outbox = Outbox({})
+    async with world(evm, told) as made:
+        (payer,) = await made.payers(1)
+        await made.owe(payer, PAID // 4, paid=PAID)
+        tx = await made.pay(payer, PAID)
+        await made.service.watcher.step(made.chain)
+        assert await made.service.refund_unclaimed(NETWORK, tx)
+    found = await read(told)
+    for kind in ("session.opened", "session.settled", "payment.unclaimed"):
+        assert [each["decimals"] for each in found[kind]] == [None]
+
+
 async def test_large_amounts_and_times_survive_every_reader(told: Database) -> None:
     await told.run(lambda connection: tell_opened(connection, [session("ses_1")], 1_700_000_000_123))
     async with told.read() as connection:

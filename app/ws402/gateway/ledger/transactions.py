@@ -32,7 +32,7 @@ class Outbox:
     """Somebody outside wants to be told of the ledger (`ws402.gateway.ledger.outbox`)."""
 
     decimals: Mapping[tuple[str, str], int]
-    """Of every (network, asset)."""
+    """Of every (network, asset) of the settings; the ledger may have money of others."""
     on_told: Callable[[], object] = lambda: None
     """Called when a transaction that told something is committed."""
 
