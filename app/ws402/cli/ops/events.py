@@ -77,7 +77,7 @@ def endpoints(context: click.Context) -> None:
 @click.option("--endpoint", help="To this webhook only.")
 @click.pass_context
 def replay(context: click.Context, event_ids: tuple[str, ...], failed: bool, endpoint: str | None) -> None:
-    """Send events again, with the same ids and bytes, to all webhooks or to one."""
+    """Send events again, with the same ids and bytes, to all webhooks that are told of them, or to one."""
     remote = Remote(context)
     remote.done(remote.change("events/replay", ids=list(event_ids), failed=failed, endpoint=endpoint))
 

@@ -13,6 +13,7 @@ from ws402.errors import InvalidRequestError, NotFoundError
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.entries import insert_ignore
 from ws402.gateway.ledger.event_tables import EventState, event_deliveries, events
+from ws402.gateway.webhooks.store import wants
 from ws402.gateway.webhooks.worker import Webhooks
 from ws402.settings import WebhookSettings
 
@@ -105,7 +106,8 @@ class Records:
     ) -> list[str]:
         """Send events again, with their ids and bytes: these, or with `failed` all that an endpoint was given up on.
 
-        `endpoint` None: to every endpoint. Answers the events' ids. Raises InvalidRequestError, NotFoundError.
+        `endpoint` None: to every endpoint that is told of them. Answers the events' ids. Raises InvalidRequestError,
+        also when an endpoint is named that is not told of one (another tenant's, say), and NotFoundError.
         """
         targets = self._targets(endpoint)
         if bool(ids) == failed:
@@ -113,7 +115,7 @@ class Records:
                 "Name events, or ask for all failed ones.", remedy="Give ids of events, or --failed, not both."
             )
         async with self._database.begin(dry_run=dry_run) as connection:
-            chosen = select(events.c.id, events.c.created_at).order_by(events.c.id).limit(MOST)
+            chosen = select(*events.c["id", "type", "tenant", "created_at"]).order_by(events.c.id).limit(MOST)
             if failed:
                 given_up = select(event_deliveries.c.event_id).where(
                     event_deliveries.c.state == EventState.FAILED,
@@ -127,11 +129,21 @@ class Records:
                 raise NotFoundError(
                     f"There is no event '{min(missing)}'.", remedy="List them with: ws402 ops events list"
                 )
+            sent: set[str] = set()
             for each in targets:
-                await self._again(connection, each, found, failed=failed)
+                wanted = [row for row in found if wants(each, row.type, row.tenant)]
+                if wanted:
+                    await self._again(connection, each, wanted, failed=failed)
+                sent.update(row.id for row in wanted)
+            if others := set(ids) - sent:
+                who = "The webhooks are" if endpoint is None else f"The webhook '{endpoint}' is"
+                raise InvalidRequestError(
+                    f"{who} not told of event '{min(others)}'.",
+                    remedy="Leave that event out, or widen `events` and `tenants` of the webhook.",
+                )
         if self._webhooks is not None and not dry_run:
             self._webhooks.wake()
-        return [row.id for row in found]
+        return sorted(sent)
 
     async def enable(self, name: str, *, dry_run: bool = False) -> bool:
         """Send to an endpoint again that was disabled; whether it was. Raises InvalidRequestError."""
