@@ -254,6 +254,22 @@ async def test_a55_a_receiver_that_hangs_holds_up_nobody_else(
         hanging.hold.set()
 
 
+async def test_an_event_is_tried_once_a_turn_however_long_the_turn_is(
+    database: Database, clock: Clock, receiver: Receiver, opened: AsyncExitStack
+) -> None:
+    webhooks = await worker(opened, database, endpoint(receiver))
+
+    def slowly(_: Any) -> int:
+        clock.move(DELAYS[0] * 2)
+        return 500
+
+    receiver.answer = slowly
+    await tell(database, *(f"ses_{number}" for number in range(9)))
+    assert await webhooks.turn() == 9
+    assert len({each.id for each in receiver.seen}) == len(receiver.seen) == 9
+    assert await states(database) == [("pending", 1)] * 9
+
+
 async def test_a55_an_answer_that_never_ends_is_read_for_its_time_only(
     database: Database, clock: Clock, opened: AsyncExitStack
 ) -> None:

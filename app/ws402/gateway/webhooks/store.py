@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -68,7 +68,7 @@ _DUE: Final = Statement(
     .where(
         event_deliveries.c.endpoint == bindparam("b_endpoint"),
         event_deliveries.c.state == EventState.PENDING,
-        event_deliveries.c.next_at <= bindparam("b_now"),
+        event_deliveries.c.next_at <= bindparam("b_at"),
     )
     .order_by(event_deliveries.c.next_at, event_deliveries.c.event_id)
     .limit(bindparam("b_limit"))
@@ -113,15 +113,12 @@ class Store:
 
         return await self._database.run(work)
 
-    async def due(self, endpoint: str, limit: int, passed: Collection[str]) -> list[Due]:
-        """What an endpoint should be sent now, the longest due first, without those that are `passed` over."""
+    async def due(self, endpoint: str, limit: int, at: int) -> list[Due]:
+        """What an endpoint should be sent at this time (ms since the epoch), the longest due first."""
+        asked = {"b_endpoint": endpoint, "b_at": at, "b_limit": limit}
         async with self._database.read() as connection:
-            rows = await connection.execute(
-                _DUE.clause,
-                {"b_endpoint": endpoint, "b_now": self._database.now_ms(), "b_limit": limit + len(passed)},
-            )
-            found = [Due(row.event_id, row.endpoint, row.attempts, row.body) for row in rows]
-        return [each for each in found if each.event_id not in passed][:limit]
+            rows = await connection.execute(_DUE.clause, asked)
+            return [Due(row.event_id, row.endpoint, row.attempts, row.body) for row in rows]
 
     async def record(self, results: Sequence[Result]) -> list[WS402Error | None]:
         """Write what came of attempts, unless somebody else has gone on with the same event meanwhile."""
