@@ -17,6 +17,7 @@ from ws402.devchain.evm import EvmDevChain
 from ws402.errors import NotFoundError, RateLimitedError, UnauthorizedError
 from ws402.gateway.auth.keys import Authenticator, Scope
 from ws402.gateway.auth.stored import revoke_key
+from ws402.gateway.console.http import COOKIE
 from ws402.gateway.console.visits import (
     IDLE_SECONDS,
     LONGEST_SECONDS,
@@ -99,6 +100,14 @@ def test_a56_a_cookie_without_the_token_changes_nothing(till: Till) -> None:
                 assert visitor.post(path, data={**change, **token}).status_code == 403
         assert visitor.get("/").status_code == 200, "and does not sign out"
     assert "an attack" not in str(till.run(till.gateway.audit_log.records()))
+
+
+def test_a56_a_link_from_another_site_does_not_sign_out(till: Till) -> None:
+    followed = {"Sec-Fetch-Site": "cross-site", "Sec-Fetch-Mode": "navigate", "Sec-Fetch-Dest": "document"}
+    answer = httpx.get(till.url, headers=followed)  # a browser sends no SameSite=Strict cookie along
+    assert (answer.status_code, answer.headers.get("set-cookie")) == (303, None)
+    over = httpx.get(till.url, cookies={COOKIE: "of a visit that is over"})
+    assert "Max-Age=0" in over.headers["set-cookie"]
 
 
 @pytest.mark.parametrize(

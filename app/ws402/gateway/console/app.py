@@ -64,7 +64,9 @@ class Console:
             return await self._sign_in(asked)
         known = self.visits.of(asked.cookie(), asked.agent)
         if known is None:
-            return go("/sign-in", cookie("")) if asked.method == "GET" else self._signed_out()
+            # A link from another site brings no cookie (SameSite): it must not take the operator's away.
+            over = [cookie("")] if asked.cookie() else []
+            return go("/sign-in", *over) if asked.method == "GET" else self._signed_out()
         visit, principal = known
         try:
             principal.spend()
