@@ -125,6 +125,17 @@ async def test_a54_a_repeated_event_has_its_id_and_bytes_and_a_time_of_its_own(
     receiver.verified()
 
 
+async def test_a_receivers_cookies_are_not_kept(
+    database: Database, clock: Clock, receiver: Receiver, opened: AsyncExitStack
+) -> None:
+    webhooks = await worker(opened, database, endpoint(receiver))
+    receiver.answer = lambda seen: (200, {"set-cookie": f"{seen.id}=1; Max-Age=3600"})
+    for number in range(2):
+        await tell(database, f"ses_{number}")
+        await webhooks.turn()
+    assert [each.headers.get("cookie") for each in receiver.seen] == [None, None]
+
+
 async def test_while_a_secret_is_rotated_both_verify(
     database: Database, clock: Clock, receiver: Receiver, opened: AsyncExitStack
 ) -> None:

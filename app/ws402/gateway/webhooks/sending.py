@@ -54,6 +54,7 @@ class Poster:
         try:
             async with asyncio.timeout(self._seconds):
                 async with self._client.stream("POST", self._url, headers=headers, content=body) as answer:
+                    self._client.cookies.clear()  # a receiver's are for browsers: nothing of it is kept, or sent back
                     await _read(answer)
                     return _judged(answer)
         except (TimeoutError, httpx.TimeoutException):
