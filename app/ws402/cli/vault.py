@@ -10,14 +10,17 @@ from typing import Any
 import click
 import hvac
 import requests
+from pydantic import SecretStr
 
 from ws402.chains.registry import account_of_key, account_of_public_key
 from ws402.errors import ConfigurationError
-from ws402.keys.snapshot import API_KEYS, DATABASE, KEYS, RPC
+from ws402.keys.snapshot import API_KEYS, DATABASE, KEYS, RPC, WEBHOOKS
 from ws402.keys.vault.bootstrap import Bootstrap
 from ws402.keys.vault.order import GENERATE, Order
+from ws402.settings.webhooks import check_secrets
 
 SHARED = (API_KEYS, DATABASE, RPC)
+OTHERS = (*SHARED, WEBHOOKS)
 """Secrets that are no network's."""
 
 
@@ -39,14 +42,22 @@ def command() -> None:
 @click.option("--api-keys", "api_keys", metavar="FILE", help="File of lines servers=… and operators=…, or 'generate'.")
 @click.option("--database-url", "database_url", metavar="FILE", help="File of the database URL.")
 @click.option("--rpc", "rpc", multiple=True, metavar="NETWORK=FILE", help="File of a network's RPC endpoints.")
-@click.option("--with", "with_", multiple=True, type=click.Choice(SHARED), help="Read by the gateway, from now on.")
+@click.option(
+    "--webhook",
+    "webhooks",
+    multiple=True,
+    metavar="NAME=FILE",
+    help="Write what this webhook is signed with, unless there is one: from a file, standard input, or 'generate'.",
+)
+@click.option("--with", "with_", multiple=True, type=click.Choice(OTHERS), help="Read by the gateway, from now on.")
 @click.option("--without", multiple=True, type=click.Choice(SHARED), help="Not read, where the policy is made now.")
 @click.option(
     "--remove",
     multiple=True,
     metavar="NAME",
-    help="Take away from policy or role: keys/NETWORK, api-keys, database, rpc, transit/KEY, service-account/NAME,"
-    " service-account-namespace/NAME, policy/NAME; audience and login-config: replaced by what is given. Secrets stay.",
+    help="Take away from policy or role: keys/NETWORK, api-keys, database, rpc, webhooks, transit/KEY,"
+    " service-account/NAME, service-account-namespace/NAME, policy/NAME; audience and login-config:"
+    " replaced by what is given. Secrets stay.",
 )
 @click.option("--auth", type=click.Choice(["kubernetes", "approle"]), default="kubernetes", show_default=True)
 @click.option("--auth-mount", help="Where the login is mounted; its kind by default.")
@@ -75,7 +86,7 @@ def bootstrap(dry_run: bool, **given: Any) -> None:
         networks=tuple(dict.fromkeys([*given["networks"], *(_pair(each)[0] for each in given["keys"])])),
         transit_keys=given["transit_keys"],
         shared=tuple(each for each in SHARED if each not in given["without"]),
-        added=tuple(dict.fromkeys([*given["with_"], *(each for each in written if each in SHARED)])),
+        added=tuple(dict.fromkeys([*given["with_"], *(each for each in written if each in OTHERS)])),
         secrets=written,
         auth=given["auth"],
         auth_mount=given["auth_mount"] or given["auth"],
@@ -156,7 +167,19 @@ def _secrets(given: dict[str, Any]) -> dict[str, dict[str, str]]:
         found[DATABASE] = {"url": _content(given["database_url"])}
     if given["rpc"]:
         found[RPC] = {network: _content(file) for network, file in map(_pair, given["rpc"])}
+    if given["webhooks"]:
+        found[WEBHOOKS] = {name: _content(file) for name, file in map(_pair, given["webhooks"])}
+        for name, secret in found[WEBHOOKS].items():
+            if secret != GENERATE:
+                _check_webhook(name, secret)
     return found
+
+
+def _check_webhook(name: str, text: str) -> None:
+    try:
+        check_secrets(name, [SecretStr(each.strip()) for each in text.split(",")])
+    except ValueError as error:
+        raise ConfigurationError(f"{error}.", remedy="Correct the file of --webhook.") from None
 
 
 def _kubernetes(given: dict[str, Any]) -> dict[str, str]:
@@ -173,7 +196,7 @@ def _kubernetes(given: dict[str, Any]) -> dict[str, str]:
 def _pair(text: str) -> tuple[str, str]:
     name, equals, file = text.partition("=")
     if not name or not equals or not file:
-        raise ConfigurationError("An option NETWORK=FILE lacks one of both.", remedy="Write, say, --key base=key.txt")
+        raise ConfigurationError("An option NAME=FILE lacks one of both.", remedy="Write, say, --key base=key.txt")
     return name, file
 
 

@@ -88,7 +88,7 @@ class Keyring:
         except ValueError as error:
             kind = self.keeper.source.kind
             raise ConfigurationError(f"{error}.", remedy=f"Correct '{WEBHOOKS}' of {kind}.") from None
-        secrets = found | self._settings.webhook_secrets
+        secrets = found | {name: kept for name, kept in self._settings.webhook_secrets.items() if kept}
         if missing := sorted({each.name for each in self._settings.webhooks} - secrets.keys()):
             raise ConfigurationError(
                 f"The webhook '{missing[0]}' has no secret.",

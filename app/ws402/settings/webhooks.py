@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ipaddress
+import secrets
 import socket
 from typing import Final
 
@@ -60,6 +61,11 @@ class WebhookSettings(StrictSettings):
         return self
 
 
+def new_secret() -> str:
+    """A secret of 24 random bytes."""
+    return PREFIX + base64.b64encode(secrets.token_bytes(24)).decode()
+
+
 def signing_key(secret: SecretStr) -> bytes:
     """The bytes that a secret signs with. Raises ValueError, which does not quote it.
 
@@ -83,7 +89,7 @@ def signing_key(secret: SecretStr) -> bytes:
     return key
 
 
-def check(webhooks: list[WebhookSettings], secrets: dict[str, list[SecretStr]], *, complete: bool) -> None:
+def check(webhooks: list[WebhookSettings], kept: dict[str, list[SecretStr]], *, complete: bool) -> None:
     """Names that are there once, and secrets that sign. Raises ValueError, which quotes no secret.
 
     `complete`: no other source has secrets, so that each webhook must have one here.
@@ -92,12 +98,12 @@ def check(webhooks: list[WebhookSettings], secrets: dict[str, list[SecretStr]], 
     if twice := sorted({name for name in names if names.count(name) > 1}):
         msg = f"WEBHOOKS has two entries named '{twice[0]}'; each needs a name of its own"
         raise ValueError(msg)
-    if unknown := sorted(secrets.keys() - set(names)):
+    if unknown := sorted(kept.keys() - set(names)):
         msg = f"WEBHOOK_SECRETS names '{unknown[0]}', which is no webhook; write the `name` of an entry of WEBHOOKS"
         raise ValueError(msg)
-    for name, kept in secrets.items():
-        check_secrets(name, kept)
-    if complete and (without := [name for name in names if not secrets.get(name)]):
+    for name, each in kept.items():
+        check_secrets(name, each)
+    if complete and (without := [name for name in names if not kept.get(name)]):
         msg = f"WEBHOOK_SECRETS has no secret of '{without[0]}'; {MAKE_SECRET}"
         raise ValueError(msg)
 

@@ -18,10 +18,11 @@ import requests
 from hvac.exceptions import Forbidden, InvalidPath, VaultDown, VaultError
 
 from ws402.errors import ConfigurationError, UnavailableError
-from ws402.keys.snapshot import KEYS
+from ws402.keys.snapshot import KEYS, WEBHOOKS
 from ws402.keys.vault.command import BOOTSTRAP, DEFAULTS, ROTATE, TRANSIT, to_change, to_write
 from ws402.keys.vault.order import GENERATE, LOGIN_CONFIG, Order, role_of
 from ws402.keys.vault.policy import granted, with_rules, without_paths, written
+from ws402.settings.webhooks import new_secret
 
 AccountOf = Callable[[str, str], str]
 """The account of a network's private key. Raises ConfigurationError when it is none."""
@@ -171,7 +172,7 @@ class Bootstrap:
             self._say(f"there is no secret {full} yet; to make it: {order.command(BOOTSTRAP, *to_write(name))}")
             return
         fresh = {entry: value for entry, value in data.items() if not before.get(entry)}
-        made = {entry: secrets.token_hex(32) if value == GENERATE else value for entry, value in fresh.items()}
+        made = {entry: _made(name) if value == GENERATE else value for entry, value in fresh.items()}
         if before:
             self._keep(f"the secret {full}{self._account(name, before, known=True)}")
         for entry in sorted(set(data) - set(fresh)):
@@ -227,6 +228,11 @@ class Bootstrap:
 
     def _keep(self, what: str) -> None:
         self._say(f"keep {what}")
+
+
+def _made(name: str) -> str:
+    """A new value of a secret."""
+    return new_secret() if name == WEBHOOKS else secrets.token_hex(32)
 
 
 def _policy_of(order: Order, role: Mapping[str, Any] | None) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterable
 
-from ws402.keys.snapshot import API_KEYS, DATABASE, KEYS, RPC
+from ws402.keys.snapshot import API_KEYS, DATABASE, KEYS, RPC, WEBHOOKS
 
 TRANSIT = "transit/"
 """Before a transit key's name, where secrets are named."""
@@ -55,6 +55,7 @@ def to_write(name: str, network: str = "NETWORK") -> list[str]:
         API_KEYS: ["--api-keys", "generate"],
         DATABASE: ["--database-url", "-"],
         RPC: ["--rpc", f"{network}=-"],
+        WEBHOOKS: ["--webhook", "NAME=generate"],
     }[name]
 
 

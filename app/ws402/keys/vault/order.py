@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Final, Literal
 
 from ws402.errors import ConfigurationError
-from ws402.keys.snapshot import API_KEYS, DATABASE, KEYS, RPC
+from ws402.keys.snapshot import API_KEYS, DATABASE, KEYS, RPC, WEBHOOKS
 from ws402.keys.vault.command import BOOTSTRAP, DEFAULTS, TRANSIT, command
 from ws402.keys.vault.policy import OWN_TOKEN, Rule, secret_rules, transit_rules
 
@@ -62,11 +62,11 @@ class Order:
         """Refuse what cannot be taken away. Raises ConfigurationError."""
         asked = [*(f"{KEYS}{each}" for each in self.networks), *(f"{TRANSIT}{each}" for each in self.transit_keys)]
         for name in self.remove:
-            whole = name in {API_KEYS, DATABASE, RPC, AUDIENCE, LOGIN_CONFIG}
+            whole = name in {API_KEYS, DATABASE, RPC, WEBHOOKS, AUDIENCE, LOGIN_CONFIG}
             if not whole and not any(name.startswith(head) and name != head for head in (KEYS, TRANSIT, *BOUND)):
                 raise ConfigurationError(
                     f"--remove {name} names nothing that can be taken away.",
-                    remedy="Give keys/NETWORK, api-keys, database, rpc, transit/KEY, service-account/NAME,"
+                    remedy="Give keys/NETWORK, api-keys, database, rpc, webhooks, transit/KEY, service-account/NAME,"
                     " service-account-namespace/NAME, policy/NAME, audience or login-config.",
                 )
             if name in {*asked, *self.added}:
