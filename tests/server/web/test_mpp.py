@@ -20,6 +20,8 @@ from tests.gateway.collect.world import Shop as Chain
 from tests.server.web.x402_site import Site, payload, selling
 
 from ws402.devchain.evm import EvmDevChain
+from ws402.server.web.mpp_wire import credential_of
+from ws402.server.web.x402_wire import MalformedPaymentError
 
 CONTENT = b"film" * 1000
 
@@ -156,3 +158,17 @@ async def test_a52_a_credential_that_cannot_be_read_is_400(site: Site) -> None:
         for value in ("!", "e30", url64([]), url64({"challenge": told}), "A" * 9000, '"eyJ9"'):
             answer = await client.get(f"{site.url}/api/resource/film", headers={"authorization": f"Payment {value}"})
             assert (answer.status_code, answer.json()["code"]) == (400, "malformed_payment"), value
+
+
+@pytest.mark.parametrize("value", [b" " * 10**6 + b"b", b"a" + b" " * 10**6 + b"b", b"a " * 10**6])
+def test_a52_a_credential_costs_no_more_than_its_bytes(value: bytes) -> None:
+    """Matched by a pattern that tries each space anew, one of these takes hours."""
+    with pytest.raises(MalformedPaymentError):
+        credential_of([(b"authorization", b"Payment " + value)])
+
+
+def test_the_scheme_is_read_as_http_has_it() -> None:
+    others = [(b"authorization", each) for each in (b"Payment", b"Bearer Payment e30", b"Payments e30", b"")]
+    assert credential_of([*others, (b"x-payment", b"Payment e30")]) is None
+    with pytest.raises(MalformedPaymentError, match="two payments"):
+        credential_of([*others, (b"authorization", b"Payment e30"), (b"authorization", b"  pAYMENT\t e30 ")])
