@@ -6,17 +6,20 @@ cannot be given up: who asks waits no longer than a deadline, the thread stays u
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
 import pkcs11
-from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, exceptions
+from pkcs11 import Attribute, KeyType, Mechanism, ObjectClass, TokenFlag, exceptions
 
 from ws402.errors import ConfigurationError
 from ws402.keys.kms.service import KeyServiceError, PublicKey, Reason, wrong_kind
 from ws402.settings import KmsSettings
+
+log = logging.getLogger(__name__)
 
 SECP256K1_PARAMETERS: Final = bytes.fromhex("06052b8104000a")
 """The curve's object identifier in DER (SEC 2)."""
@@ -33,6 +36,11 @@ LOST: Final = (
 )
 """After these the session is opened anew, once."""
 
+REFUSED: Final = (exceptions.PinIncorrect, exceptions.PinInvalid, exceptions.PinLenRange, exceptions.PinExpired)
+
+CLOSE_SECONDS: Final = 1.0
+"""How long `close` waits for a call that is under way."""
+
 T = TypeVar("T")
 
 _tokens: dict[tuple[str, str], _Token] = {}
@@ -44,19 +52,28 @@ class _Token:
     def __init__(self, module: str, label: str, pin: str) -> None:
         self.lock = threading.Lock()
         self.users = 0
+        self.pin = pin
+        self.refused: type[exceptions.PKCS11Error] | None = None
+        """What was said of the PIN, which is not tried again: some more wrong ones, and the token is locked."""
         self._library = pkcs11.lib(module)
         self._label = label
-        self._pin = pin
         self._session: Any = None
 
     def session(self) -> Any:
         """The session, opened when there is none. Raises PKCS11Error."""
         if self._session is None:
+            if self.refused is not None:
+                raise self.refused
             token = self._library.get_token(token_label=self._label)
+            if TokenFlag.USER_PIN_FINAL_TRY in token.flags:
+                raise exceptions.PinLocked  # all but: the last try is its owner's
             try:
-                self._session = token.open(user_pin=self._pin)
+                self._session = token.open(user_pin=self.pin)
             except exceptions.UserAlreadyLoggedIn:  # a login is the process's, not the session's
                 self._session = token.open()
+            except REFUSED as error:
+                self.refused = type(error)
+                raise
         return self._session
 
     def drop(self) -> None:
@@ -83,10 +100,10 @@ class Pkcs11Key:
             )
         self.name = name
         self._algorithm = ""
-        place = str(settings.pkcs11_module), settings.pkcs11_token
-        if place not in _tokens:
+        place, pin = (str(settings.pkcs11_module), settings.pkcs11_token), _pin(settings.pkcs11_pin_file)
+        if place not in _tokens or (_tokens[place].refused is not None and _tokens[place].pin != pin):
             try:
-                _tokens[place] = _Token(*place, _pin(settings.pkcs11_pin_file))
+                _tokens[place] = _Token(*place, pin)
             except (exceptions.PKCS11Error, RuntimeError):
                 raise ConfigurationError(
                     f"The PKCS#11 module {place[0]} cannot be loaded.",
@@ -123,12 +140,20 @@ class Pkcs11Key:
         return self._call(sign)
 
     def close(self) -> None:
-        """See `KeyService.close`."""
-        with self._token.lock:
-            self._token.users -= 1
-            if self._token.users == 0:
-                self._token.drop()
-                _tokens.pop(self._place, None)
+        """See `KeyService.close`. A call that hangs keeps the session: who closes may be an event loop."""
+        token = self._token
+        if not token.lock.acquire(timeout=CLOSE_SECONDS):
+            log.warning("the token does not answer; its session ends with this process")
+            return
+        try:
+            token.users -= 1
+            if token.users == 0:
+                token.drop()
+                # One that refused the PIN is remembered: the next key of it would try that again.
+                if token.refused is None and _tokens.get(self._place) is token:
+                    del _tokens[self._place]
+        finally:
+            token.lock.release()
 
     def _call(self, call: Callable[[Any], T]) -> T:
         with self._token.lock:
@@ -165,8 +190,10 @@ def _explain(error: exceptions.PKCS11Error) -> tuple[Reason, str | None]:
             return "wrong_key", "Two keys have this label: give each its own."
         case exceptions.NoSuchToken() | exceptions.TokenNotPresent() | exceptions.DeviceRemoved():
             return "unreachable", "Check kms.pkcs11_token, and that the HSM is there."
-        case exceptions.PinIncorrect() | exceptions.PinInvalid() | exceptions.PinLocked() | exceptions.PinExpired():
-            return "login", "Check kms.pkcs11_pin_file before the token locks it."
+        case exceptions.PinLocked():
+            return "login", "The PIN is locked, or the next wrong one locks it: log in once by the HSM's own tool."
+        case _ if isinstance(error, REFUSED):
+            return "login", "It is not tried again, lest the token locks it: correct kms.pkcs11_pin_file, and restart."
         case exceptions.FunctionRejected() | exceptions.UserNotLoggedIn():
             return "denied", None
         case exceptions.MechanismInvalid() | exceptions.KeyTypeInconsistent():
