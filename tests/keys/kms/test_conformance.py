@@ -14,8 +14,11 @@ from pydantic import SecretStr
 from tests.fixtures.keepers import Algorithm, Aws, Azure, Google, Hsm, Keeper
 
 from ws402.errors import ConfigurationError
+from ws402.gateway.run.gateway import build
+from ws402.gateway.run.keys import with_keepers
 from ws402.keys import secp256k1
 from ws402.keys.base import SignerUnavailableError
+from ws402.keys.keyring import local_signers
 from ws402.keys.kms.ecdsa import ORDER
 from ws402.keys.kms.registry import key_service
 from ws402.keys.kms.ring import KmsRing, open_kms
@@ -148,6 +151,35 @@ def test_an_earlier_key_that_is_gone_does_not_stop_the_gateway(
     assert [each.key_id for each in ring.earlier["base-sepolia"]] == [kept]
     assert "is passed over" in caplog.text
     ring.close()
+
+
+def test_an_earlier_key_that_signs_now_is_passed_over(keeper: Keeper, caplog: pytest.LogCaptureFixture) -> None:
+    now, before = keeper.make("secp256k1"), keeper.make("secp256k1")
+    ring = open_one(keeper, network(now, earlier=(now, before, before)))
+    assert [each.key_id for each in ring.earlier["base-sepolia"]] == [before]
+    assert caplog.text.count("one key twice") == 2
+    ring.close()
+
+
+def test_keys_at_a_keeper_come_before_one_in_the_settings(google: Google) -> None:
+    """Who leaves a keeper has refunds on their way, which its key finishes."""
+    before = google.make("secp256k1")
+    settings = {
+        "network": "base-sepolia",
+        "chain_id": 84532,
+        "rpc": ["http://127.0.0.1:9"],
+        "earlier_signers": [before],
+    }
+    key = {"merchant_private_key": f"0x{'11' * 32}"}
+    kms = google.settings().model_dump()
+    given = GatewaySettings.model_validate({"evm_networks": [settings | key], "kms": kms})
+    signers = local_signers(given.networks())
+    ring = with_keepers(given, signers)[1]
+    assert [each.key_id for each in ring.earlier["base-sepolia"]] == [before]
+    assert not ring.signers
+    ring.close()
+    with pytest.raises(ConfigurationError, match="none that signs now"):
+        build(GatewaySettings.model_validate({"evm_networks": [settings], "kms": kms}))
 
 
 @pytest.mark.parametrize(

@@ -321,8 +321,8 @@ def build(
         try:
             if keyring is not None:
                 settings, signers = with_secrets(settings, keyring, signers)
-            if any(each.signer and at_keeper(each.signer) for each in settings.networks()):
-                settings, kms = with_keepers(settings)
+            if any(at_keeper(each.signer or "") or each.earlier_signers for each in settings.networks()):
+                settings, kms = with_keepers(settings, signers)
                 signers = {**signers, **kms.signers}
             chains = chains_for(settings.networks())
         except BaseException:

@@ -10,7 +10,7 @@ from ws402.chains.registry import account_of
 from ws402.errors import ConfigurationError
 from ws402.keys.base import Signer
 from ws402.keys.keyring import Keyring, collector_signers, with_networks
-from ws402.settings import GatewaySettings
+from ws402.settings import GatewaySettings, at_keeper
 
 if TYPE_CHECKING:
     from ws402.keys.kms.ring import KmsRing
@@ -47,11 +47,19 @@ def with_secrets(
     return _paid_to_keys(settings, kept), {**signers, **kept}
 
 
-def with_keepers(settings: GatewaySettings) -> tuple[GatewaySettings, KmsRing]:
-    """Settings with the accounts of the keys that never leave their keeper, and their signers."""
+def with_keepers(settings: GatewaySettings, signers: Mapping[str, Signer]) -> tuple[GatewaySettings, KmsRing]:
+    """Settings with the accounts of the keys that never leave their keeper, and their signers; blocks.
+
+    `signers`: those whose keys are elsewhere. Raises ConfigurationError.
+    """
     from ws402.keys.kms.ring import open_kms  # noqa: PLC0415 - what has no such key needs none of its libraries
 
-    ring = open_kms(settings.networks(), settings.kms)
+    for each in settings.networks():
+        if each.earlier_signers and each.network not in signers and not at_keeper(each.signer or ""):
+            raise ConfigurationError(
+                f"{each.network} has earlier signers, and none that signs now.", remedy="Set its signer, or its key."
+            )
+    ring = open_kms(settings.networks(), settings.kms, signers)
     return _paid_to_keys(settings, ring.signers), ring
 
 

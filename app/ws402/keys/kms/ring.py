@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Final
 
 from ws402.backoff import spread
 from ws402.errors import ConfigurationError
+from ws402.keys.base import Signer
 from ws402.keys.kms.registry import key_service
 from ws402.keys.kms.service import PASSING, KeyServiceError
 from ws402.keys.kms.signer import KmsSigner
@@ -35,23 +37,43 @@ class KmsRing:
             signer.close()
 
 
-def open_kms(networks: Iterable[NetworkSettings], settings: KmsSettings) -> KmsRing:
-    """Ask each keeper for its public key and for a proof that it signs; blocks. Raises ConfigurationError."""
+def open_kms(
+    networks: Iterable[NetworkSettings], settings: KmsSettings, others: Mapping[str, Signer] = MappingProxyType({})
+) -> KmsRing:
+    """Ask each keeper for its public key and for a proof that it signs; blocks. Raises ConfigurationError.
+
+    `others`: by network, the signers whose keys are elsewhere; keys at keepers may come before them.
+    """
     ring = KmsRing()
     try:
         for network in networks:
             if network.signer is not None and at_keeper(network.signer):
                 ring.signers[network.network] = _opened(network, network.signer, settings)
-            for each in network.earlier_signers:
-                try:
-                    ring.earlier.setdefault(network.network, []).append(_opened(network, each, settings))
-                except ConfigurationError as error:
-                    # What it signed can be sent still, if not signed anew: a key that is gone stops no gateway.
-                    log.warning("an earlier signer of %s is passed over: %s", network.network, error)
+            signs = ring.signers.get(network.network) or others.get(network.network)
+            if earlier := _earlier(network, signs, settings):
+                ring.earlier[network.network] = earlier
     except BaseException:
         ring.close()
         raise
     return ring
+
+
+def _earlier(network: NetworkSettings, signs: Signer | None, settings: KmsSettings) -> list[KmsSigner]:
+    found: list[KmsSigner] = []
+    for named in network.earlier_signers:
+        try:
+            signer = _opened(network, named, settings)
+        except ConfigurationError as error:
+            # What it signed can be sent still, if not signed anew: a key that is gone stops no gateway.
+            log.warning("an earlier signer of %s is passed over: %s", network.network, error)
+            continue
+        # Perhaps by another name: else each key would tell payers that the next, and so itself, comes after it.
+        if any(each is not None and each.public_key == signer.public_key for each in (signs, *found)):
+            log.warning("%s names one key twice: %s is passed over as an earlier signer", network.network, named)
+            signer.close()
+            continue
+        found.append(signer)
+    return found
 
 
 def _opened(network: NetworkSettings, named: str, settings: KmsSettings) -> KmsSigner:
