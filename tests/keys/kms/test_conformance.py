@@ -142,6 +142,15 @@ def test_a_keeper_that_says_nothing_has_a_deadline(keeper: Keeper, silent: int) 
     assert raised.value.reason in {"slow", "unreachable"}
 
 
+def test_an_aws_without_its_certificate_is_out_of_reach_and_no_matter_of_credentials(aws: Aws) -> None:
+    elsewhere = os.environ["AWS_ENDPOINT_URL"].replace("http://", "https://")
+    service = key_service(aws.make("secp256k1"), aws.settings(aws_endpoint_url=elsewhere))
+    with pytest.raises(KeyServiceError, match="SSLError") as raised:
+        service.public_key()
+    assert raised.value.reason == "unreachable"
+    service.close()
+
+
 def test_an_earlier_key_that_is_gone_does_not_stop_the_gateway(
     keeper: Keeper, caplog: pytest.LogCaptureFixture
 ) -> None:

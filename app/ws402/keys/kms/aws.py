@@ -12,11 +12,11 @@ from botocore.exceptions import (
     BotoCoreError,
     ClientError,
     ConnectTimeoutError,
-    EndpointConnectionError,
     HTTPClientError,
     NoRegionError,
     ReadTimeoutError,
 )
+from botocore.exceptions import ConnectionError as NoConnectionError
 
 from ws402.errors import ConfigurationError
 from ws402.keys.kms.service import KeyServiceError, PublicKey, Reason, public_key_of, wrong_kind
@@ -120,8 +120,9 @@ class AwsKey:
             ) from None
         except (ConnectTimeoutError, ReadTimeoutError):
             raise KeyServiceError(f"AWS KMS did not answer in time for the key {self.name}.", "slow") from None
-        except (EndpointConnectionError, HTTPClientError):
-            raise KeyServiceError(f"AWS KMS cannot be reached for the key {self.name}.", "unreachable") from None
+        except (NoConnectionError, HTTPClientError) as error:  # among the first: a certificate that is not theirs
+            told = f"AWS KMS cannot be reached for the key {self.name} ({type(error).__name__})."
+            raise KeyServiceError(told, "unreachable") from None
         except BotoCoreError as error:
             raise KeyServiceError(
                 f"AWS's SDK cannot ask for the key {self.name}: {type(error).__name__}.",
