@@ -36,6 +36,10 @@ def test_without_a_chain_the_way_to_a_trial_is_told() -> None:
     assert "secrets.vault" in told
 
 
+BASE = {"network": "base", "chain_id": 8453}
+KEPT = "aws-kms:00000000-0000-0000-0000-000000000001"
+
+
 @pytest.mark.parametrize(
     ("base", "change", "says"),
     [
@@ -63,6 +67,15 @@ def test_without_a_chain_the_way_to_a_trial_is_told() -> None:
         (PRODUCTION, {"gateway": {"egress": {"vault": []}}}, "set gateway.egress.vault"),
         (PRODUCTION, {"gateway": {"egress": {"rpc": []}}}, "set gateway.egress.rpc"),
         (PRODUCTION, {"secrets": {"source": "aws"}}, "set gateway.egress.extra"),
+        *(
+            (
+                PRODUCTION,
+                {"networks": {"evm": [BASE | {name: key}]}},
+                "gateway.egress.extra to the keeper of base's key",
+            )
+            for name, key in (("signer", KEPT), ("collector_signer", KEPT), ("earlier_signers", [KEPT]))
+        ),
+        (PRODUCTION, {"networks": {"evm": [BASE | {"collector_signer": "vault"}]}}, "collector_signer"),
         (PRODUCTION, {"gateway": {"database": {"kind": "postgresql"}}}, "set gateway.egress.database"),
         (PRODUCTION, {"gateway": {"settings": {"webhooks": [HOOK]}}}, "set gateway.egress.webhooks"),
         (DEV, {"gateway": {"settings": {"webhooks": [{**HOOK, "ulr": "x"}]}}}, "ulr"),

@@ -184,6 +184,9 @@ class GatewaySettings(ObservedSettings):
             if each.signer and at_keeper(each.signer) and key is not None:
                 msg = f"{name}.SIGNER names a key at its keeper, and a private key is set, too; set one of them"
                 raise ValueError(msg)
+            if isinstance(each, EvmNetworkSettings) and each.collector_signer and each.collector_private_key:
+                msg = f"{name}.COLLECTOR_SIGNER and COLLECTOR_PRIVATE_KEY are both set; set one of them"
+                raise ValueError(msg)
         return self
 
     @model_validator(mode="after")

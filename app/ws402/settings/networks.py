@@ -96,7 +96,9 @@ class EvmNetworkSettings(StrictSettings):
     """Keys that signed before, at their keepers, newest first: each finishes what it signed, and signs nothing else."""
     collector_private_key: SecretStr | None = None
     """The key, 32 bytes in hex, of an account that holds nothing but gas: it brings to the chain what x402 clients have
-    signed. Never the refund key. Unset: no x402 on this network."""
+    signed. Never the refund key. This and `collector_signer` unset: no x402 on this network."""
+    collector_signer: str | None = Field(default=None, pattern=f"^{KMS_PATTERN}$")
+    """Where that key is, when it never leaves its keeper: as `signer`, instead of `collector_private_key`."""
     tokens: list[TokenSettings] = []
     """Tokens that invoices may ask for, besides the network's own coin."""
     confirmations: int = Field(default=1, ge=1)

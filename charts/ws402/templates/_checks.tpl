@@ -55,9 +55,11 @@
 {{- if and (eq $source "aws") (not .Values.gateway.egress.extra) -}}
 {{- fail "The gateway may call only what is named: set gateway.egress.extra to AWS's endpoint, such as [{cidr: 10.0.8.0/24, ports: [443]}]." -}}
 {{- end -}}
-{{- range concat (.Values.networks.evm | default list) (.Values.networks.solana | default list) -}}
-{{- if and (regexMatch "^(aws-kms|google-kms|azure-keyvault):" (.signer | default "" | toString)) (not $.Values.gateway.egress.extra) -}}
-{{- fail (printf "The gateway may call only what is named: set gateway.egress.extra to the keeper of %s's key, such as [{cidr: 10.0.8.0/24, ports: [443]}]." .network) -}}
+{{- range $network := concat (.Values.networks.evm | default list) (.Values.networks.solana | default list) -}}
+{{- range $key := concat (list $network.signer $network.collector_signer) ($network.earlier_signers | default list) -}}
+{{- if and (regexMatch "^(aws-kms|google-kms|azure-keyvault):" ($key | default "" | toString)) (not $.Values.gateway.egress.extra) -}}
+{{- fail (printf "The gateway may call only what is named: set gateway.egress.extra to the keeper of %s's key, such as [{cidr: 10.0.8.0/24, ports: [443]}]." $network.network) -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- if and (not .Values.devchain.enabled) (not .Values.gateway.egress.rpc) -}}

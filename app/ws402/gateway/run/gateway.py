@@ -8,7 +8,7 @@ import secrets
 import socket
 import ssl
 from collections.abc import Mapping
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +28,7 @@ from ws402.gateway.books.stats import default_chain, kind_of
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.transactions import Outbox
 from ws402.gateway.refunds import RefundEngine
-from ws402.gateway.run.keys import collectors_for, with_keepers, with_secrets
+from ws402.gateway.run.keys import collectors_for, has_keepers, with_keepers, with_secrets
 from ws402.gateway.run.ledger_metrics import LedgerMetrics
 from ws402.gateway.run.live_metrics import observe, observe_secrets
 from ws402.gateway.run.mounted import MountedSecrets
@@ -42,7 +42,7 @@ from ws402.keys.keyring import Keyring, local_signers, networks_of, open_keyring
 from ws402.observability import metrics
 from ws402.observability.exporter import Exporter, exporter
 from ws402.serving import HttpServer
-from ws402.settings import GatewaySettings, at_keeper
+from ws402.settings import GatewaySettings
 
 if TYPE_CHECKING:
     from ws402.keys.kms.ring import KmsRing
@@ -80,7 +80,7 @@ class Gateway:
             chains,
             _addresses(chains, signers),
             on_refunds=self.refunds.wake,
-            collectors=collectors_for(settings, chains, signers),
+            collectors=collectors_for(settings, chains, signers, kms),
             holder=holder,
         )
         self.webhooks = _webhooks(settings, self.database, chains, holder)
@@ -310,32 +310,31 @@ def build(
 ) -> Gateway:
     """A gateway by its settings, or over given chains and signers (by network). Raises ConfigurationError."""
     keyring = kms = None
-    if chains is None:
-        if not networks_of(settings):
-            raise ConfigurationError(
-                "The gateway has no network.",
-                remedy="Set BASE_RPC, BASE_NETWORK and MERCHANT_PRIVATE_KEY, or the same of Solana: SOLANA_RPC, …",
-            )
-        signers = local_signers(settings.networks()) | dict(signers or {})
-        keyring = open_keyring(settings)
-        try:
+    with ExitStack() as undo:
+        if chains is None:
+            if not networks_of(settings):
+                raise ConfigurationError(
+                    "The gateway has no network.",
+                    remedy="Set BASE_RPC, BASE_NETWORK and MERCHANT_PRIVATE_KEY, or the same of Solana: SOLANA_RPC, …",
+                )
+            signers = local_signers(settings.networks()) | dict(signers or {})
+            keyring = open_keyring(settings)
             if keyring is not None:
+                undo.callback(keyring.close_unused)
                 settings, signers = with_secrets(settings, keyring, signers)
-            if any(at_keeper(each.signer or "") or each.earlier_signers for each in settings.networks()):
+            if has_keepers(settings):
                 settings, kms = with_keepers(settings, signers)
+                undo.callback(kms.close)
                 signers = {**signers, **kms.signers}
             chains = chains_for(settings.networks())
-        except BaseException:
-            if kms is not None:
-                kms.close()
-            if keyring is not None:
-                keyring.close_unused()
-            raise
-    if settings.default_network and settings.default_network not in chains:
-        raise ConfigurationError(
-            f"DEFAULT_NETWORK={settings.default_network} is not configured.", remedy=f"Use one of: {', '.join(chains)}."
-        )
-    return Gateway(settings, chains, signers or {}, keyring, kms)
+        if settings.default_network and settings.default_network not in chains:
+            raise ConfigurationError(
+                f"DEFAULT_NETWORK={settings.default_network} is not configured.",
+                remedy=f"Use one of: {', '.join(chains)}.",
+            )
+        gateway = Gateway(settings, chains, signers or {}, keyring, kms)
+        undo.pop_all()  # `Gateway.close` does it from now on
+    return gateway
 
 
 def _webhooks(

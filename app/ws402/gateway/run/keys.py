@@ -10,25 +10,32 @@ from ws402.chains.registry import account_of
 from ws402.errors import ConfigurationError
 from ws402.keys.base import Signer
 from ws402.keys.keyring import Keyring, collector_signers, with_networks
-from ws402.settings import GatewaySettings, at_keeper
+from ws402.settings import EvmNetworkSettings, GatewaySettings, at_keeper
 
 if TYPE_CHECKING:
     from ws402.keys.kms.ring import KmsRing
 
 
 def collectors_for(
-    settings: GatewaySettings, chains: Mapping[str, Chain], signers: Mapping[str, Signer]
+    settings: GatewaySettings,
+    chains: Mapping[str, Chain],
+    signers: Mapping[str, Signer],
+    kms: KmsRing | None = None,
 ) -> dict[str, Signer]:
     """The collectors' keys by network. Raises ConfigurationError for one that sends refunds, too: what a stranger makes
     us send must not stand in the way of a refund (A24).
     """
-    found = {name: each for name, each in collector_signers(settings.networks()).items() if name in chains}
+    given: dict[str, Signer] = collector_signers(settings.networks())
+    if kms is not None:
+        given |= kms.collectors
+    found = {name: each for name, each in given.items() if name in chains}
     for network, signer in found.items():
-        chain, refunding = chains[network], signers.get(network)
-        if refunding is not None and chain.address_of(refunding) == chain.address_of(signer):
+        chain, refunding = chains[network], [signers[network]] if network in signers else []
+        refunding += kms.earlier.get(network, ()) if kms is not None else ()
+        if any(chain.address_of(each) == chain.address_of(signer) for each in refunding):
             raise ConfigurationError(
                 f"{network} has one key for refunds and for collecting.",
-                remedy="Set collector_private_key to a key of its own, whose account holds nothing but gas.",
+                remedy="Give the collector a key of its own, whose account holds nothing but gas.",
             )
         if chain.recipient == chain.address_of(signer):
             raise ConfigurationError(
@@ -45,6 +52,16 @@ def with_secrets(
     settings = keyring.settings(snapshot)
     kept = {network: keyring.signer(network, snapshot.keys[network][0]) for network in keyring.kept()}
     return _paid_to_keys(settings, kept), {**signers, **kept}
+
+
+def has_keepers(settings: GatewaySettings) -> bool:
+    """Whether any key is at a keeper."""
+    return any(
+        at_keeper(each.signer or "")
+        or each.earlier_signers
+        or (isinstance(each, EvmNetworkSettings) and each.collector_signer is not None)
+        for each in settings.networks()
+    )
 
 
 def with_keepers(settings: GatewaySettings, signers: Mapping[str, Signer]) -> tuple[GatewaySettings, KmsRing]:

@@ -30,10 +30,13 @@ class KmsRing:
         """By network: the key that signs."""
         self.earlier: dict[str, list[KmsSigner]] = {}
         """By network: keys that finish what they signed, newest first."""
+        self.collectors: dict[str, KmsSigner] = {}
+        """By network: the collector's key."""
 
     def close(self) -> None:
         """Let go of the keepers."""
-        for signer in (*self.signers.values(), *(each for line in self.earlier.values() for each in line)):
+        earlier = (each for line in self.earlier.values() for each in line)
+        for signer in (*self.signers.values(), *earlier, *self.collectors.values()):
             signer.close()
 
 
@@ -52,6 +55,8 @@ def open_kms(
             signs = ring.signers.get(network.network) or others.get(network.network)
             if earlier := _earlier(network, signs, settings):
                 ring.earlier[network.network] = earlier
+            if isinstance(network, EvmNetworkSettings) and network.collector_signer is not None:
+                ring.collectors[network.network] = _opened(network, network.collector_signer, settings)
     except BaseException:
         ring.close()
         raise
