@@ -128,7 +128,7 @@ export async function resume(ticket, options = {}) {
   const core = await entrance(ticket.socketUrl, ticket.resourceId, BigInt(ticket.paid), price, options);
   const { network, symbol, decimals } = ticket;
   const session = new PaidSession(core, {
-    server: new Server(base), origin, price, currency: { network, symbol, decimals }, payer, maxBacklogBytes: options.maxBacklogBytes ?? BACKLOG,
+    server: new Server(base), origin, price, spent: BigInt(ticket.spent), currency: { network, symbol, decimals }, payer, maxBacklogBytes: options.maxBacklogBytes ?? BACKLOG,
   });
   await core.resume(ticket.token, ticket.began);
   return session;
@@ -188,7 +188,7 @@ async function prove(payment, core, { server, origin, payer, options, hold = pay
   const { offer, tx, from } = payment;
   const { price, network, symbol, decimals } = offer;
   const session = new PaidSession(core, {
-    server, origin, price, currency: { network, symbol, decimals }, payer, maxBacklogBytes: options.maxBacklogBytes ?? BACKLOG,
+    server, origin, price, spent: offer.units, currency: { network, symbol, decimals }, payer, maxBacklogBytes: options.maxBacklogBytes ?? BACKLOG,
   });
   try {
     await core.prove(proofOf(offer, tx, from), offer.claimToken ? { claimToken: offer.claimToken } : {});

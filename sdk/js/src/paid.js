@@ -20,9 +20,10 @@ import { followRefund } from "./refunds.js";
  */
 
 /**
- * All that is needed to go on with a session elsewhere, fit for JSON. It is secret, and good once.
+ * All that is needed to go on with a session elsewhere, fit for JSON. It is secret, and good once. `spent` is what was paid by
+ * our own count, `paid` what the server has credited.
  * @typedef {{
- *   base: string, resourceId: string, socketUrl: string, token: string, began: number, paid: string,
+ *   base: string, resourceId: string, socketUrl: string, token: string, began: number, paid: string, spent: string,
  *   price: { unit: string, amount: string, per: string }[], network: string, symbol: string, decimals: number,
  * }} Ticket
  */
@@ -32,6 +33,7 @@ import { followRefund } from "./refunds.js";
  * @property {import("./js/server.js").Server} server
  * @property {string} origin
  * @property {Price} price that was agreed
+ * @property {bigint} spent what was paid so far, whatever the server has credited
  * @property {{ network: string, symbol: string, decimals: number }} currency
  * @property {number} maxBacklogBytes
  * @property {{ wallet: Wallet, policy: import("./policy.js").Policy, store: import("./store.js").Store } | null} payer
@@ -56,6 +58,10 @@ export class PaidSession extends EventTarget {
   #wakes = [];
   #elapsed = 0;
   #over = false;
+  #left = false;
+  #spent;
+  /** @type {Promise<unknown>} */
+  #topUps = Promise.resolve();
   /** @type {Problem | null} */
   #problem = null;
   /** @type {{ url: string, token: string } | null} */
@@ -74,6 +80,7 @@ export class PaidSession extends EventTarget {
     super();
     this.#core = core;
     this.#context = context;
+    this.#spent = context.spent;
     this.#settled = new Promise((resolve) => (this.#settle = resolve));
     const on = (/** @type {string} */ type, /** @type {(detail: any) => void} */ heard) =>
       core.addEventListener(type, (event) => heard(/** @type {CustomEvent} */ (event).detail));
@@ -132,7 +139,7 @@ export class PaidSession extends EventTarget {
     const { token, resourceId, url, began, paid } = this.#core;
     if (!token || this.#over) return null;
     return {
-      base: this.#context.server.base, resourceId, socketUrl: url, token, began, paid: String(paid), ...this.#context.currency,
+      base: this.#context.server.base, resourceId, socketUrl: url, token, began, paid: String(paid), spent: String(this.#spent), ...this.#context.currency,
       price: this.#context.price.rates.map(({ unit, amount, per }) => ({ unit, amount: String(amount), per: String(per) })),
     };
   }
@@ -192,10 +199,19 @@ export class PaidSession extends EventTarget {
   }
 
   /**
-   * Pays for more time, within the same limits. Answers the smallest units that were added. Throws Problem.
+   * Pays for more time, within the same limits, one payment after the other. Answers the smallest units that were added; null
+   * where the server had added them before, and its answer was lost. Throws Problem.
    * @param {number} seconds
+   * @returns {Promise<bigint | null>}
    */
-  async topUp(seconds) {
+  topUp(seconds) {
+    const turn = this.#topUps.then(() => this.#topUp(seconds));
+    this.#topUps = turn.catch(() => {});
+    return turn;
+  }
+
+  /** @param {number} seconds */
+  async #topUp(seconds) {
     const core = this.#core;
     const { server, payer, origin, price } = this.#context;
     if (!payer) throw new Problem("No wallet was given.", "Pass `wallet` and `maxAmount` to resume.", "no_wallet");
@@ -203,19 +219,26 @@ export class PaidSession extends EventTarget {
     const offer = await readOffer(await server.schema(core.resourceId, seconds, { sessionId: core.id, token: core.token }), core.resourceId, seconds);
     if (!same(offer.price, price)) throw new Problem("The price has changed.", "Nothing was paid. Open a new session when this one ends.", "price_changed");
     if (!payer.wallet.pays(offer)) throw new Problem(`The wallet cannot pay on ${offer.network}.`, "Nothing was paid.", "network_refused");
-    await payer.policy.check(offer, { origin, spent: core.paid, store: payer.store });
+    await payer.policy.check(offer, { origin, spent: this.#spent, store: payer.store });
     const from = await payer.wallet.account(offer);
     if (!core.live) throw new Problem("The session is not connected.", "Nothing was paid. Try again when it is back.", "away");
     const tx = await payer.wallet.send(from, offer, server);
-    await payer.wallet.included(tx);
+    this.#spent += offer.units; // now, and by our own count: what a server does not credit was paid all the same
+    try {
+      await payer.wallet.included(tx);
+    } catch (error) {
+      if (error instanceof Problem && error.code === "transfer_failed") this.#spent -= offer.units;
+      throw error;
+    }
     return core.topUp(proofOf(offer, tx, from), offer.claimToken ? { claimToken: offer.claimToken } : {});
   }
 
   /**
-   * Ends it, unless it has ended; what was not used goes back.
+   * Ends it, unless it has ended; what was not used goes back. Throws Problem where it was left.
    * @returns {Promise<Settlement>}
    */
-  end() {
+  async end() {
+    if (this.#left) throw new Problem("The session was left.", "Go on with it by resume(ticket), and end it there.", "left");
     if (!this.#over && !this.#core.ending) this.#core.end();
     return this.#settled;
   }
@@ -237,7 +260,7 @@ export class PaidSession extends EventTarget {
     const ticket = this.ticket;
     if (!ticket || !this.#core.live) throw new Problem("The session cannot be left to be gone on with.", "End it.", "not_resumable");
     this.#core.leave();
-    this.#over = true;
+    this.#over = this.#left = true;
     this.#wake();
     return ticket;
   }

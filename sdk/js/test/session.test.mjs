@@ -41,6 +41,25 @@ test("a session that begins at another price than was agreed is ended at once", 
   await session.end();
 });
 
+test("top-ups at once, and of a server that credits nothing, stay within the limit, also after a resume", async () => {
+  const grudges = (data) => edited(data, "balance_updated", (each) => ({ ...each, added: "0" }));
+  const tight = { ...limits, maxAmount: "0.0036 ETH", WebSocket: through(grudges) }; // 300 s, and two times 30 s
+  const session = await connect(ticker, tight);
+  const [one, two, three] = await Promise.allSettled([30, 30, 30].map((each) => session.topUp(each)));
+  assert.deepEqual([one.value, two.value, three.reason?.code], [0n, 0n, "over_cap"]);
+  const again = await resume(session.leave(), tight);
+  await assert.rejects(again.topUp(1), { code: "over_cap" });
+  await again.end();
+});
+
+test("a session that was left is ended where it goes on", { timeout: 30_000 }, async () => {
+  const session = await connect(ticker, limits);
+  const again = await resume(session.leave());
+  await assert.rejects(session.end(), { code: "left" });
+  await assert.rejects(session.refund(), { code: "left" });
+  await again.end();
+});
+
 test("a lost connection is resumed, and the loop goes on", async () => {
   let broken = false;
   const breaks = (data, socket) => {
