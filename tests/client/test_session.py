@@ -1,4 +1,4 @@
-"""A session as the payer sees it: streaming, balance, top-up, end, refund, and coming back when the socket is lost."""
+"""A session as the payer sees it: streaming, balance, end, refund, and coming back when the socket is lost."""
 
 from __future__ import annotations
 
@@ -16,8 +16,6 @@ from ws402.client import (
     EvmWallet,
     Options,
     OverchargedError,
-    PaymentRejectedError,
-    PolicyError,
     SessionLostError,
     connect,
 )
@@ -64,60 +62,6 @@ async def test_leaving_the_block_ends_the_session_and_an_exception_in_it_too(
             print(1 / 0)
     assert session.settlement is not None
     assert {each.state for each in ours.provider.sessions.values()} == {"ended"}
-
-
-async def test_a_top_up_is_paid_and_credited(ours: OurServer, wallet: EvmWallet, chain: Evm) -> None:
-    async with connect(ours.url, wallet=wallet, **LIMITS) as session:
-        assert await session.top_up(30) == 30 * PRICE
-        assert session.paid == 90 * PRICE
-        assert session.balance > 60 * PRICE
-        assert len({payment.tx for payment in session.payments}) == 2
-        settlement = await session.end()
-    assert settlement.paid == 90 * PRICE
-    assert chain.rpc("eth_getTransactionCount", wallet.address, "latest") == "0x2"
-
-
-async def test_a47_top_ups_count_against_the_cap(ours: OurServer, wallet: EvmWallet, chain: Evm) -> None:
-    limits = LIMITS | {"max_amount": 100 * PRICE}
-    async with connect(ours.url, wallet=wallet, **limits) as session:
-        await session.top_up(40)
-        with pytest.raises(PolicyError, match="above") as refused:
-            await session.top_up(1)
-        assert refused.value.code == "over_cap"
-        assert session.live
-    assert chain.rpc("eth_getTransactionCount", wallet.address, "latest") == "0x2"
-
-
-async def test_a_refused_top_up_leaves_the_session_alone(ours: OurServer, wallet: EvmWallet) -> None:
-    async with connect(ours.url, wallet=wallet, **LIMITS) as session:
-        ours.provider.faults.reject("amount_short")
-        with pytest.raises(PaymentRejectedError) as refused:
-            await session.top_up(30)
-        assert refused.value.code == "amount_short"
-        assert refused.value.proof.tx_hash
-        assert session.live
-        assert session.paid == 60 * PRICE
-
-
-async def test_a_top_up_while_nobody_reads_a_busy_stream_is_answered(
-    scripted: ScriptedServer, wallet: EvmWallet
-) -> None:
-    async def flood(peer: Peer) -> None:
-        await peer.start(resumeToken="t-1", maxSessionDuration=3600)
-        for number in range(3 * MAX_BACKLOG):
-            await peer.socket.send(f"tick {number}")
-        top_up = await peer.receive()
-        assert top_up["type"] == "payment_proof"
-        await peer.send("balance_updated", sessionId="s-1", added=30 * PRICE, remainingBalance=90 * PRICE)
-        await peer.stay()
-
-    scripted.script = flood
-    async with connect(scripted.url, wallet=wallet, **LIMITS) as session:
-        await asyncio.sleep(0.3)
-        assert await session.top_up(30) == 30 * PRICE
-        assert [await anext(session) for _ in range(3)] == ["tick 0", "tick 1", "tick 2"]
-    assert "sessionId=s-1" in scripted.asked[-1]
-    assert "token=t-1" in scripted.asked[-1]
 
 
 async def test_a_slow_reader_leaves_the_socket_unread(scripted: ScriptedServer, wallet: EvmWallet) -> None:

@@ -10,7 +10,7 @@ import httpx
 import msgspec
 
 from ws402.client.channel import Channel
-from ws402.client.errors import OfferError, PaymentRejectedError, SessionLostError
+from ws402.client.errors import OfferError, PaymentPendingError, PaymentRejectedError, SessionLostError
 from ws402.client.link import MAX_TEXT, backoff
 from ws402.client.offers import fetch_offer, get_json
 from ws402.client.payment import Payer, proof_message, proof_of
@@ -68,6 +68,8 @@ class Session:
             # Credited before a crash: it counts against the cap like the rest.
             channel.meter.paid += each.amount
             self.payments.append(each)
+        self._sent = {each.tx: each.amount for each in self.payments}
+        """What we paid, for the cap: a server may credit less."""
 
     def __aiter__(self) -> Self:
         return self
@@ -131,7 +133,13 @@ class Session:
             if not offer.price.same(self.price):
                 raise OfferError(f"The top-up costs {offer.price_per_second} a second, not {self.price_per_second}.")
             name = payment_id or f"{self._payment.id}/top-up-{len(self.payments)}"
-            payment = await self._payer.pay(offer, name, spent=self.paid, top_up_of=self.id)
+            spent = sum(self._sent.values())
+            try:
+                payment = await self._payer.pay(offer, name, spent=spent, top_up_of=self.id)
+            except PaymentPendingError:
+                self._sent[name] = offer.amount  # it may still get into a block
+                raise
+            self._sent.pop(name, None)
             return await self.prove_top_up(payment)
 
     def _bought(self, amount: str, policy: Policy) -> int:
@@ -151,6 +159,7 @@ class Session:
     async def prove_top_up(self, payment: Payment) -> int:
         """Show a payment in the live session until it is credited. Raises PaymentRejectedError, SessionLostError."""
         assert self._payer is not None  # noqa: S101 - only a payer has top-ups
+        self._sent[payment.tx] = payment.amount
         deadline = awake() + self._prove_seconds
         attempt = 0
         while True:
