@@ -25,8 +25,8 @@ export function onEnd(act) {
 export function backTo(own) {
   const wanted = asked.get("return");
   if (!site || !wanted || !URL.canParse(wanted)) return own;
-  const { protocol, origin } = new URL(wanted); // a blob's origin is its site's, too
-  return /^https?:$/.test(protocol) && origin === site ? wanted : own;
+  const { protocol, origin, href } = new URL(wanted); // a blob's origin is its site's, too
+  return /^https?:$/.test(protocol) && origin === site ? href : own; // as it was read: "https:a" as a link is another address
 }
 
 /** "Back to the shop" leaves the frame. */
