@@ -29,14 +29,17 @@ export class Ws402Checkout extends Base {
   /** @type {HTMLIFrameElement | null} */
   #frame = null;
   #origin = "";
+  #placed = false;
   #hear = (/** @type {MessageEvent} */ event) => this.#heard(event);
 
   connectedCallback() {
+    this.#placed = true;
     addEventListener("message", this.#hear);
     this.#draw();
   }
 
   disconnectedCallback() {
+    this.#placed = false;
     removeEventListener("message", this.#hear);
     this.#frame?.remove();
     this.#frame = null;
@@ -48,7 +51,7 @@ export class Ws402Checkout extends Base {
    * @param {string | null} now
    */
   attributeChangedCallback(_name, before, now) {
-    if (this.#frame && before !== now) this.#draw();
+    if (this.#placed && before !== now) this.#draw();
   }
 
   /** Ends the session that runs in the frame, if one does; `settled` follows. */
@@ -58,7 +61,11 @@ export class Ws402Checkout extends Base {
 
   #draw() {
     const server = this.getAttribute("server");
-    if (!server) return;
+    if (!server) {
+      this.#frame?.remove();
+      this.#frame = null;
+      return;
+    }
     const { base, origin } = readTarget(new URL(server, location.href));
     const url = new URL(base);
     url.searchParams.set("embed", location.origin);

@@ -92,14 +92,18 @@ def shop(shared_devchain: EvmDevChain, tmp_path: Path, host: str) -> Iterator[Ev
 
 
 def embed(page: Page, **attributes: str) -> None:
-    """The element on the other site's page, and what is then done is done in its frame."""
+    """The element on the other site's page, entered."""
     said = "".join(f' {name.replace("_", "-")}="{value}"' for name, value in attributes.items())
     page.script(
         f"document.getElementById('place').innerHTML = `<ws402-checkout server='{page.url}'{said}></ws402-checkout>`"
     )
+    enter(page)
+
+
+def enter(page: Page) -> None:
+    """What is then done is done in the element's frame."""
     within = "return document.querySelector('ws402-checkout').shadowRoot?.querySelector('iframe')"
-    frame = page.until(lambda: page.script(within))
-    page.driver.switch_to.frame(frame)
+    page.driver.switch_to.frame(page.until(lambda: page.script(within)))
 
 
 def heard(page: Page) -> list[dict[str, Any]]:
@@ -133,6 +137,20 @@ def test_a_frame_pays_and_tells_its_site_what_happened_and_no_other(
     assert settled["sessionId"] == refunded["sessionId"] == opened["sessionId"]
     assert int(settled["consumed"]) + int(settled["refund"]) == int(settled["paid"])
     assert refunded["amount"] == settled["refund"]
+    page.close()
+
+
+def test_an_element_that_learns_its_server_later_shows_its_page(
+    chromium: webdriver.Chrome, shop: EvmShop, host: str
+) -> None:
+    page = Page(chromium, shop.url)
+    page.driver.get(f"{host}/basket")
+    page.script(
+        "const made = document.createElement('ws402-checkout'); document.getElementById('place').append(made);"
+        f" made.setAttribute('server', '{page.url}')"
+    )
+    enter(page)
+    page.until(lambda: page.enabled("choose-go"))
     page.close()
 
 
