@@ -26,10 +26,19 @@ class Shared(Generic[T]):
         """The answer. Raises what `ask` raised."""
         if self._latest is None or (self._latest.done() and self._clock() >= self._until):
             self._latest = asyncio.create_task(self._fetch())
-        return await asyncio.shield(self._latest)
+            self._latest.add_done_callback(_seen)
+        asked = self._latest
+        await asyncio.wait([asked])  # who goes away ends it for nobody
+        return asked.result()
 
     async def _fetch(self) -> T:
         try:
             return await self._ask()
         finally:
             self._until = self._clock() + self._seconds
+
+
+def _seen(done: asyncio.Task[T]) -> None:
+    """Whoever asked may have gone before the error came: it is given to the next one, and is no error of the loop's."""
+    if not done.cancelled():
+        done.exception()
