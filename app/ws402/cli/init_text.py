@@ -63,7 +63,7 @@ NETWORKS: Final = {
 _TOP: Final = """\
 # WS402, for the gateway and the server: export WS402_CONFIG={path}; ws402 gateway; ws402 server.
 # Keys are in here: keep it to yourself (chmod 600), and out of version control.
-# Every setting: docs/configuration.md. Keys from Vault or AWS instead: docs/secrets.md.
+# Every setting: docs/configuration.md. Keys from Vault or AWS, or in a KMS or an HSM, instead: docs/secrets.md.
 
 # --- the gateway: private, holds the keys and the ledger -------------------------------------------------------------
 
