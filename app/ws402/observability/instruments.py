@@ -192,3 +192,20 @@ MINUTES: Final = (1.0, 5.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 1800.0, 3600.
 
 SIZES: Final = (1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0)
 """Bounds for operations in a batch."""
+
+
+def counter(registry: CollectorRegistry, name: str, about: str, *labels: str) -> Counter:
+    """A counter in that registry."""
+    return Counter([registry], name, about, labels)
+
+
+def gauge(registry: CollectorRegistry, name: str, about: str, *labels: str) -> Gauge:
+    """A gauge in that registry."""
+    return Gauge([registry], name, about, labels)
+
+
+def histogram(
+    registry: CollectorRegistry, name: str, about: str, *labels: str, bounds: Sequence[float] = SECONDS
+) -> Histogram:
+    """A histogram in that registry."""
+    return Histogram([registry], name, about, labels, bounds)
