@@ -82,6 +82,19 @@ test("the payment is shown on the socket that was opened before it", async () =>
   session.end();
 });
 
+test("a47 a message that cannot be read ends the session, and neither the program nor the wait for it", async () => {
+  Socket.answer = (socket) => socket.say({ type: "session_started", sessionId: "s", balance: -1, pricePerSecond: 1 });
+  await assert.rejects(make().prove({ txHash: "0x1" }, {}), { code: "bad_message" });
+  assert.equal(Socket.made.length, 1, "it is not shown again");
+  Socket.answer = start;
+  const session = make();
+  await session.prove({ txHash: "0x1" }, {});
+  const ended = new Promise((resolve) => session.addEventListener("ended", resolve));
+  Socket.made[1].say({ type: "usage_update", consumedAmount: "much", remainingBalance: 50 });
+  const { detail } = await ended;
+  assert.deepEqual([detail.exact, session.live, Socket.made.length], [false, false, 2]);
+});
+
 test("where no socket opens the payer is told that nothing was paid", async () => {
   Socket.opens = () => false;
   await assert.rejects(make().reach(), { code: "no_socket", message: /nothing was paid/ });

@@ -55,25 +55,18 @@ export class Session extends EventTarget {
     this.live = false;
     this.ending = false;
     this.overcharged = false;
-    /** @type {Settlement | null} */
-    this.settlement = null;
+    this.settlement = /** @type {Settlement | null} */ (null);
     this.counted = performance.now();
     this.began = Date.now();
     /** @type {((answer: any) => void)[]} */
     this.topUps = [];
     this.socket = /** @type {WebSocket | null} */ (null);
-    /** @type {WebSocket | null} */
-    this.waiting = null;
-    /** @type {number | undefined} */
-    this.longest = undefined;
+    this.waiting = /** @type {WebSocket | null} */ (null);
+    this.longest = /** @type {number | undefined} */ (undefined);
     this.drainWait = /** @type {number | undefined} */ (undefined);
-    /** @type {ReturnType<typeof setTimeout> | undefined} */
-    this.impatient = undefined;
-    /** @type {string | null} */
-    this.lastWords = null;
-    /** @type {string | null} */
-    this.lastError = null;
-    /** @type {WebSocket | null} */
+    this.impatient = /** @type {ReturnType<typeof setTimeout> | undefined} */ (undefined);
+    this.lastWords = /** @type {string | null} */ (null);
+    this.lastError = /** @type {string | null} */ (null);
     this.opening = /** @type {WebSocket | null} */ (null);
     this.abandoned = false;
     this.why = ""; // what it waits for, as a code
@@ -241,19 +234,29 @@ export class Session extends EventTarget {
       socket.binaryType = "arraybuffer";
       if (waiting) socket.send(JSON.stringify(hello));
       else socket.onopen = () => socket.send(JSON.stringify(hello));
-      socket.onmessage = ({ data }) => {
+      const heard = (/** @type {string | ArrayBuffer} */ data) => {
         const message = read(data);
         if (!running && message?.type === "session_started") {
-          running = true;
           this.opening = null;
           this.socket = socket;
           this.#started(message);
+          running = true;
           resolve(null);
         } else if (!running && message?.type === "payment_rejected") {
           refusal = new Problem(message.reason, remedyFor(message.code), message.code ?? "refused");
           refusal.again = AGAIN.has(message.code);
         } else if (running) {
           this.#hear(message, data);
+        }
+      };
+      socket.onmessage = ({ data }) => {
+        try {
+          heard(data);
+        } catch { // such as an amount that is none: the session is over
+          const why = new Problem("The server sent a message that cannot be read.", "Tell the site’s owner. What was not used is refunded.", "bad_message");
+          refusal = Object.assign(why, { again: false });
+          this.ending ||= running;
+          socket.close(1000);
         }
       };
       socket.onclose = ({ code }) => {

@@ -219,6 +219,8 @@ export default {
   "problem.said": "Der Server meldet: {message}",
   "problem.said+": "Versuchen Sie es gleich noch einmal. Bleibt es so, sagen Sie es dem Betreiber.",
   "problem.moment+": "Versuchen Sie es gleich noch einmal. Bleibt es so, sagen Sie es dem Betreiber.",
+  "problem.bad_message": "Der Server hat eine Nachricht geschickt, die nicht zu lesen ist.",
+  "problem.bad_message+": "Sagen Sie es dem Betreiber. Was nicht verbraucht wurde, kommt zurück.",
   "problem.bad_offer": "Das Angebot des Servers widerspricht sich.",
   "problem.bad_offer+": "Es wurde nichts bezahlt. Sagen Sie es dem Betreiber.",
   "problem.network": "Dieses Angebot wird in einem Netz bezahlt, in dem diese Seite nicht bezahlen kann.",

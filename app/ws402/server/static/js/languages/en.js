@@ -219,6 +219,8 @@ export default {
   "problem.said": "{message}",
   "problem.said+": "{remedy}",
   "problem.moment+": "Try again in a moment. If it stays so, tell the site’s owner.",
+  "problem.bad_message": "The server sent a message that cannot be read.",
+  "problem.bad_message+": "Tell the site’s owner. What was not used is refunded.",
   "problem.bad_offer": "The server’s offer contradicts itself.",
   "problem.bad_offer+": "Nothing was paid. Tell the site’s owner.",
   "problem.network": "This resource is paid on a network that this page cannot pay on.",
