@@ -341,7 +341,7 @@ PRICE_IN_FULL = {"rates": [{"unit": "seconds", "amount": 3 * PRICE - 1, "per": 3
 @pytest.mark.parametrize(
     ("cap", "error", "match"),
     [
-        ("0.00059 ETH", PolicyError, "above 590000000000000"),
+        ("0.00059 ETH", PolicyError, "above your cap of 0.00059 ETH"),
         ("5 USDC", PolicyError, "You allow only 'usdc'"),
         ("0.01 SOL", InvalidRequestError, "0.01 ETH"),
         ("5 DOGE", InvalidRequestError, "smallest units and its address"),

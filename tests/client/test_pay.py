@@ -268,7 +268,7 @@ async def test_a_token_is_paid_with_the_cap_in_its_own_coins(
     scripted.started.update(balance=60_000, pricePerSecond=1000)
     arguments = (f"{scripted.url}/#ticker", "--duration", "60", "--trust", "--asset", token.address)
     status, _, err = await finish(await pay(*arguments, "--max", "0.059999"))
-    assert (status, "above 59999" in err) == (3, True)
+    assert (status, "above your cap of 0.059999 DUSD" in err) == (3, True)
     status, _, err = await finish(await pay(*arguments, "--max", "0.06", "--leave-after", "0.2"))
     assert status == 0, err
     assert "Paying 0.06 0x" in err

@@ -189,7 +189,7 @@ async def test_a_stored_key_keeps_what_it_has_spent_when_keys_are_read_again(dat
 
 
 async def test_a_key_for_nobody_or_nothing_is_not_made(database: Database) -> None:
-    with pytest.raises(ConfigurationError):
+    with pytest.raises(InvalidRequestError):
         await issue_key(database, tenant="two words", name="a")
     with pytest.raises(InvalidRequestError):
         await issue_key(database, tenant="a", name="a", scopes=frozenset())
