@@ -179,7 +179,11 @@ def test_every_command_of_the_runbook_works(operated: Release, oncall: dict[str,
         done = shell(typed, terminal(operated) if public else oncall)
         never_restarted = "--previous" in typed and "previous terminated container" in done.stderr
         all_claimed = "unclaimed refund" in typed and "has no unclaimed money for us" in done.stderr
-        assert done.returncode == 0 or never_restarted or all_claimed, f"{typed}\n{done.stdout}{done.stderr}"
+        none = re.search(r" (events (show|replay|enable)|authorizations show) ", typed) and re.search(
+            r"There is no (event|signed transfer)|This gateway has no webhooks", done.stderr
+        )
+        accepted = done.returncode == 0 or never_restarted or all_claimed or none
+        assert accepted, f"{typed}\n{done.stdout}{done.stderr}"
     for left in (f"refunds release {refund}", "signers resume base-sepolia"):  # whatever the runbook ended with
         shell(f"ws402 ops --kube {left}", oncall)
     operated.settled()

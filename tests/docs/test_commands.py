@@ -81,3 +81,9 @@ def test_commands_are_found_in_text_and_in_blocks() -> None:
     assert any(command.startswith("gateway --port") for command in found)
     assert any(command.startswith("pay http") and "--leave-after" in command for command in found)
     assert len(found) > 40
+
+
+def test_the_runbook_asks_the_installation_as_it_stands_on_a_cluster() -> None:
+    asked = re.findall(r"ws402 ops (\S+)", (ROOT / "docs" / "runbook.md").read_text())
+    assert len(asked) > 30
+    assert set(asked) == {"--kube"}
