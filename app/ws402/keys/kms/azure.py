@@ -116,7 +116,7 @@ class AzureKey:
     def _transport(self) -> RequestsTransport:
         """Without the environment's proxies (see ws402.outgoing), but with its certificates.
 
-        The time-outs are the transport's: of a client that is given one they are not taken.
+        The time-outs are given to it, for KeyClient does not hand its own on.
         """
         return RequestsTransport(
             connection_timeout=self._seconds,
