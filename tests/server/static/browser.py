@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import axe_core_python
 from selenium import webdriver
-from selenium.common.exceptions import JavascriptException
+from selenium.common.exceptions import JavascriptException, NoSuchElementException, StaleElementReferenceException
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
 
@@ -62,6 +62,10 @@ const done = arguments[arguments.length - 1];
 axe.run({ resultTypes: ['violations'] })
   .then((found) => done(found.violations.map((each) => [each.id, each.nodes.map((node) => node.html.slice(0, 200))])));
 """
+
+
+PASSING = (JavascriptException, NoSuchElementException, StaleElementReferenceException)
+"""Of a page that goes while another comes."""
 
 
 class Page:
@@ -134,7 +138,7 @@ class Page:
             try:
                 if found := what():
                     return found
-            except JavascriptException:
+            except PASSING:
                 pass
             assert time.monotonic() < end, f"it did not come to that; the page says:\n{self.main()}"
             time.sleep(0.05)
