@@ -66,6 +66,11 @@ def watched() -> dict[str, str]:
     return found
 
 
+def switched_on(query: str) -> bool:
+    """Whether it asks for what only a gateway with webhooks or with a collector has; this one has neither."""
+    return re.search(r"ws402_(webhook|collect|offers)", query) is not None
+
+
 def of_vault(query: str) -> bool:
     """Whether it asks for what only a gateway with Vault tells."""
     return "ws402_vault" in query or "ws402_secret" in query
@@ -190,7 +195,7 @@ async def _outage(process: Process | None, seconds: float) -> None:
 
 
 def test_every_panel_has_something_to_show(prometheus: Prometheus) -> None:
-    queries = {name: query for name, query in panels().items() if not of_vault(query)}
+    queries = {name: query for name, query in panels().items() if not (of_vault(query) or switched_on(query))}
     empty = [f"{name}: {query}" for name, query in queries.items() if not prometheus.ask(query)]
     assert not empty, "\n".join(empty)
 
@@ -201,7 +206,7 @@ def test_every_recording_rule_has_a_value(prometheus: Prometheus) -> None:
 
 
 def test_every_alert_looks_at_something_that_exists(prometheus: Prometheus) -> None:
-    queries = {name: query for name, query in watched().items() if not of_vault(query)}
+    queries = {name: query for name, query in watched().items() if not (of_vault(query) or switched_on(query))}
     empty = [name for name, query in queries.items() if ":" not in query.split("{")[0] and not prometheus.ask(query)]
     assert not empty, "\n".join(empty)
 

@@ -161,4 +161,4 @@ def exported() -> set[str]:
     return names
 
 
-SUFFIXES = {"_counter": ("_total",), "_gauge": ("",), "_histogram": ("_bucket", "_count", "_sum")}
+SUFFIXES = {"counter": ("_total",), "gauge": ("",), "histogram": ("_bucket", "_count", "_sum")}
