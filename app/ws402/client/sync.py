@@ -69,15 +69,19 @@ class _Loop:
             tasks[0].add_done_callback(lambda _: ended.set())
 
         def cancel() -> None:
-            tasks[0].cancel()  # `start` was called before
+            if tasks:
+                tasks[0].cancel()
+            else:  # the interruption came before `start` was called
+                work.close()
+                ended.set()
 
-        loop.call_soon_threadsafe(start)
         try:
+            loop.call_soon_threadsafe(start)
             ended.wait()
         except BaseException:
             loop.call_soon_threadsafe(cancel)
             ended.wait()
-            if not tasks[0].cancelled():
+            if tasks and not tasks[0].cancelled():
                 tasks[0].exception()  # was seen: the interruption is what the caller learns
             raise
         return tasks[0].result()
