@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import google_crc32c
-from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_public_key
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from google.api_core import exceptions
 from google.auth.exceptions import GoogleAuthError
 from google.cloud import kms_v1
 from google.cloud.kms_v1.services.key_management_service.transports import KeyManagementServiceGrpcTransport
 
-from ws402.keys.kms.service import KeyServiceError, PublicKey, Reason, public_key_of, wrong_kind
+from ws402.keys.kms.service import KeyServiceError, PublicKey, Reason, public_key_of
 from ws402.settings import KmsSettings
 
 HOST: Final = "cloudkms.googleapis.com"
@@ -66,11 +66,7 @@ class GoogleKey:
         pem = answer.pem.encode()
         if answer.name != self.name or int(answer.pem_crc32c) != google_crc32c.value(pem):
             raise self._corrupt()
-        try:
-            der = load_pem_public_key(pem).public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        except ValueError:
-            raise wrong_kind(self.name) from None
-        public = public_key_of(self.name, der)
+        public = public_key_of(self.name, pem, load_pem_public_key)
         self._algorithm = public.algorithm
         return public
 

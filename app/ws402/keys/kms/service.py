@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final, Literal, Protocol
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256K1, EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+from cryptography.hazmat.primitives.asymmetric.types import PublicKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
 
 Reason = Literal[
@@ -65,10 +67,13 @@ class KeyService(Protocol):
         """Let go of connections."""
 
 
-def public_key_of(name: str, spki: bytes) -> PublicKey:
-    """The public key in a SubjectPublicKeyInfo (RFC 5280) in DER. Raises KeyServiceError for a key of another kind."""
+def public_key_of(name: str, spki: bytes, load: Callable[[bytes], PublicKeyTypes] = load_der_public_key) -> PublicKey:
+    """The public key in a SubjectPublicKeyInfo (RFC 5280), in DER if `load` reads no other form.
+
+    Raises KeyServiceError for a key of another kind.
+    """
     try:
-        found = load_der_public_key(spki)
+        found = load(spki)
     except (ValueError, UnsupportedAlgorithm):
         found = None
     match found:
