@@ -77,14 +77,14 @@ class HttpServer:
         scheme = "https" if self._tls is not None else "http"
         return f"{scheme}://[{host}]:{self.port}" if ":" in host else f"{scheme}://{host}:{self.port}"
 
-    async def start(self, app: Any, *, strangers: Any = None) -> None:
-        """Serve."""
+    async def start(self, app: Any, *, strangers: Any = None, lifespan: bool = True) -> None:
+        """Serve. `lifespan`: the application wants to be told of its start and end."""
         config = uvicorn.Config(
             app,
             interface="asgi3",
             http=cast("Any", partial(_Connection, strangers)),
             ws="none",
-            lifespan="on",
+            lifespan="on" if lifespan else "off",
             log_config=None,
             access_log=False,
             server_header=False,

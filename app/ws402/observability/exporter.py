@@ -27,7 +27,7 @@ class Listener(Protocol):
     def url(self) -> str:
         """Where it is."""
 
-    async def start(self, app: Any) -> None:
+    async def start(self, app: Any, *, lifespan: bool) -> None:
         """Serve."""
 
     async def close(self) -> None:
@@ -73,7 +73,7 @@ class Exporter:
         metrics.DRAINING.set(0)
         metrics.SPANS_EXPORTED.ready()
         self._lag.start()
-        await self._listener.start(self._app)
+        await self._listener.start(self._app, lifespan=False)
 
     async def close(self) -> None:
         """End."""
@@ -86,10 +86,7 @@ class Exporter:
         families = [family for registry in self._registries for family in registry.collect()]
         return await asyncio.to_thread(encode, _Collected(families)), content_type
 
-    async def _app(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-            return
+    async def _app(self, scope: Any, _: Any, send: Any) -> None:
         status, content, content_type = 404, b"There is only GET /metrics here.\n", "text/plain; charset=utf-8"
         if scope["path"] == "/metrics" and scope["method"] in ("GET", "HEAD"):
             accept = next((value.decode("latin-1") for name, value in scope["headers"] if name == b"accept"), "")
@@ -98,15 +95,6 @@ class Exporter:
         headers = [(b"content-type", content_type.encode()), (b"content-length", b"%d" % len(content))]
         await send({"type": "http.response.start", "status": status, "headers": headers})
         await send({"type": "http.response.body", "body": b"" if scope["method"] == "HEAD" else content})
-
-
-async def _lifespan(receive: Any, send: Any) -> None:
-    """ASGI's start and end, of which nothing is to be done."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return
 
 
 def exporter(settings: ObservedSettings, *components: str) -> Exporter | None:

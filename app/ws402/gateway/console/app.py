@@ -45,9 +45,6 @@ class Console:
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         """See ASGI."""
-        if scope["type"] == "lifespan":
-            await _lifespan(receive, send)
-            return
         try:
             asked = Asked(scope, receive)
             answer = await self._answer(asked)
@@ -143,12 +140,3 @@ class Console:
             }
             visit.notice = ""
         return Answer(TEMPLATES.get_template(template).render({**common, **told}), status=status)
-
-
-async def _lifespan(receive: Any, send: Any) -> None:
-    """ASGI's start and end, of which nothing is to be done."""
-    while True:
-        message = await receive()
-        await send({"type": f"{message['type']}.complete"})
-        if message["type"] == "lifespan.shutdown":
-            return

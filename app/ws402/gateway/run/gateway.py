@@ -164,15 +164,13 @@ class Gateway:
         await self._start_money()
         if self.keyring is not None:
             rotation = Rotation(
-                *(
-                    self.keyring,
-                    self.signers,
-                    self._paid,
-                    self.service,
-                    self.refunds,
-                    self._authenticator,
-                    self.webhooks,
-                )
+                self.keyring,
+                self.signers,
+                self._paid,
+                self.service,
+                self.refunds,
+                self._authenticator,
+                self.webhooks,
             )
             # Before the refunds: no new secret is taken while they close.
             self._open.push_async_callback(self.keyring.keeper.stop)
@@ -289,7 +287,7 @@ class Gateway:
         name = ", ".join(self.chains)
         changes = self.settings.console_changes
         console = Console(self._authenticator, self._reads, self._admin, changes=changes, network=name)
-        await self.console.start(console)
+        await self.console.start(console, lifespan=False)
         # Closed once more, and before what it asks.
         self._open.push_async_callback(self.console.close)
         log.info("the console is at %s%s", self.console.url, "" if changes else ", for reading only")
