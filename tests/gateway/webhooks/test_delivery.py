@@ -34,7 +34,7 @@ def clock(database: Database) -> Clock:
     """The ledger's clock, in the test's hand."""
     clock = Clock()
     database.clock = LedgerClock(wall=clock.wall, monotonic=clock.monotonic)
-    database.outbox = Outbox({(NETWORK, "ETH"): 18})
+    database.outbox = Outbox({NETWORK: {"ETH": 18}})
     return clock
 
 

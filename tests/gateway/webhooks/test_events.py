@@ -32,7 +32,7 @@ def evm(shared_devchain: EvmDevChain) -> Iterator[Evm]:
 @pytest.fixture
 def told(database: Database) -> Database:
     """A ledger to whose events somebody listens."""
-    database.outbox = Outbox({(NETWORK, "ETH"): 18})
+    database.outbox = Outbox({NETWORK: {"ETH": 18}})
     return database
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import msgspec
@@ -31,6 +31,7 @@ from ws402.gateway.api.commands import Commands
 from ws402.gateway.api.requests import Requests
 from ws402.gateway.auth.keys import LOOK, Principal
 from ws402.gateway.auth.stored import issue_key, list_keys, revoke_key
+from ws402.gateway.books.stats import decimals
 from ws402.gateway.refunds import Operator
 from ws402.gateway.refunds.recovery import Recovery
 from ws402.gateway.service import PaymentService
@@ -194,8 +195,3 @@ class AdminRoutes:
                 f"{network} has no asset '{asset}'.", remedy=f"Use one of: {', '.join(chain.assets)}."
             )
         return asset
-
-
-def decimals(chains: Mapping[str, Chain]) -> dict[str, dict[str, int]]:
-    """By network and asset: how many decimals a coin has."""
-    return {name: {symbol: each.decimals for symbol, each in chain.assets.items()} for name, chain in chains.items()}

@@ -13,7 +13,6 @@ from litestar.handlers import ASGIRouteHandler
 from ws402 import __version__
 from ws402.chains.base import Chain
 from ws402.errors import WS402Error
-from ws402.gateway.api.admin import decimals
 from ws402.gateway.api.requests import Requests
 from ws402.gateway.auth.keys import LOOK
 from ws402.gateway.books.accounts import Accounts
@@ -22,6 +21,7 @@ from ws402.gateway.books.cases import Cases
 from ws402.gateway.books.collections import Collections
 from ws402.gateway.books.lists import Page, Search
 from ws402.gateway.books.queries import MOST
+from ws402.gateway.books.stats import decimals
 from ws402.gateway.books.tally import Tally
 from ws402.gateway.ledger.database import now_ms
 from ws402.gateway.ledger.states import AuthorizationState, RefundState, SessionState

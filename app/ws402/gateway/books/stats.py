@@ -30,6 +30,11 @@ class Verified(Protocol):
         """What was paid in, by network and asset, in smallest units."""
 
 
+def decimals(chains: Mapping[str, Chain]) -> dict[str, dict[str, int]]:
+    """By network and asset: how many decimals a coin has."""
+    return {name: {symbol: each.decimals for symbol, each in chain.assets.items()} for name, chain in chains.items()}
+
+
 def kind_of(chain: Chain) -> str:
     """The wire's name for the kind of a network: 'base' for every EVM chain, else the namespace of its CAIP-2 id."""
     namespace = chain.caip2.partition(":")[0]

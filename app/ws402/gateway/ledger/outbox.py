@@ -163,7 +163,7 @@ async def _tell_refunds(
 
 def _money(outbox: Outbox, network: str, asset: str) -> dict[str, Any]:
     # Money of an asset that was taken out of the settings is settled and owed back like any other.
-    return {"network": network, "asset": asset, "decimals": outbox.decimals.get((network, asset))}
+    return {"network": network, "asset": asset, "decimals": outbox.decimals.get(network, {}).get(asset)}
 
 
 def _row(kind: EventType, subject: str, tenant: str | None, data: Money, now: int) -> dict[str, Any]:

@@ -31,8 +31,8 @@ _OUTBOX: Final = "ws402_outbox"
 class Outbox:
     """Somebody outside wants to be told of the ledger (`ws402.gateway.ledger.outbox`)."""
 
-    decimals: Mapping[tuple[str, str], int]
-    """Of every (network, asset) of the settings; the ledger may have money of others."""
+    decimals: Mapping[str, Mapping[str, int]]
+    """By network and asset of the settings; the ledger may have money of others."""
     on_told: Callable[[], object] = lambda: None
     """Called when a transaction that told something is committed."""
 

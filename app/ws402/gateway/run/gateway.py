@@ -24,7 +24,7 @@ from ws402.gateway.api.events import EventRoutes
 from ws402.gateway.auth.keys import Authenticator
 from ws402.gateway.auth.stored import StoredKeys
 from ws402.gateway.books.audit_log import AuditLog
-from ws402.gateway.books.stats import default_chain, kind_of
+from ws402.gateway.books.stats import decimals, default_chain, kind_of
 from ws402.gateway.ledger.database import Database
 from ws402.gateway.ledger.transactions import Outbox
 from ws402.gateway.refunds import RefundEngine
@@ -348,10 +348,7 @@ def _webhooks(
         seconds=settings.webhook_timeout_seconds,
         holder=holder,
     )
-    assets = {
-        (network, name): each.decimals for network, chain in chains.items() for name, each in chain.assets.items()
-    }
-    database.outbox = Outbox(assets, webhooks.told)
+    database.outbox = Outbox(decimals(chains), webhooks.told)
     return webhooks
 
 
