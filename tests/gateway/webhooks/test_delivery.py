@@ -284,6 +284,8 @@ async def test_an_event_is_tried_once_a_turn_however_long_the_turn_is(
 async def test_a55_an_answer_that_never_ends_is_read_for_its_time_only(
     database: Database, clock: Clock, opened: AsyncExitStack
 ) -> None:
+    left = asyncio.Event()
+
     async def drip(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n")
         try:
@@ -293,6 +295,7 @@ async def test_a55_an_answer_that_never_ends_is_read_for_its_time_only(
                 await asyncio.sleep(0.02)
         except ConnectionError:
             writer.close()
+            left.set()
 
     async with await asyncio.start_server(drip, "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -300,6 +303,7 @@ async def test_a55_an_answer_that_never_ends_is_read_for_its_time_only(
         await tell(database, "ses_1")
         async with asyncio.timeout(30):
             assert await webhooks.turn() == 1
+            await left.wait()
     (row,) = (await standing(database)).values()
     assert (row.state, row.error) == ("pending", "no answer within 0.3 s")
 
