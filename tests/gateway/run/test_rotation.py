@@ -15,7 +15,7 @@ import httpx
 import pytest
 from eth_account.signers.local import LocalAccount
 from sqlalchemy import select
-from tests.fixtures.evm import ETHER, Evm
+from tests.fixtures.evm import ETHER, Evm, blocks
 from tests.fixtures.stack import postgres_ledger
 from tests.fixtures.vault import VaultCorner
 
@@ -167,23 +167,6 @@ class Payer:
                 await self.pay(await self.invoice())
             except Exception as error:  # noqa: BLE001 - every failure counts
                 self.failures.append(repr(error))
-
-
-@asynccontextmanager
-async def blocks(evm: Evm) -> AsyncIterator[None]:
-    """The chain goes on."""
-
-    async def mine() -> None:
-        while True:
-            await asyncio.to_thread(evm.mine)
-            await asyncio.sleep(0.1)
-
-    task = asyncio.create_task(mine())
-    try:
-        yield
-    finally:
-        task.cancel()
-        await asyncio.gather(task, return_exceptions=True)
 
 
 async def states(gateway: Gateway) -> list[tuple[str, str]]:

@@ -7,14 +7,14 @@ import re
 import secrets
 import sqlite3
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, closing, suppress
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
-from tests.fixtures.evm import ETHER, Evm
+from tests.fixtures.evm import ETHER, Evm, blocks
 from tests.fixtures.keepers import Azure, Keeper
 from tests.fixtures.processes import COMMAND, Process, free_port
 from tests.fixtures.stack import answers
@@ -114,24 +114,6 @@ class Shop:
 
     async def unfinished(self) -> int:
         return len((await self.operator("/api/admin/pending"))["refunds"])
-
-
-@asynccontextmanager
-async def blocks(evm: Evm) -> AsyncIterator[None]:
-    """The chain goes on."""
-
-    async def mine() -> None:
-        while True:
-            await asyncio.to_thread(evm.mine)
-            await asyncio.sleep(0.1)
-
-    task = asyncio.create_task(mine())
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
 
 
 async def until(what: str, check: Callable[[], Any], seconds: float = 90) -> None:

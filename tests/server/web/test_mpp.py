@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +14,10 @@ import httpx
 import pytest
 from eth_account.signers.local import LocalAccount
 from eth_utils.crypto import keccak
-from tests.fixtures.evm import Evm
 from tests.gateway.collect.world import AMOUNT, PRICE
 from tests.gateway.collect.world import Shop as Chain
 from tests.server.web.x402_site import Site, payload, selling
 
-from ws402.devchain.evm import EvmDevChain
 from ws402.server.web.mpp_wire import credential_of
 from ws402.server.web.x402_wire import MalformedPaymentError
 
@@ -36,13 +34,6 @@ def joined(id_: str, realm: str) -> bytes:
 def listed(id_: str, realm: str) -> bytes:
     """As PyPI's pympp makes it."""
     return bytes(keccak(text=json.dumps([id_, realm], separators=(",", ":"))))
-
-
-@pytest.fixture
-def chain(shared_devchain: EvmDevChain, tmp_path: Path) -> Iterator[Chain]:
-    evm = Evm(shared_devchain.rpc_url, name="devchain")
-    yield Chain(evm, f"sqlite:///{tmp_path / 'ledger.db'}")
-    evm.close()
 
 
 @pytest.fixture

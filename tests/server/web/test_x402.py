@@ -4,27 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import pytest
-from tests.fixtures.evm import Evm
 from tests.gateway.collect.world import AMOUNT, PRICE, SECONDS
 from tests.gateway.collect.world import Shop as Chain
 from tests.server.web.x402_site import Site, decoded, encoded, payload, selling
 from websockets.asyncio.client import connect
 
-from ws402.devchain.evm import EvmDevChain
-
 CONTENT = bytes(range(256)) * 4096
-
-
-@pytest.fixture
-def chain(shared_devchain: EvmDevChain, tmp_path: Path) -> Iterator[Chain]:
-    evm = Evm(shared_devchain.rpc_url, name="devchain")
-    yield Chain(evm, f"sqlite:///{tmp_path / 'ledger.db'}")
-    evm.close()
 
 
 @pytest.fixture
